@@ -1,0 +1,1 @@
+"""PURE: what a pod or a node needs, as values."""

@@ -1,0 +1,1 @@
+"""Labs: whole clusters out of network namespaces."""

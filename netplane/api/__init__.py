@@ -1,0 +1,1 @@
+"""PURE: the nouns of Kubernetes that Netplane reads and serves."""

@@ -1,0 +1,72 @@
+"""The registry of kinds: which kinds there are, and where each lives under the API root.
+
+A kind is a row. Routes, discovery, clients and controllers read rows; adding one touches none of them.
+"""
+
+import msgspec
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One served kind.
+
+    `group` is "" for core/v1. `plural` is the resource name in paths. `subresources` beside the object itself.
+    `categories` and `short_names` are what kubectl expands.
+    """
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+
+    @property
+    def api_version(self) -> str:
+        """As objects carry it: `v1`, `discovery.k8s.io/v1`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def root(self) -> str:
+        """Path of the group version: `/api/v1`, `/apis/discovery.k8s.io/v1`."""
+        return f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The path of the collection (no name), an object, or its subresource.
+
+        A namespaced kind without a namespace gives the collection across all namespaces.
+        """
+        parts = [self.root]
+        if self.namespaced and namespace:
+            parts.append(f"namespaces/{namespace}")
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False, "namespace", ("ns",), subresources=("status", "finalize"))
+NODE = Kind("", "v1", "Node", "nodes", False, "node", ("no",), subresources=("status",))
+POD = Kind("", "v1", "Pod", "pods", True, "pod", ("po",), ("all",), ("status", "binding"))
+SERVICE = Kind("", "v1", "Service", "services", True, "service", ("svc",), ("all",), ("status",))
+ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, "endpoints", ("ep",))
+CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", True, "configmap", ("cm",))
+EVENT = Kind("", "v1", "Event", "events", True, "event", ("ev",))
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True, "endpointslice")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True, "lease")
+
+KINDS: tuple[Kind, ...] = (
+    NAMESPACE,
+    NODE,
+    POD,
+    SERVICE,
+    ENDPOINTS,
+    CONFIG_MAP,
+    EVENT,
+    ENDPOINT_SLICE,
+    LEASE,
+)

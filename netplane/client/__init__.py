@@ -1,0 +1,1 @@
+"""How programs talk to an apiserver: kubeconfig, reflector, informer."""

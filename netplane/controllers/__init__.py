@@ -1,0 +1,1 @@
+"""Controllers: each a pure plan plus one reconcile runtime."""

@@ -1,0 +1,1 @@
+"""PURE: CIDR arithmetic, allocation bitmaps, interface names, netlink bytes."""

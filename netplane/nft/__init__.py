@@ -1,0 +1,1 @@
+"""PURE: nftables as values: objects, transactions, netlink elements, diff, trace."""

@@ -1,0 +1,1 @@
+"""PURE: links, addresses, routes, neighbours and FDB entries as values."""

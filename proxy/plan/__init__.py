@@ -1,0 +1,1 @@
+"""PURE: from objects to the desired state of the kernel."""
