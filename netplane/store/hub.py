@@ -1,0 +1,135 @@
+"""Hands events to watchers: each has a bounded buffer, and one that falls behind is closed.
+
+Everything here happens in the event loop's thread, without awaiting, so a publication is seen by all watchers or
+by none, and a watcher that registers between two publications misses nothing.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from netplane.store.protocol import Event, WatchOverflow
+
+BUFFER_EVENTS = 32_768
+"""Events are shared, so this bounds pointers; it must hold one large transaction group (a collection's deletion)."""
+
+Backlog = Callable[["Watcher"], AsyncIterator[list[Event]] | None]
+
+
+class Watcher:
+    """One watch. `backlog` is called on entry: it fills in what lies in the past.
+
+    It may `offer` events at once, return an iterator of older batches that are read before the live ones, or raise.
+    """
+
+    def __init__(self, hub: "Hub", prefix: str, from_rev: int, backlog: Backlog) -> None:
+        self.prefix = prefix
+        self.from_rev = from_rev
+        self._hub = hub
+        self._backlog = backlog
+        self._older: AsyncIterator[list[Event]] | None = None
+        self._events: list[Event] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._delivered = max(from_rev - 1, 0)
+        self._overflowed = False
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        if self.from_rev <= 0:
+            self.from_rev = self._hub.rev + 1
+            self._delivered = self._hub.rev
+        self._older = self._backlog(self)
+        self._open = True
+        self._hub.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.end()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        if self._older is not None:
+            async for events in self._older:
+                self._delivered = events[-1].rev
+                return events
+            self._older = None
+        while not self._events:
+            if self._overflowed:
+                raise WatchOverflow(self._delivered)
+            if not self._open:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        events, self._events = self._events, []
+        self._delivered = events[-1].rev
+        return events
+
+    @property
+    def progress(self) -> int:
+        """Everything up to this revision was handed out."""
+        caught_up = self._open and self._older is None and not self._events
+        return max(self._delivered, self._hub.rev) if caught_up else self._delivered
+
+    def offer(self, events: Sequence[Event]) -> None:
+        """Buffer events (of this prefix, in order); close the watch when they do not fit."""
+        if events[0].rev < self.from_rev:
+            events = [event for event in events if event.rev >= self.from_rev]
+        if len(self._events) + len(events) > self._hub.buffer_events:
+            self._events = []
+            self._overflowed = True
+            self.end()
+            return
+        self._events.extend(events)
+        self._wake()
+
+    def end(self) -> None:
+        """No more events; what is buffered can still be read."""
+        self._open = False
+        self._hub.remove(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Hub:
+    """All watchers of one store. `rev` is the last published revision."""
+
+    def __init__(self, rev: int, buffer_events: int = BUFFER_EVENTS) -> None:
+        self.rev = rev
+        self.buffer_events = buffer_events
+        self._by_prefix: defaultdict[str, dict[Watcher, None]] = defaultdict(dict)
+
+    def add(self, watcher: Watcher) -> None:
+        """Register for publications from now on."""
+        self._by_prefix[watcher.prefix][watcher] = None
+
+    def remove(self, watcher: Watcher) -> None:
+        """Forget a watcher; a second time does nothing."""
+        watchers = self._by_prefix.get(watcher.prefix)
+        if watchers is not None:
+            watchers.pop(watcher, None)
+            if not watchers:
+                del self._by_prefix[watcher.prefix]
+
+    def publish(self, events: Sequence[Event], rev: int) -> None:
+        """Give committed events, in order, to whoever watches them. `rev` is the revision reached."""
+        self.rev = rev
+        for prefix, watchers in list(self._by_prefix.items()):
+            matching = [event for event in events if event.kv.key.startswith(prefix)]
+            if matching:
+                for watcher in list(watchers):
+                    watcher.offer(matching)
+
+    def close(self) -> None:
+        """End all watches."""
+        for watchers in list(self._by_prefix.values()):
+            for watcher in list(watchers):
+                watcher.end()
