@@ -56,7 +56,10 @@ class Veth(msgspec.Struct, frozen=True):
 
 
 class Bridge(msgspec.Struct, frozen=True):
-    """A software bridge without spanning tree. `mcast_snooping` None: the kernel's default (on)."""
+    """A software bridge without spanning tree. `mcast_snooping` None: the kernel's default (on).
+
+    Its MTU follows its ports' smallest until it is changed once: the one given at creation does not pin it.
+    """
 
     mcast_snooping: bool | None = None
     vlan_filtering: bool | None = None
