@@ -98,18 +98,31 @@ def socket_in(fd: int | None, family: int, kind: int, protocol: int = 0) -> sock
 
 def run_in(name_or_path: str, work: Callable[[], T]) -> T:
     """Call `work` in a new thread inside a namespace and return its result; its exceptions are raised here."""
+
+    def enter() -> None:
+        with opened(name_or_path) as fd:
+            setns(fd)
+
+    return _in_thread(work, enter, f"netns-{name_or_path}")
+
+
+def run_in_new(work: Callable[[], T]) -> T:
+    """Call `work` in a new thread inside a fresh, nameless namespace that ends with it; raises what it raises."""
+    return _in_thread(work, lambda: _call("unshare", CLONE_NEWNET), "netns-new")
+
+
+def _in_thread(work: Callable[[], T], enter: Callable[[], None], name: str) -> T:
     outcome: list[T] = []
     failure: list[BaseException] = []
 
     def body() -> None:
         try:
-            with opened(name_or_path) as fd:
-                setns(fd)
+            enter()
             outcome.append(work())
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=body, name=f"netns-{name_or_path}")
+    thread = threading.Thread(target=body, name=name)
     thread.start()
     thread.join()
     if failure:
@@ -132,23 +145,14 @@ def create(name: str) -> Path:
     except OSError as error:
         raise NetnsError(f"network namespace {name}: {error.strerror}", hint="making namespaces needs root") from error
 
-    failure: list[OSError] = []
+    def keep() -> None:
+        _call("mount", b"/proc/thread-self/ns/net", os.fsencode(target), b"none", _MS_BIND, None)
 
-    def body() -> None:
-        try:
-            _call("unshare", CLONE_NEWNET)
-            _call("mount", b"/proc/thread-self/ns/net", os.fsencode(target), b"none", _MS_BIND, None)
-        except OSError as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    if failure:
+    try:
+        run_in_new(keep)
+    except OSError as error:
         target.unlink()
-        raise NetnsError(
-            f"network namespace {name}: {failure[0].strerror}", hint="making namespaces needs root"
-        ) from failure[0]
+        raise NetnsError(f"network namespace {name}: {error.strerror}", hint="making namespaces needs root") from error
     return target
 
 

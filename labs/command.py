@@ -1,0 +1,228 @@
+"""The verbs of `netplane lab`."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from labs import state, wiring
+from labs.topology import Lab
+from netplane.api.objects import Pod
+from netplane.errors import NetplaneError, UsageError
+
+OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="What to print.")
+NAME = click.argument("name", default="lab")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Whole clusters out of network namespaces, in seconds.
+
+    A lab has nodes (each a namespace with the node agent and the service proxy), an underlay that joins them, a machine
+    outside, and an apiserver with controllers. Several labs live side by side; each is gone without a trace after
+    `netplane lab down`.
+    """
+
+
+@command.command()
+@NAME
+@click.option("--nodes", default=3, show_default=True, help="Number of nodes.")
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Apply these manifests instead of the first walk's (repeatable).",
+)
+@click.option("--check", is_flag=True, help="Verify, take the lab down again, and exit with 1 if anything was wrong.")
+@OUTPUT
+def up(name: str, nodes: int, files: tuple[Path, ...], check: bool, output: str) -> None:
+    """Bring a lab up and ask its Service from everywhere."""
+    from labs import cluster, requirements, show, verify  # noqa: PLC0415 - the other verbs start faster without
+
+    requirements.check()
+    with show.telling(quiet=output == "json") as tell:
+        lab = cluster.running(name)
+        stages: list[cluster.Stage] = []
+        if lab is None:
+            try:
+                lab, stages = asyncio.run(cluster.up(name, nodes, list(files) or [cluster.FIRST_WALK], tell))
+            except BaseException:
+                if check:
+                    wiring.remove(name)
+                raise
+        else:
+            tell(f"lab {name} is up already", 0.0)
+        report = None
+        if not files:
+            tell("ask the Service from everywhere", None)
+            began = time.perf_counter()
+            report = asyncio.run(verify.verify(lab))
+            tell("ask the Service from everywhere", time.perf_counter() - began)
+        if check:
+            tell("take the lab down", None)
+            began = time.perf_counter()
+            wiring.remove(name)
+            tell("take the lab down", time.perf_counter() - began)
+    _print_up(lab, stages, report, output=output, check=check)
+    if report is not None and report.problems:
+        sys.exit(1)
+
+
+def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, check: bool) -> None:
+    from labs import show  # noqa: PLC0415
+
+    if output == "json":
+        _print_json(
+            {
+                "lab": lab.name,
+                "kubeconfig": str(lab.kubeconfig),
+                "stages": stages,
+                "report": report,
+                "left_up": not check,
+            }
+        )
+        return
+    if stages:
+        show.stages(stages)
+    if report is not None:
+        show.report(report)
+    if not check:
+        show.what_next(lab.name, str(lab.kubeconfig))
+
+
+@command.command()
+@click.argument("name", default="", required=False)
+@OUTPUT
+def status(name: str, output: str) -> None:
+    """Show one lab (programs, nodes, pods, Services), or list all labs when there are several."""
+    names = [name] if name else state.names()
+    if not names:
+        raise UsageError("there is no lab", hint="make one: netplane lab up")
+    if len(names) > 1:
+        _list_labs(names, output)
+        return
+    from labs import inspect, show_status  # noqa: PLC0415
+
+    lab = state.by_name(names[0])
+    seen = asyncio.run(inspect.look(lab))
+    if output == "json":
+        _print_json(seen)
+    else:
+        show_status.show(seen)
+
+
+def _list_labs(names: list[str], output: str) -> None:
+    from labs import cluster  # noqa: PLC0415
+
+    rows = [{"name": n, "running": cluster.running(n) is not None, "left": list(wiring.leftovers(n))} for n in names]
+    if output == "json":
+        _print_json(rows)
+        return
+    for row in rows:
+        word = click.style("running", fg="green") if row["running"] else click.style("killed", fg="red")
+        click.echo(f"{row['name']:<14} {word:<10} {', '.join(map(str, row['left']))}")
+
+
+@command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--lab", "name", default="lab", show_default=True, help="Which lab.")
+@click.option("-n", "--namespace", default="default", show_default=True, help="The pod's Kubernetes namespace.")
+@click.argument("where")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec(name: str, namespace: str, where: str, argv: tuple[str, ...]) -> None:  # noqa: A001 - kubectl's verb
+    """Run a command inside WHERE: a pod, a node (node-1), `outside`, or `underlay`.
+
+    Example: netplane lab exec client -- curl -s http://10.96.0.10/
+    """
+    from netplane.kernel import netns  # noqa: PLC0415
+
+    lab = state.by_name(name)
+    space = _space(lab, where, namespace)
+    with netns.opened(space) as fd:
+        netns.setns(fd)
+    words = list(argv[1:] if argv[0] == "--" else argv)
+    os.environ["NETPLANE_LAB"] = str(lab.folder)
+    try:
+        os.execvp(words[0], words)  # noqa: S606 - the user's own command, no shell
+    except OSError as error:
+        raise UsageError(f"{words[0]}: {error.strerror}") from error
+
+
+def _space(lab: Lab, where: str, namespace: str) -> str:
+    from labs import verify  # noqa: PLC0415
+    from netplane.client import config  # noqa: PLC0415
+    from netplane.client.api import Api  # noqa: PLC0415
+    from netplane.client.errors import NotFound  # noqa: PLC0415
+
+    machines = {node.name: node.netns for node in lab.nodes} | {"outside": lab.outside, "underlay": lab.underlay}
+    if where in machines:
+        return machines[where]
+
+    async def find() -> Pod:
+        async with Api(config.load(str(lab.kubeconfig))) as api:
+            return await api.get(Pod, where, namespace)
+
+    try:
+        pod = asyncio.run(find())
+    except NotFound as error:
+        raise UsageError(
+            f"lab {lab.name} has no pod or machine {where!r}", hint=f"machines: {', '.join(machines)}"
+        ) from error
+    if not pod.spec.node_name:
+        raise UsageError(f"pod {where} is not on a node yet", hint="see: netplane lab status")
+    return verify.pod_netns(lab.node(pod.spec.node_name), pod)
+
+
+@command.command()
+@click.option("--lab", "name", default="lab", show_default=True, help="Which lab.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what is written.")
+@click.option("-n", "--lines", default=40, show_default=True, help="How many lines from the end; 0 for all.")
+@click.argument("program", default="")
+def logs(name: str, follow: bool, lines: int, program: str) -> None:
+    """Print the log of a PROGRAM (apiserver, agent-node-1, …) or of a pod; without one, list what there is."""
+    lab = state.by_name(name)
+    found = {path.stem: path for path in sorted(lab.logs.glob("*.log"))}
+    if not program:
+        click.echo("\n".join(found))
+        return
+    for candidate in (program, f"pod-default-{program}", f"pod-{program.replace('/', '-')}"):
+        if candidate in found:
+            _print_log(found[candidate], lines, follow=follow)
+            return
+    raise UsageError(f"lab {name} has no log {program!r}", hint=f"there are: {', '.join(found)}")
+
+
+def _print_log(path: Path, lines: int, *, follow: bool) -> None:
+    with path.open(errors="replace") as file:
+        click.echo("".join(file.readlines()[-lines or None :]), nl=False)
+        while follow:
+            if text := file.read():
+                click.echo(text, nl=False)
+            else:
+                time.sleep(0.1)
+
+
+@command.command()
+@click.argument("name", default="lab")
+@click.option("--all", "everything", is_flag=True, help="Take down every lab there is.")
+def down(name: str, everything: bool) -> None:
+    """Take a lab down, whatever state it is in, and leave nothing."""
+    if os.geteuid() != 0:
+        raise NetplaneError("taking a lab down needs root", hint="sudo ./run lab down")
+    for each in state.names() if everything else [name]:
+        found = wiring.remove(each)
+        if found:
+            click.echo(f"lab {each} is down: removed {', '.join(found)}")
+        elif not everything:
+            click.echo(f"there is no lab {each}; nothing to remove")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(msgspec.to_builtins(value), indent=2))

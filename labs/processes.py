@@ -1,0 +1,123 @@
+"""Processes of a lab: started inside a namespace, found again by the mark in their environment, ended for certain.
+
+Every process of a lab carries NETPLANE_LAB=<folder> in its environment, and so does whatever it starts. That mark
+survives a killed supervisor, so `lab down` needs no list of pids to find them all.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from netplane.kernel import netns
+
+MARK = "NETPLANE_LAB"
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    lab_folder: Path,
+    log: Path,
+    netns_name: str = "",
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a marked process in its own session, in a namespace (empty: the caller's), its output appended to a log.
+
+    Raises:
+        OSError: when the program cannot be executed.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    full_env = {**os.environ, **(env or {}), MARK: str(lab_folder)}
+    with log.open("ab") as out:
+
+        def spawn() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                argv,
+                env=full_env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+
+        if not netns_name:
+            return spawn()
+        with netns.opened(netns_name) as fd, netns.entered(fd):
+            return spawn()
+
+
+def marked(lab_folder: Path) -> list[int]:
+    """Pids of all living processes of a lab, this one and its parents left out."""
+    wanted = f"{MARK}={lab_folder}".encode()
+    mine = _ancestors()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) in mine:
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if wanted in environment.split(b"\0"):
+            found.append(int(entry.name))
+    return found
+
+
+def end_all(lab_folder: Path, grace_s: float = 3.0) -> int:
+    """End every process of a lab: SIGTERM, then SIGKILL to what is left. Returns how many there were."""
+    first = marked(lab_folder)
+    for pid in first:
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while (left := marked(lab_folder)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    # A process that forks while it dies is found by the next look.
+    for _ in range(50):
+        if not left:
+            break
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+        time.sleep(0.02)
+        left = marked(lab_folder)
+    return len(first)
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks after boot at which a process began (field 22 of proc(5) stat); None when it is gone or a zombie.
+
+    With the pid it names a process for ever: pids are used again, such pairs are not.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def kill(pid: int, started: int, number: int = signal.SIGKILL) -> None:
+    """Signal a process if it is still the one that began at `started`."""
+    if start_time(pid) == started:
+        _signal(pid, number)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _ancestors() -> set[int]:
+    chain, pid = set(), os.getpid()
+    while pid > 0:
+        chain.add(pid)
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return chain

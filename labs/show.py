@@ -1,0 +1,79 @@
+"""What a person sees of a lab: progress while it works, tables when it is done."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from labs.cluster import Stage, Tell
+from labs.verify import Report
+
+# Progress goes to stderr, results to stdout, so that `-o json` and pipes hold nothing but the result.
+progress = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+
+@contextlib.contextmanager
+def telling(*, quiet: bool = False) -> Iterator[Tell]:
+    """Yields a function that shows stages: a spinner while one runs on a terminal, a line when it is done."""
+    spinner: Status | None = progress.status("") if progress.is_terminal and not quiet else None
+
+    def tell(title: str, took_s: float | None) -> None:
+        if quiet:
+            return
+        if took_s is None:
+            if spinner is not None:
+                spinner.update(f"{title} …")
+                spinner.start()
+            return
+        if spinner is not None:
+            spinner.stop()
+        progress.print(f"[green]✓[/] {title:<46} [dim]{took_s:6.2f} s[/]")
+
+    try:
+        yield tell
+    finally:
+        if spinner is not None:
+            spinner.stop()
+
+
+def report(result: Report) -> None:
+    """The table of pods and answers, and what is wrong if anything is."""
+    table = Table(title=f"Service {result.service}  {result.cluster_ip}", title_justify="left", title_style="bold")
+    for name in ("pod", "node", "address"):
+        table.add_column(name)
+    for view in result.views:
+        table.add_column(f"from {view.origin}\n{view.frontend}", justify="right")
+    for row in result.pods:
+        counts = [str(view.answers.by_pod.get(row.name, 0)) if row.backend else "·" for view in result.views]
+        table.add_row(row.name, row.node, row.address or "-", *counts)
+    out.print(table)
+    if result.problems:
+        out.print("[red bold]✗[/] not as it should be:")
+        for problem in result.problems:
+            out.print(f"  - {problem}")
+    else:
+        total = sum(sum(view.answers.by_pod.values()) for view in result.views)
+        out.print(f"[green]✓[/] {total} connections, every one answered by an endpoint of the Service")
+
+
+def what_next(name: str, kubeconfig: str) -> None:
+    """How to go on with a lab that is up."""
+    netplane = os.environ.get("NETPLANE_CALLED_AS", "netplane")
+    option, word = ("", "") if name == "lab" else (f" --lab {name}", f" {name}")
+    out.print(
+        f"\nThe lab is up. Use it:\n"
+        f"  export KUBECONFIG={kubeconfig}\n"
+        f"  kubectl get pods -o wide\n"
+        f"  {netplane} lab exec{option} client -- curl -s http://CLUSTER-IP/   [dim]# any command, from inside a pod[/]\n"
+        f"  {netplane} lab status{word}\n"
+        f"  {netplane} lab down{word}"
+    )
+
+
+def stages(done: list[Stage]) -> None:
+    """A line that sums up how long it took."""
+    progress.print(f"[dim]first answered ClusterIP request {done[-1].at_s:.2f} s after the start[/]")
