@@ -122,13 +122,13 @@ def status(name: str, output: str) -> None:
 def _list_labs(names: list[str], output: str) -> None:
     from labs import cluster  # noqa: PLC0415
 
-    rows = [{"name": n, "running": cluster.running(n) is not None, "left": list(wiring.leftovers(n))} for n in names]
+    rows = [(name, cluster.running(name) is not None, list(wiring.leftovers(name))) for name in names]
     if output == "json":
-        _print_json(rows)
+        _print_json([{"name": name, "running": alive, "there_is": there} for name, alive, there in rows])
         return
-    for row in rows:
-        word = click.style("running", fg="green") if row["running"] else click.style("killed", fg="red")
-        click.echo(f"{row['name']:<14} {word:<10} {', '.join(map(str, row['left']))}")
+    for name, alive, there in rows:
+        word = click.style("running", fg="green") if alive else click.style("killed ", fg="red")
+        click.echo(f"{name:<14} {word}   {', '.join(there)}")
 
 
 @command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -68,7 +68,7 @@ def what_next(name: str, kubeconfig: str) -> None:
         f"\nThe lab is up. Use it:\n"
         f"  export KUBECONFIG={kubeconfig}\n"
         f"  kubectl get pods -o wide\n"
-        f"  {netplane} lab exec{option} client -- curl -s http://CLUSTER-IP/   [dim]# any command, from inside a pod[/]\n"
+        f"  {netplane} lab exec{option} client -- curl -s CLUSTER-IP   [dim]# any command, from a pod[/]\n"
         f"  {netplane} lab status{word}\n"
         f"  {netplane} lab down{word}"
     )
