@@ -8,7 +8,7 @@ from netplane.errors import NetplaneError
 from netplane.kernel import netns, sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
-from netplane.rtnl import Bridge, Link, LinkKind, Veth, Vxlan, add, delete_link
+from netplane.rtnl import Bridge, Link, LinkKind, Veth, Vxlan, add
 
 _LINKS: dict[str, LinkKind] = {
     "veth": Veth("np-probe-peer"),
@@ -49,10 +49,8 @@ def _missing_in_kernel() -> Iterator[str]:
     with Rtnl() as rt:
         for name, kind in _LINKS.items():
             try:
-                rt.apply([add(Link("np-probe", kind))])
+                rt.apply([add(Link(f"np-{name}", kind))])
             except KernelError as error:
                 yield f"the kernel makes no {name} links ({error}): load the module {name}"
-            else:
-                rt.apply([delete_link("np-probe")])
     if sysctl.read("net/netfilter/nf_conntrack_max") is None:
         yield "the kernel has no connection tracking: load the module nf_conntrack"
