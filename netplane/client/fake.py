@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
-from netplane.api import kinds
+from netplane.api import kinds, selectors
 from netplane.client.fake_store import Change, Entry, FakeStore, Refused
 
 OK, CREATED = 200, 201
@@ -225,8 +225,6 @@ def _filter(asked: Asked) -> Callable[[Entry], bool]:
     label_text, field_text = asked.query.get("labelSelector", ""), asked.query.get("fieldSelector", "")
     if not (label_text or field_text):
         return lambda entry: not asked.namespace or entry.namespace == asked.namespace
-    from netplane.api import selectors
-
     labels, fields = selectors.parse_labels(label_text), selectors.parse_fields(field_text)
 
     def wanted(entry: Entry) -> bool:
