@@ -1,0 +1,186 @@
+"""Which strings Kubernetes accepts as names, labels, ports and addresses, and what it says of the others.
+
+Every check returns the messages of all that is wrong, none when nothing is. Source: RFC 1035, RFC 1123, RFC 6335 and
+k8s.io/apimachinery/pkg/util/validation (release 1.36), whose wording clients show to their users.
+"""
+
+import ipaddress
+import re
+
+_DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
+_LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_LABEL_VALUE = f"({_QUALIFIED})?"
+_CONFIG_KEY = "[-._a-zA-Z0-9]+"
+_ENV_NAME_BAD = re.compile(r"[^ -<>-~]")
+
+_DNS_LABEL_RE = re.compile(_DNS_LABEL)
+_SUBDOMAIN_RE = re.compile(_SUBDOMAIN)
+_LABEL_1035_RE = re.compile(_LABEL_1035)
+_QUALIFIED_RE = re.compile(_QUALIFIED)
+_LABEL_VALUE_RE = re.compile(_LABEL_VALUE)
+_CONFIG_KEY_RE = re.compile(_CONFIG_KEY)
+_PORT_NAME_RE = re.compile("[-a-z0-9]+")
+
+LABEL_BYTES = 63
+SUBDOMAIN_BYTES = 253
+
+_ALNUM_ENDS = "must start and end with an alphanumeric character"
+
+
+def _length(value: str, limit: int) -> list[str]:
+    return [f"must be no more than {limit} bytes"] if len(value.encode()) > limit else []
+
+
+def _pattern(message: str, pattern: str, *examples: str) -> str:
+    shown = " or ".join(f"'{example}', " for example in examples)
+    return f"{message} (e.g. {shown}regex used for validation is '{pattern}')"
+
+
+def dns_label(value: str) -> list[str]:
+    """RFC 1123 label: namespaces, containers, ports of Services."""
+    errors = _length(value, LABEL_BYTES)
+    if not _DNS_LABEL_RE.fullmatch(value):
+        if _SUBDOMAIN_RE.fullmatch(value):
+            return [*errors, "must not contain dots"]
+        text = (
+            f"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and {_ALNUM_ENDS}"
+        )
+        errors.append(_pattern(text, _DNS_LABEL, "my-name", "123-abc"))
+    return errors
+
+
+def dns_subdomain(value: str) -> list[str]:
+    """RFC 1123 subdomain: the names of most objects."""
+    errors = _length(value, SUBDOMAIN_BYTES)
+    if not _SUBDOMAIN_RE.fullmatch(value):
+        text = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
+            f"and {_ALNUM_ENDS}"
+        )
+        errors.append(_pattern(text, _SUBDOMAIN, "example.com"))
+    return errors
+
+
+def dns_label_1035(value: str) -> list[str]:
+    """RFC 1035 label: the names of Services."""
+    errors = _length(value, LABEL_BYTES)
+    if not _LABEL_1035_RE.fullmatch(value):
+        text = (
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
+            "start with an alphabetic character, and end with an alphanumeric character"
+        )
+        errors.append(_pattern(text, _LABEL_1035, "my-name", "abc-123"))
+    return errors
+
+
+def qualified_name(value: str) -> list[str]:
+    """`name` or `prefix/name`: label and annotation keys, finalizers."""
+    parts = value.split("/")
+    text = f"must consist of alphanumeric characters, '-', '_' or '.', and {_ALNUM_ENDS}"
+    wanted = _pattern(text, _QUALIFIED, "MyName", "my.name", "123-abc")
+    if len(parts) > 2:
+        extra = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        return [f"a qualified name {wanted}{extra}"]
+    errors = []
+    if len(parts) == 2:
+        errors = [f"prefix part {text}" for text in (dns_subdomain(parts[0]) if parts[0] else ["must be non-empty"])]
+    name = parts[-1]
+    if not name:
+        errors.append("name part must be non-empty")
+    else:
+        errors += [f"name part {text}" for text in _length(name, LABEL_BYTES)]
+    if not _QUALIFIED_RE.fullmatch(name):
+        errors.append(f"name part {wanted}")
+    return errors
+
+
+def label_value(value: str) -> list[str]:
+    """The value of a label; may be empty."""
+    errors = _length(value, LABEL_BYTES)
+    if not _LABEL_VALUE_RE.fullmatch(value):
+        text = (
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+            f"and {_ALNUM_ENDS}"
+        )
+        errors.append(_pattern(text, _LABEL_VALUE, "MyValue", "my_value", "12345"))
+    return errors
+
+
+def path_segment(value: str) -> list[str]:
+    """A name that may hold anything which can stand in a URL path (RBAC, IPAddress)."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{bad}'" for bad in "/%" if bad in value]
+
+
+def config_key(value: str) -> list[str]:
+    """A key of a ConfigMap or Secret."""
+    errors = _length(value, SUBDOMAIN_BYTES)
+    if not _CONFIG_KEY_RE.fullmatch(value):
+        text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+        errors.append(_pattern(text, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name"))
+    if value in (".", ".."):
+        errors.append(f"must not be '{value}'")
+    elif value.startswith(".."):
+        errors.append("must not start with '..'")
+    return errors
+
+
+def env_name(value: str) -> list[str]:
+    """The name of an environment variable."""
+    errors = [] if value else ["environment variable name must be non-empty"]
+    if _ENV_NAME_BAD.search(value):
+        errors.append(
+            "a valid environment variable name must consist only of printable ASCII characters other than '='"
+        )
+    return errors
+
+
+def port_name(value: str) -> list[str]:
+    """RFC 6335 service name: a port of a container, or a targetPort by name."""
+    errors = _length(value, 15)
+    if not _PORT_NAME_RE.fullmatch(value):
+        errors.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+    if not re.search("[a-z]", value):
+        errors.append("must contain at least one letter (a-z)")
+    if "--" in value:
+        errors.append("must not contain consecutive hyphens")
+    if value.startswith("-") or value.endswith("-"):
+        errors.append("must not begin or end with a hyphen")
+    return errors
+
+
+def in_range(value: int, low: int, high: int) -> list[str]:
+    """low <= value <= high."""
+    return [] if low <= value <= high else [f"must be between {low} and {high}, inclusive"]
+
+
+def port(value: int) -> list[str]:
+    """1 to 65535."""
+    return in_range(value, 1, 65535)
+
+
+def parse_ip(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, or None. Zones (fe80::1%eth0) and IPv4 with leading zeros are refused, as everywhere in the API."""
+    try:
+        return None if "%" in value else ipaddress.ip_address(value)
+    except ValueError:
+        return None
+
+
+def ip(value: str) -> list[str]:
+    """An IPv4 or IPv6 address."""
+    return [] if parse_ip(value) else ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+
+
+def cidr(value: str) -> list[str]:
+    """An address and a prefix length."""
+    try:
+        if "/" in value and value.rpartition("/")[2].isdigit():
+            ipaddress.ip_interface(value)
+            return []
+    except ValueError:
+        pass
+    return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
