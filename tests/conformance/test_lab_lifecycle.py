@@ -1,0 +1,99 @@
+"""Labs come and go: two side by side, killed ones cleared, the root namespace as it was, bad input refused."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from labs import cluster, probe, processes, state, wiring
+from labs.topology import LABS_DIR
+from netplane.kernel import netns
+from tests import labtools
+
+pytestmark = pytest.mark.privileged
+
+
+def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [labtools.NETPLANE, "lab", *args], capture_output=True, text=True, timeout=120, env={**os.environ, **env}
+    )
+
+
+def test_two_labs_live_side_by_side_and_leave_the_root_namespace_as_it_was() -> None:
+    before = labtools.root_network()
+    one, two = labtools.unique_name(), labtools.unique_name()
+    with labtools.lab_up(one, "--nodes", "1") as first, labtools.lab_up(two, "--nodes", "2") as second:
+        assert labtools.root_network() == before
+        for lab in (first, second):
+            answers = probe.count(lab.outside, "http", lab.nodes[0].address, 30080, 10)
+            assert answers.ok, answers
+        assert run("down", one).returncode == 0
+        assert probe.count(second.outside, "http", second.nodes[0].address, 30080, 10).ok
+    assert labtools.root_network() == before
+    for name in (one, two):
+        assert list(wiring.leftovers(name)) == []
+
+
+def test_a_killed_lab_is_cleared_by_the_next_one() -> None:
+    name = labtools.unique_name()
+    with labtools.lab_up(name, "--nodes", "1") as lab:
+        pids = processes.marked(lab.folder)
+        for pid in pids:
+            if "labs.supervisor" in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+        labtools.until("the lab counts as killed", lambda: cluster.running(name) is None)
+        with labtools.lab_up(name, "--nodes", "1") as again:
+            assert not [pid for pid in pids if labtools.alive(pid)]
+            assert probe.count(again.outside, "http", again.nodes[0].address, 30080, 10).ok
+    assert list(wiring.leftovers(name)) == []
+
+
+def test_check_verifies_and_takes_the_lab_down() -> None:
+    name = labtools.unique_name()
+    try:
+        done = run("up", name, "--nodes", "2", "--check", "-o", "json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        result = json.loads(done.stdout)
+        assert result["report"]["problems"] == []
+        assert {view["origin"] for view in result["report"]["views"]} == {"pod client", "node-1", "outside"}
+        assert list(wiring.leftovers(name)) == []
+    finally:
+        wiring.remove(name)
+
+
+def test_status_exec_and_logs() -> None:
+    name = labtools.unique_name()
+    with labtools.lab_up(name, "--nodes", "1") as lab:
+        seen = json.loads(run("status", name, "-o", "json").stdout)
+        assert {p["name"] for p in seen["pods"]} == {"client", *(f"web-{i}" for i in range(1, 6))}
+        assert all(p["alive"] for p in seen["programs"])
+        listing = run("exec", "--lab", name, "client", "--", "ip", "-o", "addr", "show", "eth0").stdout
+        assert labtools.pods(lab)["client"].status.pod_ip in listing  # type: ignore[union-attr]
+        assert "node-1" in run("logs", "--lab", name, "kubelet").stdout
+        assert "apiserver" in run("logs", "--lab", name).stdout.split()
+        missing = run("exec", "--lab", name, "nobody", "--", "true")
+        assert missing.returncode == 2
+        assert "no pod or machine 'nobody'" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("up", "Not-A-Name"), "lab name 'Not-A-Name' cannot be used"),
+        (("up", "tbad", "--nodes", "0"), "--nodes 0 cannot be"),
+        (("up", "tbad", "-f", "/nonexistent.yaml"), "manifest /nonexistent.yaml"),
+        (("status", "tnosuch"), "there is no lab 'tnosuch'"),
+        (("exec", "--lab", "tnosuch", "client", "--", "true"), "there is no lab 'tnosuch'"),
+    ],
+)
+def test_bad_input_is_told_in_one_error_and_makes_nothing(args: tuple[str, ...], message: str) -> None:
+    before = (netns.names("np-tbad-"), state.names())
+    done = run(*args)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (netns.names("np-tbad-"), state.names()) == before
+    assert not (LABS_DIR / "tbad").exists()
