@@ -201,10 +201,10 @@ def too_large_resource_version(requested: int, current: int) -> StatusError:
     return StatusError(504, "Timeout", message, details(causes=[cause], retryAfterSeconds=1))
 
 
-def unprocessable(message: str, field: str = "") -> StatusError:
-    """422 for a patch that is understood and cannot be applied."""
-    causes = [{"reason": "FieldValueInvalid", "message": message, "field": field}] if field else []
-    return StatusError(422, "Invalid", message, details(causes=causes) if causes else None)
+def unprocessable(why: str) -> StatusError:
+    """422 for a patch that is understood and cannot be applied. The message is the real server's; `why` is a cause."""
+    message = "the server rejected our request due to an error in our request"
+    return StatusError(422, "Invalid", message, {"causes": [{"message": why}]})
 
 
 def internal(message: str) -> StatusError:
