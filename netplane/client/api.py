@@ -5,17 +5,19 @@ Endpoints, Lease); change a Node, Pod or Service with `patch`.
 """
 
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, Literal, Self, TypeVar
 
 import httpx2
 import msgspec
+from lightkube.core.exceptions import ConfigError
 
 from netplane import __version__
 from netplane.api import objects
 from netplane.client import errors, wire
 from netplane.client.config import Connection
+from netplane.errors import UsageError
 
 T = TypeVar("T")
 ObjectT = TypeVar("ObjectT", bound=objects.Object)
@@ -100,7 +102,7 @@ class Api:
         """
         headers = {"Content-Type": content_type} if body is not None else None
         content = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
-        try:
+        with self._translated(f"{method} {path}"):
             response = await self._http.request(
                 method,
                 self.connection.server + path,
@@ -110,8 +112,6 @@ class Api:
                 timeout=TIMEOUT if timeout_s is None else timeout_s,
                 extensions=self._extensions,
             )
-        except (httpx2.TransportError, httpx2.InvalidURL, OSError) as error:
-            raise _unreachable(f"{method} {path}", self.connection.server, error) from error
         if response.is_success:
             return response.content
         retry_after = response.headers.get("Retry-After", "")
@@ -128,7 +128,7 @@ class Api:
         asked = f"GET {path}"
         timeout = httpx2.Timeout(read_timeout_s, connect=5.0, pool=None)
         url = self.connection.server + path
-        try:
+        with self._translated(asked):
             async with self._http.stream(
                 "GET", url, params=params, timeout=timeout, extensions=self._extensions
             ) as response:
@@ -137,8 +137,6 @@ class Api:
                     retry_after = response.headers.get("Retry-After", "")
                     raise errors.from_answer(response.status_code, body, asked=asked, retry_after=retry_after)
                 yield response.aiter_raw()
-        except (httpx2.TransportError, OSError) as error:
-            raise _unreachable(asked, self.connection.server, error) from error
 
     async def get(self, cls: type[ObjectT], name: str, namespace: str = "") -> ObjectT:
         """One object by name."""
@@ -204,6 +202,17 @@ class Api:
         }
         await self.request("POST", objects.KIND_OF[objects.Pod].path(pod_namespace, pod_name, "binding"), body=body)
 
+    @contextmanager
+    def _translated(self, asked: str) -> Iterator[None]:
+        """What goes wrong below HTTP, in our words: the network, or credentials that cannot be had."""
+        try:
+            yield
+        except (httpx2.TransportError, httpx2.InvalidURL, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise errors.Unreachable(f"{asked}: no answer from {self.connection.server}: {reason}") from error
+        except (UsageError, ConfigError) as error:
+            raise errors.Unauthorized(f"{asked}: no credentials: {error}") from error
+
     async def _write(self, method: str, path: str, obj: ObjectT) -> ObjectT:
         kind = objects.KIND_OF[type(obj)]
         named = msgspec.structs.replace(obj, api_version=kind.api_version, kind=kind.kind)
@@ -214,7 +223,3 @@ def selectors(label_selector: str, field_selector: str) -> dict[str, str | int]:
     """Query parameters for the selectors that are given."""
     pairs = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {name: value for name, value in pairs.items() if value}
-
-
-def _unreachable(asked: str, server: str, error: Exception) -> errors.Unreachable:
-    return errors.Unreachable(f"{asked}: no answer from {server}: {str(error) or type(error).__name__}")

@@ -22,7 +22,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import orjson
 
 from netplane.api import kinds, selectors
-from netplane.client.fake_store import Change, Entry, FakeStore, Refused
+from netplane.api.errors import StatusError
+from netplane.client.fake_store import Change, Entry, FakeStore
 
 OK, CREATED = 200, 201
 GONE = 410
@@ -120,14 +121,14 @@ class FakeApiserver:
         await asyncio.sleep(self.delay_s)
         try:
             if self._failures:
-                raise Refused(self._failures.pop(0), "InternalError", "told to fail")
+                raise StatusError(self._failures.pop(0), "InternalError", "told to fail")
             asked = parse(method, target, headers.get("content-type", ""), body)
             if method == "GET" and asked.query.get("watch") in ("1", "true"):
                 await self._watch(asked, writer)
                 return
             code, answer = self._answer(asked)
-        except Refused as refused:
-            code, answer = refused.code, refused.status()
+        except StatusError as refused:
+            code, answer = refused.code, orjson.dumps(refused.status())
         writer.write(_head(code, f"Content-Length: {len(answer)}") + answer)
         await writer.drain()
 
@@ -149,7 +150,7 @@ class FakeApiserver:
         doc = orjson.loads(asked.body)
         if asked.method == "PATCH":
             if asked.content_type != MERGE_PATCH:
-                raise Refused(415, "UnsupportedMediaType", f"the fake knows {MERGE_PATCH} only")
+                raise StatusError(415, "UnsupportedMediaType", f"the fake knows {MERGE_PATCH} only")
             return OK, store.patch(kind, asked.key, doc, asked.subresource)
         if asked.subresource == "binding":
             store.bind(asked.key, doc["target"]["name"])
@@ -180,8 +181,8 @@ class FakeApiserver:
             async with asyncio.timeout(timeout_s):
                 async for line in _lines(self.store, asked, revision, queue):
                     await self._chunk(writer, line + b"\n")
-        except Refused as refused:
-            await self._chunk(writer, b'{"type":"ERROR","object":' + refused.status() + b"}\n")
+        except StatusError as refused:
+            await self._chunk(writer, b'{"type":"ERROR","object":' + orjson.dumps(refused.status()) + b"}\n")
         except TimeoutError:
             pass  # timeoutSeconds is how watches end
         finally:
@@ -245,7 +246,7 @@ def _fields(entry: Entry) -> dict[str, str]:
 
 
 def parse(method: str, target: str, content_type: str, body: bytes) -> Asked:
-    """A request line → what it asks for; `Refused` 404 when no kind lives there."""
+    """A request line → what it asks for; `StatusError` 404 when no kind lives there."""
     url = urlsplit(target)
     parts = [unquote(part) for part in url.path.split("/") if part]
     size = 2 if parts[:1] == ["api"] else 3
@@ -255,7 +256,7 @@ def parse(method: str, target: str, content_type: str, body: bytes) -> Asked:
         namespace, rest = rest[1], rest[2:]
     kind = _BY_PATH.get(f"/{root}/{rest[0]}") if rest else None
     if kind is None:
-        raise Refused(404, "NotFound", "the server could not find the requested resource")
+        raise StatusError(404, "NotFound", "the server could not find the requested resource")
     name, subresource = (*rest[1:], "", "")[:2]
     return Asked(method, kind, namespace, name, subresource, dict(parse_qsl(url.query)), content_type, body)
 

@@ -11,32 +11,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from netplane.api import kinds
+from netplane.api.errors import StatusError
 
 Doc = dict[str, Any]
 # Kinds whose status can only be written through the status subresource.
 WITH_STATUS = {kind.plural for kind in kinds.KINDS if "status" in kind.subresources}
 CREATED = "2026-01-01T00:00:00Z"
-
-
-class Refused(Exception):
-    """A request that is answered with a Status."""
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.reason, self.message = code, reason, message
-
-    def status(self) -> bytes:
-        """The Status object."""
-        return orjson.dumps(
-            {
-                "kind": "Status",
-                "apiVersion": "v1",
-                "status": "Failure",
-                "message": self.message,
-                "reason": self.reason,
-                "code": self.code,
-            }
-        )
 
 
 class Entry(NamedTuple):
@@ -115,7 +95,7 @@ class FakeStore:
         if not meta.get("name") and meta.get("generateName"):
             meta["name"] = f"{meta['generateName']}{next(self._names):05d}"
         if _key(doc) in self.collections.get(kind.path(), {}):
-            raise Refused(409, "AlreadyExists", f'{kind.plural} "{meta["name"]}" already exists')
+            raise StatusError(409, "AlreadyExists", f'{kind.plural} "{meta["name"]}" already exists')
         meta.pop("resourceVersion", None)
         return self.put(kind, doc)
 
@@ -124,7 +104,9 @@ class FakeStore:
         old = self.get(kind, _key(doc))
         wanted = doc["metadata"].get("resourceVersion")
         if wanted and wanted != old["metadata"]["resourceVersion"]:
-            raise Refused(409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{_key(doc)}": modified')
+            raise StatusError(
+                409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{_key(doc)}": modified'
+            )
         if subresource == "status":
             doc = {**old, "status": doc.get("status")}
         elif kind.plural in WITH_STATUS and "status" in old:
@@ -154,7 +136,7 @@ class FakeStore:
         """POST pods/binding."""
         pod = self.get(kinds.POD, key)
         if pod.setdefault("spec", {}).get("nodeName"):
-            raise Refused(409, "Conflict", f'pod "{key}" is already assigned to node "{pod["spec"]["nodeName"]}"')
+            raise StatusError(409, "Conflict", f'pod "{key}" is already assigned to node "{pod["spec"]["nodeName"]}"')
         pod["spec"]["nodeName"] = node
         self.put(kinds.POD, pod)
 
@@ -166,7 +148,7 @@ class FakeStore:
     def since(self, kind: kinds.Kind, revision: int) -> list[Change]:
         """Events after `revision`; `Expired` when some of them are forgotten."""
         if revision < self.compacted:
-            raise Refused(410, "Expired", f"too old resource version: {revision} ({self.compacted})")
+            raise StatusError(410, "Expired", f"too old resource version: {revision} ({self.compacted})")
         return [change for change in self.changes.get(kind.path(), ()) if change.revision > revision]
 
     def _entry(self, kind: kinds.Kind, doc: Doc) -> Entry:
@@ -200,9 +182,9 @@ def merge(old: object, patch: object) -> object:
     return result
 
 
-def not_found(kind: kinds.Kind, key: str) -> Refused:
+def not_found(kind: kinds.Kind, key: str) -> StatusError:
     """404."""
-    return Refused(404, "NotFound", f'{kind.plural} "{key.rpartition("/")[2]}" not found')
+    return StatusError(404, "NotFound", f'{kind.plural} "{key.rpartition("/")[2]}" not found')
 
 
 def _key(doc: Doc) -> str:

@@ -83,7 +83,7 @@ def parse_bind(text: str, flag: str, *, default_port: int) -> tuple[str, int]:
         host, port = text, ""
     if port and not (port.isdigit() and int(port) < 2**16):
         raise UsageError(f"{flag} is {text!r}", hint="give host:port with a port from 0 to 65535")
-    return host.strip("[]") or "0.0.0.0", int(port or default_port)  # noqa: S104 - ":port" means every address
+    return host.strip("[]") or "0.0.0.0", int(port) if port else default_port  # noqa: S104 - ":port" means every address
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
