@@ -285,6 +285,7 @@ class Container(Struct, frozen=True, kw_only=True):
     args: list[str] | None = None
     env: list[EnvVar] | None = None
     ports: list[ContainerPort] | None = None
+    restart_policy: str | None = None
 
 
 class PodSpec(Struct, frozen=True, kw_only=True):
@@ -300,6 +301,8 @@ class PodSpec(Struct, frozen=True, kw_only=True):
     node_selector: dict[str, str] | None = None
     tolerations: list[dict[str, Any]] | None = None
     containers: list[Container] = []
+    init_containers: list[Container] | None = None
+    affinity: dict[str, Any] | None = None
 
 
 class PodIP(Struct, frozen=True, kw_only=True):
