@@ -6,7 +6,7 @@ by none, and a watcher that registers between two publications misses nothing.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,13 +15,16 @@ from netplane.store.protocol import Event, WatchOverflow
 BUFFER_EVENTS = 32_768
 """Events are shared, so this bounds pointers; it must hold one large transaction group (a collection's deletion)."""
 
-Backlog = Callable[["Watcher"], AsyncIterator[list[Event]] | None]
+Older = Callable[[], Awaitable[list[Event]]]
+"""Gives the next batch of events that lie in the past, none at their end. May be cancelled and called again."""
+
+Backlog = Callable[["Watcher"], Older | None]
 
 
 class Watcher:
     """One watch. `backlog` is called on entry: it fills in what lies in the past.
 
-    It may `offer` events at once, return an iterator of older batches that are read before the live ones, or raise.
+    It may `offer` events at once, return a function that reads older batches before the live ones, or raise.
     """
 
     def __init__(self, hub: "Hub", prefix: str, from_rev: int, backlog: Backlog) -> None:
@@ -29,7 +32,7 @@ class Watcher:
         self.from_rev = from_rev
         self._hub = hub
         self._backlog = backlog
-        self._older: AsyncIterator[list[Event]] | None = None
+        self._older: Older | None = None
         self._events: list[Event] = []
         self._waiter: asyncio.Future[None] | None = None
         self._delivered = max(from_rev - 1, 0)
@@ -55,7 +58,8 @@ class Watcher:
 
     async def __anext__(self) -> list[Event]:
         if self._older is not None:
-            async for events in self._older:
+            events = await self._older()
+            if events:
                 self._delivered = events[-1].rev
                 return events
             self._older = None

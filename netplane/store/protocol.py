@@ -81,7 +81,7 @@ class StoreError(NetplaneError):
     """The store cannot do what was asked."""
 
 
-class Compacted(StoreError):  # noqa: N818 - named for what happened
+class Compacted(StoreError):
     """The revision asked for is no longer kept. `rev` is the oldest that can be read."""
 
     def __init__(self, rev: int) -> None:
@@ -89,7 +89,7 @@ class Compacted(StoreError):  # noqa: N818 - named for what happened
         self.rev = rev
 
 
-class FutureRevision(StoreError):  # noqa: N818 - named for what happened
+class FutureRevision(StoreError):
     """The revision asked for does not exist yet. `rev` is the current one."""
 
     def __init__(self, rev: int) -> None:
@@ -97,7 +97,7 @@ class FutureRevision(StoreError):  # noqa: N818 - named for what happened
         self.rev = rev
 
 
-class WatchOverflow(StoreError):  # noqa: N818 - named for what happened
+class WatchOverflow(StoreError):
     """The watcher read too slowly and was closed. Everything up to `rev` was handed out."""
 
     def __init__(self, rev: int) -> None:
