@@ -28,7 +28,7 @@ from netplane.client.fake_store import Change, Entry, FakeStore
 OK, CREATED = 200, 201
 GONE = 410
 REASONS = {200: "OK", 201: "Created", 409: "Conflict", 404: "Not Found", 410: "Gone"}
-MERGE_PATCH = "application/merge-patch+json"
+PATCHES = {"application/merge-patch+json": False, "application/strategic-merge-patch+json": True}  # strategic?
 _BY_PATH = {kind.path(): kind for kind in kinds.KINDS}
 
 
@@ -149,9 +149,10 @@ class FakeApiserver:
             return OK, store.delete(kind, asked.key, int(grace) if grace else None)
         doc = orjson.loads(asked.body)
         if asked.method == "PATCH":
-            if asked.content_type != MERGE_PATCH:
-                raise StatusError(415, "UnsupportedMediaType", f"the fake knows {MERGE_PATCH} only")
-            return OK, store.patch(kind, asked.key, doc, asked.subresource)
+            strategic = PATCHES.get(asked.content_type)
+            if strategic is None:
+                raise StatusError(415, "UnsupportedMediaType", f"the fake knows {', '.join(PATCHES)}")
+            return OK, store.patch(kind, asked.key, doc, asked.subresource, strategic=strategic)
         if asked.subresource == "binding":
             store.bind(asked.key, doc["target"]["name"])
             return CREATED, {"kind": "Status", "apiVersion": "v1", "status": "Success"}

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from netplane.api import kinds
+from netplane.api import kinds, schema
+from netplane.api import patch as patches
 from netplane.api.errors import StatusError
 
 Doc = dict[str, Any]
@@ -114,12 +115,12 @@ class FakeStore:
         doc["metadata"] = {**doc["metadata"], **{k: old["metadata"][k] for k in ("resourceVersion", "uid")}}
         return old if doc == old else self.put(kind, doc)
 
-    def patch(self, kind: kinds.Kind, key: str, patch: Doc, subresource: str = "") -> Doc:
-        """PATCH with a JSON merge patch (RFC 7386)."""
+    def patch(self, kind: kinds.Kind, key: str, patch: Doc, subresource: str = "", *, strategic: bool = False) -> Doc:
+        """PATCH, as the real one patches: merge or strategic merge."""
         old = self.get(kind, key)
-        merged = merge(old, patch)
-        assert isinstance(merged, dict), "a patch is an object"
-        return self.replace(kind, merged, subresource)
+        if strategic:
+            return self.replace(kind, patches.strategic(old, patch, schema.for_kind(kind)), subresource)
+        return self.replace(kind, patches.merge(old, patch), subresource)
 
     def delete(self, kind: kinds.Kind, key: str, grace_period_s: int | None = None) -> Doc:
         """DELETE: a pod that has a node is only marked until its node deletes it with a grace period of 0."""
@@ -167,19 +168,6 @@ class FakeStore:
         self.changes.setdefault(kind.path(), []).append(change)
         for listener in list(self.listeners.get(kind.path(), ())):
             listener(change)
-
-
-def merge(old: object, patch: object) -> object:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(old) if isinstance(old, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = merge(result.get(name), value)
-    return result
 
 
 def not_found(kind: kinds.Kind, key: str) -> StatusError:

@@ -124,6 +124,13 @@ class Informer(Generic[T]):
                 outcome = msgspec.structs.replace(outcome, lived_s=lived_s)
             request = self._reflector.receive(outcome, random.random())
 
+    def wrote(self, obj: Object) -> None:
+        """Take what a write of ours answered into the copy now, not when its event arrives.
+
+        Whoever decides from this copy then sees its own writes; older events of the object are ignored.
+        """
+        self._put(obj)
+
     async def _perform(self, request: reflector.Request) -> reflector.Event:
         try:
             if isinstance(request, reflector.List):
@@ -146,9 +153,12 @@ class Informer(Generic[T]):
         body = await self._api.request("GET", self._path, params=params, timeout_s=LIST_TIMEOUT_S)
         page = wire.decoder(wire.RawList).decode(body)
         self.lists += 1
+        if _older(page.metadata.resource_version, self.resource_version):
+            # The apiserver went back in time (restored from a backup): nothing we know of versions holds any more.
+            self._versions = dict.fromkeys(self._versions, "")
         await self._take(page.items or ())
         if not page.metadata.continue_:
-            self._drop_unlisted()
+            self._drop_unlisted(page.metadata.resource_version)
             self.synced.set()
         return reflector.Listed(page.metadata.resource_version, page.metadata.continue_)
 
@@ -163,9 +173,10 @@ class Informer(Generic[T]):
             if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
-    def _drop_unlisted(self) -> None:
+    def _drop_unlisted(self, version: str) -> None:
         for key in self._objects.keys() - self._listed:
-            self._remove(key)
+            if not _older(version, self._versions[key]):  # what we wrote after the list was taken is not gone
+                self._remove(key)
         self._listed.clear()
 
     async def _watch(self, request: reflector.Watch) -> reflector.Event:
@@ -215,7 +226,8 @@ class Informer(Generic[T]):
     def _put(self, obj: Object) -> None:
         key = obj.key
         version = obj.metadata.resource_version
-        if version and self._versions.get(key) == version:
+        known = self._versions.get(key, "")
+        if known and (version == known or _older(version, known)):
             return
         old = self._objects.get(key)
         new = cast(T, obj if self._convert is None else self._convert(obj))
@@ -236,6 +248,11 @@ class Informer(Generic[T]):
             self._on_change(old, new)
         except Exception:
             log.exception("on_change failed", kind=self._kind.kind)
+
+
+def _older(version: str, than: str) -> bool:
+    """Whether a version precedes another. They are opaque by contract, and integers everywhere; others never do."""
+    return version.isdigit() and than.isdigit() and int(version) < int(than)
 
 
 def _header(raw: msgspec.Raw) -> wire.Header:

@@ -209,3 +209,40 @@ def test_a_server_that_fails_at_first_is_asked_again() -> None:
             assert len([1 for _, target in fake.requests if "watch" not in target]) >= 4
 
     scenario(body)
+
+
+def test_own_writes_are_seen_at_once_and_older_events_do_not_undo_them() -> None:
+    async def body(fake: FakeApiserver, api: Api) -> None:
+        fake.store.load(kinds.SERVICE, [service("a")])
+        seen = Recorder()
+        informer = Informer(api, objects.Service, on_change=seen)
+        async with running(informer):
+            await until(lambda: informer.connected)
+            old = informer.objects["default/a"]
+            new = await api.patch(objects.Service, "a", "default", {"metadata": {"labels": {"x": "1"}}})
+            informer.wrote(new)
+            assert informer.objects["default/a"] == new
+            informer.wrote(old)
+            assert informer.objects["default/a"] == new
+            fake.store.put(kinds.SERVICE, service("end"))
+            await until(lambda: ("+", "end") in seen.changes)
+        assert seen.changes == [("+", "a"), ("~", "a"), ("+", "end")]
+
+    scenario(body)
+
+
+def test_an_apiserver_restored_from_an_older_backup_is_believed() -> None:
+    async def body(fake: FakeApiserver, api: Api) -> None:
+        fake.store.load(kinds.SERVICE, [service("a", x="new"), service("lost")])
+        fake.store.revision = 1000
+        informer = Informer(api, objects.Service)
+        async with running(informer):
+            await until(lambda: informer.connected)
+            fake.store = type(fake.store)()
+            fake.store.load(kinds.SERVICE, [service("a", x="old")])
+            fake.fail(1, 504)
+            fake.drop()
+            await until(lambda: "default/lost" not in informer.objects)
+        assert informer.objects["default/a"].metadata.labels == {"x": "old"}
+
+    scenario(body)
