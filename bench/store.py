@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+
 from bench import _table
 from netplane.store.memory import MemoryStore
 from netplane.store.protocol import Compare, Put, Store
