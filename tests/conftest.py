@@ -1,0 +1,34 @@
+"""Rules for every test: privileged ones fail where they cannot run, and none leaves a namespace behind."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from netplane.kernel import netns
+
+# Namespaces that tests make begin with these: `npt-` by the kernel tests, `np-t` by the labs of tests.
+OURS = ("npt-", "np-t", "np-b")
+
+
+@pytest.fixture(autouse=True)
+def _privileged(request: pytest.FixtureRequest) -> None:
+    """A privileged test that cannot run is a failure: a skipped kernel test proves nothing."""
+    if request.node.get_closest_marker("privileged") and os.geteuid() != 0:
+        pytest.fail("this test needs root and network namespaces; run ./run test as root", pytrace=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """Namespaces that a module made and did not remove fail its last test."""
+    before = set(_ours())
+    yield
+    # Only this process's tests are judged: names carry no owner, so tests that run side by side opt out.
+    if "NETPLANE_TESTS_SHARE_MACHINE" in os.environ:
+        return
+    left = set(_ours()) - before
+    assert not left, f"namespaces left behind: {', '.join(sorted(left))}"
+
+
+def _ours() -> list[str]:
+    return [name for name in netns.names() if name.startswith(OURS)]
