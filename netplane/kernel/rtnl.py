@@ -151,8 +151,10 @@ class Rtnl:
 
     def addresses(self, dev: str = "") -> list[Address]:
         """All addresses, or those of one link."""
-        payload = encode.IFADDR.pack(0, 0, 0, 0, 0)
-        found = decode.addresses(self._socket.dump(encode.RTM_GETADDR, payload, "ip address show"), self._names())
+        index = self.index(dev) if dev else 0
+        payload = encode.IFADDR.pack(0, 0, 0, 0, index)
+        names = {index: dev} if dev else self._names()
+        found = decode.addresses(self._socket.dump(encode.RTM_GETADDR, payload, f"ip address show {dev}"), names)
         return [address for address in found if dev in ("", address.dev)]
 
     def routes(self, table: int = MAIN_TABLE) -> list[Route]:
@@ -181,7 +183,7 @@ class Rtnl:
         return decode.link_names(self._links())
 
 
-class _Skip(Exception):  # noqa: N818 - not an error: the request has nothing left to do
+class _Skip(Exception):
     """What is to be deleted hangs on a link that is gone already."""
 
 

@@ -1,0 +1,322 @@
+"""PURE: the network configuration on stdin, checked whole before anything is touched.
+
+The keys are those of the reference `bridge` plugin and of `host-local`, so a configuration of theirs only changes its
+type. Keys of our own: `hostPrefix` (pods get /32 and /128 and reach everything, their neighbours too, through the
+node). Unknown keys are left alone: other plugins and runtimes add theirs.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import msgspec
+
+from cni.errors import CniError, Code
+from cni.plan.ipam import Range, RangeSet
+from cni.results import OLDEST, VERSIONS, Dns, RouteTo
+from netplane.net import names
+from netplane.rtnl import IP
+
+BUILT_IN_IPAM = ("", "netplane", "host-local")
+MTU_MIN_BYTES, MTU_MAX_BYTES = 68, 65535
+MTU_MIN_IPV6_BYTES = 1280  # RFC 8200, section 5
+
+
+class _Struct(msgspec.Struct, frozen=True, rename="camel"):
+    pass
+
+
+class _Range(_Struct, frozen=True):
+    subnet: str = ""
+    range_start: str = ""
+    range_end: str = ""
+    gateway: str = ""
+
+
+class _Route(_Struct, frozen=True):
+    dst: str
+    gw: str = ""
+
+
+class _Ipam(_Struct, frozen=True):
+    type: str = ""
+    ranges: list[list[_Range]] | None = None
+    subnet: str = ""
+    range_start: str = ""
+    range_end: str = ""
+    gateway: str = ""
+    routes: list[_Route] | None = None
+
+
+class _Attachment(msgspec.Struct, frozen=True):
+    containerID: str  # noqa: N815 - the specification's name
+    ifname: str
+
+
+class _Args(msgspec.Struct, frozen=True):
+    cni: dict[str, Any] | None = None
+
+
+class _Config(_Struct, frozen=True):
+    cni_version: str = ""
+    name: str = ""
+    type: str = ""
+    bridge: str = "cni0"
+    is_gateway: bool = False
+    is_default_gateway: bool = False
+    ip_masq: bool = False
+    mtu: int = 0
+    hairpin_mode: bool = False
+    promisc_mode: bool = False
+    host_prefix: bool = False
+    ipam: _Ipam = _Ipam()
+    dns: Dns | None = None
+    args: _Args | None = None
+    runtime_config: dict[str, Any] | None = None
+    prev_result: msgspec.Raw | None = None
+    attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/valid-attachments", default=None)
+    old_attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/attachments", default=None)
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A network to attach pods to.
+
+    Args:
+        version: the cniVersion asked for, one of VERSIONS.
+        name: the network's name.
+        type: the plugin's type: `netplane` or `loopback`.
+        bridge: name of the bridge.
+        mtu_bytes: of the bridge and its pods; 0 keeps the bridge's, or the kernel's 1500.
+        is_gateway: the bridge has the ranges' gateway addresses.
+        is_default_gateway: pods route everything through it.
+        ip_masq: masquerade what leaves the ranges.
+        hairpin: a frame may go back out of the port it came in by.
+        promisc: the bridge is promiscuous.
+        host_prefix: pods get /32 and /128 and an onlink route through the gateway.
+        ranges: one address is taken from each set.
+        routes: of the pod.
+        wanted: addresses that were asked for.
+        mac: MAC address that was asked for.
+        dns: passed through.
+        prev_result: what ADD answered, undecoded; None when absent.
+        attachments: GC: (container, interface) pairs that are alive; None when absent.
+    """
+
+    version: str
+    name: str
+    type: str
+    bridge: str = "cni0"
+    mtu_bytes: int = 0
+    is_gateway: bool = False
+    is_default_gateway: bool = False
+    ip_masq: bool = False
+    hairpin: bool = False
+    promisc: bool = False
+    host_prefix: bool = False
+    ranges: tuple[RangeSet, ...] = ()
+    routes: tuple[RouteTo, ...] = ()
+    wanted: tuple[IP, ...] = ()
+    mac: str = ""
+    dns: Dns = Dns()
+    prev_result: bytes | None = None
+    attachments: frozenset[tuple[str, str]] | None = None
+
+
+def invalid(field: str, problem: str, advice: str = "") -> CniError:
+    """An INVALID_CONFIG error that names its field."""
+    return CniError(Code.INVALID_CONFIG, f"{field}: {problem}", advice)
+
+
+def version_of(stdin: bytes) -> str:
+    """The cniVersion that an error about this configuration is written in; the newest we know when there is none."""
+    try:
+        found = msgspec.json.decode(stdin, type=dict[str, Any]).get("cniVersion")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return VERSIONS[-1]
+    return found if found in VERSIONS else VERSIONS[-1]
+
+
+def parse(stdin: bytes, *, args: dict[str, str], needs_ranges: bool) -> Network:
+    """Check the configuration.
+
+    Args:
+        stdin: JSON.
+        args: CNI_ARGS, parsed.
+        needs_ranges: ADD needs addresses to give; the other verbs work without.
+
+    Raises:
+        CniError: naming the field; DECODING, INCOMPATIBLE_VERSION, INVALID_CONFIG or UNSUPPORTED_FIELD.
+    """
+    raw = _decode(stdin)
+    version = raw.cni_version or OLDEST
+    if version not in VERSIONS:
+        raise CniError(Code.INCOMPATIBLE_VERSION, f"cniVersion: {version!r} is not one of {', '.join(VERSIONS)}")
+    _check_names(raw)
+    network = Network(
+        version=version,
+        name=raw.name,
+        type=raw.type,
+        bridge=raw.bridge,
+        mtu_bytes=raw.mtu,
+        is_gateway=raw.is_gateway or raw.is_default_gateway or raw.host_prefix,
+        is_default_gateway=raw.is_default_gateway,
+        ip_masq=raw.ip_masq,
+        hairpin=raw.hairpin_mode,
+        promisc=raw.promisc_mode,
+        host_prefix=raw.host_prefix,
+        dns=raw.dns or Dns(),
+        prev_result=bytes(raw.prev_result) if raw.prev_result and bytes(raw.prev_result) != b"null" else None,
+        attachments=_attachments(raw),
+        mac=_mac(raw, args),
+    )
+    if raw.type == "loopback" or not needs_ranges:
+        return network
+    ranges = _ranges(raw.ipam)
+    _check_mtu(raw.mtu, ranges)
+    _check_unsupported(raw)
+    wanted = _wanted(raw, args, ranges)
+    return msgspec.structs.replace(network, ranges=ranges, routes=_routes(raw, ranges), wanted=wanted)
+
+
+def _decode(stdin: bytes) -> _Config:
+    try:
+        return msgspec.json.decode(stdin, type=_Config)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at `$.")
+        raise invalid(where.rstrip("`") or "the configuration", problem) from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        advice = "pass one JSON object" if stdin.strip() else "stdin is empty: pass the configuration there"
+        raise CniError(Code.DECODING, f"the configuration is no JSON: {error}", advice) from error
+
+
+def _check_names(raw: _Config) -> None:
+    if not raw.name:
+        raise invalid("name", "is missing", "name the network")
+    if not is_identifier(raw.name):
+        raise invalid("name", f"{raw.name!r} is not a letter or digit followed by letters, digits, '_', '.' or '-'")
+    if raw.type != "loopback" and (problem := names.problem(raw.bridge)):
+        raise invalid("bridge", f"{raw.bridge!r} {problem}")
+
+
+def is_identifier(text: str) -> bool:
+    """Whether the specification allows it as a network name or container ID, and it is at most 255 long."""
+    allowed = text.isascii() and all(c.isalnum() or c in "_.-" for c in text)
+    return allowed and 0 < len(text) <= 255 and text[0].isalnum()
+
+
+def _check_mtu(mtu: int, ranges: Sequence[RangeSet]) -> None:
+    if mtu == 0:
+        return
+    least = MTU_MIN_IPV6_BYTES if any(r.subnet.version == 6 for s in ranges for r in s) else MTU_MIN_BYTES
+    if not least <= mtu <= MTU_MAX_BYTES:
+        raise invalid("mtu", f"{mtu} is not between {least} and {MTU_MAX_BYTES} bytes")
+
+
+def _check_unsupported(raw: _Config) -> None:
+    if raw.ipam.type not in BUILT_IN_IPAM:
+        raise CniError(
+            Code.UNSUPPORTED_FIELD,
+            f"ipam.type: {raw.ipam.type!r} is not built in",
+            "use 'host-local' or leave it out: both mean the built-in address management",
+        )
+    for key in ("portMappings", "bandwidth"):
+        if (raw.runtime_config or {}).get(key):
+            raise CniError(
+                Code.UNSUPPORTED_FIELD,
+                f"runtimeConfig.{key}: is not done by this plugin",
+                f"remove the capability {key} from it and chain a plugin that has it",
+            )
+
+
+def _ranges(ipam: _Ipam) -> tuple[RangeSet, ...]:
+    sets: list[tuple[str, list[_Range]]] = []
+    if ipam.subnet:
+        sets.append(("ipam", [_Range(ipam.subnet, ipam.range_start, ipam.range_end, ipam.gateway)]))
+    sets += [(f"ipam.ranges[{i}]", ranges) for i, ranges in enumerate(ipam.ranges or ())]
+    if not sets:
+        raise invalid("ipam.ranges", "is missing", 'give pods a range: "ranges": [[{"subnet": "10.244.1.0/24"}]]')
+    built = tuple(_range_set(name, ranges) for name, ranges in sets)
+    flat = [r for ranges in built for r in ranges]
+    for i, r in enumerate(flat):
+        if any(r.first in other or r.last in other for other in flat[:i]):
+            raise invalid("ipam.ranges", f"{r} overlaps another range")
+    return built
+
+
+def _range_set(name: str, ranges: list[_Range]) -> RangeSet:
+    built = tuple(_range(f"{name}[{i}]" if len(ranges) > 1 else name, r) for i, r in enumerate(ranges))
+    if not built:
+        raise invalid(name, "is an empty set")
+    if len({r.subnet.version for r in built}) > 1:
+        raise invalid(name, "mixes IPv4 and IPv6: put each family in a set of its own")
+    return built
+
+
+def _range(name: str, raw: _Range) -> Range:
+    try:
+        if not raw.subnet:
+            raise ValueError("subnet is missing")
+        subnet = ip_network(raw.subnet)
+        ends = (ip_address(text) if text else None for text in (raw.range_start, raw.range_end, raw.gateway))
+        return Range.of(subnet, *ends)
+    except ValueError as error:
+        raise invalid(name, str(error)) from error
+
+
+def _routes(raw: _Config, ranges: Sequence[RangeSet]) -> tuple[RouteTo, ...]:
+    found = []
+    for i, route in enumerate(raw.ipam.routes or ()):
+        try:
+            found.append(RouteTo(ip_network(route.dst), ip_address(route.gw) if route.gw else None))
+        except ValueError as error:
+            raise invalid(f"ipam.routes[{i}]", str(error)) from error
+    if raw.is_default_gateway:
+        families = {route.dst.version for route in found if route.dst.prefixlen == 0}
+        for ranges_of_set in ranges:
+            first = ranges_of_set[0]
+            if first.subnet.version not in families:
+                families.add(first.subnet.version)
+                found.append(RouteTo(ip_network("0.0.0.0/0" if first.subnet.version == 4 else "::/0"), first.gateway))
+    return tuple(found)
+
+
+def _wanted(raw: _Config, args: dict[str, str], ranges: Sequence[RangeSet]) -> tuple[IP, ...]:
+    """Addresses asked for by CNI_ARGS IP=, the capability `ips` or args.cni.ips (host-local's three ways)."""
+    sources = {
+        "CNI_ARGS IP": [ip for ip in args.get("IP", "").split(",") if ip],
+        "runtimeConfig.ips": (raw.runtime_config or {}).get("ips") or [],
+        "args.cni.ips": ((raw.args.cni if raw.args else None) or {}).get("ips") or [],
+    }
+    found: list[IP] = []
+    for field, texts in sources.items():
+        for text in texts if isinstance(texts, list) else [texts]:
+            try:
+                address = ip_interface(text).ip
+            except ValueError as error:
+                raise invalid(field, str(error)) from error
+            if not any(address in r for ranges_of_set in ranges for r in ranges_of_set):
+                raise invalid(field, f"{address} is in none of the network's ranges")
+            found.append(address)
+    return tuple(dict.fromkeys(found))
+
+
+def _mac(raw: _Config, args: dict[str, str]) -> str:
+    asked = {
+        "CNI_ARGS MAC": args.get("MAC"),
+        "runtimeConfig.mac": (raw.runtime_config or {}).get("mac"),
+        "args.cni.mac": ((raw.args.cni if raw.args else None) or {}).get("mac"),
+    }
+    for field, text in asked.items():
+        if text:
+            parts = str(text).lower().replace("-", ":").split(":")
+            if len(parts) != 6 or any(len(p) != 2 or not set(p) <= set("0123456789abcdef") for p in parts):
+                raise invalid(field, f"{text!r} is no MAC address")
+            if int(parts[0], 16) & 1:
+                raise invalid(field, f"{text!r} is a multicast address")
+            return ":".join(parts)
+    return ""
+
+
+def _attachments(raw: _Config) -> frozenset[tuple[str, str]] | None:
+    given = raw.attachments if raw.attachments is not None else raw.old_attachments
+    return None if given is None else frozenset((a.containerID, a.ifname) for a in given)

@@ -1,0 +1,261 @@
+"""The verbs, done: parse, reserve, wire, activate, answer; and the same backwards. Blocking; one call per thread.
+
+It runs behind the agent's socket and, without an agent, in the plugin's own process: both give the same answers.
+"""
+
+import contextlib
+import errno
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+
+from cni import errors, results
+from cni.bridges import Bridges
+from cni.check import Observed, differences
+from cni.config import version_of
+from cni.errors import CniError, Code
+from cni.frames import Request
+from cni.leases import Key, Lease, Leases
+from cni.plan import ipam, pod
+from cni.protocol import Call, Verb, parse, version_reply
+from cni.reaper import Reaper
+from cni.spaces import pod_space
+from netplane.errors import NetplaneError
+from netplane.kernel import netns, sysctl
+from netplane.kernel.netlink import KernelError
+from netplane.kernel.rtnl import Rtnl
+from netplane.obs import logs
+from netplane.rtnl import Change, Link
+
+log = logs.get("cni.engine")
+
+
+class Engine:
+    """Attaches pods to bridges in the network namespace it was made in.
+
+    Args:
+        leases: the lease store; the engine's links carry its mark.
+        trouble: why ADD cannot be served now, "" when it can; asked by STATUS.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self, leases: Leases, *, trouble: Callable[[], str] = str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.leases = leases
+        self.owner = pod.owner_mark(str(leases.path.parent.resolve()))
+        self._trouble = trouble
+        self._clock = clock
+        self._reaper = Reaper()
+        self._bridges = Bridges()
+
+    def close(self) -> None:
+        """Finish deletions under way and close the store; pods stay as they are."""
+        self._reaper.close()
+        self.leases.close()
+
+    def handle(self, request: Request, netns_fd: int | None = None) -> tuple[int, bytes]:
+        """One call of the plugin: its exit status and what it prints. Never raises.
+
+        Args:
+            request: as the runtime made it.
+            netns_fd: a descriptor of CNI_NETNS, when the caller could open it.
+        """
+        try:
+            call = parse(request)
+            return 0, self._verb(call, netns_fd)
+        except Exception as error:
+            failure = as_cni_error(error)
+            if failure.code == Code.INTERNAL:
+                log.exception("unexpected failure", command=request.environment.get("CNI_COMMAND", ""))
+            else:
+                log.warning("refused", command=request.environment.get("CNI_COMMAND", ""), error=str(failure))
+            return 1, errors.encode(failure, version_of(request.stdin))
+
+    def _verb(self, call: Call, netns_fd: int | None) -> bytes:
+        match call.verb:
+            case Verb.VERSION:
+                return version_reply(call.network.version)
+            case Verb.ADD:
+                return self._add(call, netns_fd)
+            case Verb.DEL:
+                self._delete(call)
+            case Verb.CHECK:
+                self._check(call, netns_fd)
+            case Verb.GC:
+                self._collect(call)
+            case Verb.STATUS:
+                self._status(call)
+        return b""
+
+    # ADD ------------------------------------------------------------------------------------------------------
+
+    def _add(self, call: Call, netns_fd: int | None) -> bytes:
+        with pod_space(call.netns, netns_fd) as space:
+            if call.network.type == "loopback":
+                return _loopback(call, space)
+            key = _key(call)
+            lease = Lease(key, "reserved", pod.link_name(*key), (), call.netns, call.pod, self._clock())
+            lease = self.leases.reserve(lease, call.network.ranges, call.network.wanted)
+            try:
+                attachment = self._wire(call, lease, space)
+                self.leases.activate(key)
+            except BaseException:
+                self._forget(lease)
+                raise
+        log.info("added", container=call.container, pod=call.pod, ips=[str(a) for a in lease.addresses])
+        return results.encode(pod.result(attachment), call.network.version)
+
+    def _wire(self, call: Call, lease: Lease, space: int) -> pod.Attachment:
+        bridge = self._bridges.ensure(call.network)
+        attachment = pod.Attachment(
+            network=call.network,
+            owner=self.owner,
+            container=call.container,
+            link=lease.link,
+            ifname=call.ifname,
+            addresses=lease.addresses,
+            mtu_bytes=call.network.mtu_bytes or bridge.mtu,
+            netns=call.netns,
+            bridge_mac=bridge.mac,
+        )
+        wiring = pod.wiring(attachment, space)
+        with Rtnl() as node, Rtnl(space) as inside:
+            try:
+                node.apply(wiring.node, undo=False)
+            except KernelError as error:
+                raise _taken(call, error) from error
+            if 6 in pod.families(call.network):
+                _enable_ipv6(call.ifname, space)
+            inside.apply(wiring.pod, undo=False)
+        return attachment
+
+    def _forget(self, lease: Lease) -> None:
+        """First the link, then the address: it must not be given again while something answers to it."""
+        self._reaper.delete(lease.link)
+        self.leases.release(lease.key, self._clock())
+
+    # The other verbs ------------------------------------------------------------------------------------------
+
+    def _delete(self, call: Call) -> None:
+        if call.network.type == "loopback":
+            return
+        key = _key(call)
+        self._forget(Lease(key, "active", pod.link_name(*key)))
+        log.info("deleted", container=call.container, ifname=call.ifname)
+
+    def _check(self, call: Call, netns_fd: int | None) -> None:
+        if call.network.type == "loopback":
+            return
+        if call.network.prev_result is None:
+            raise CniError(Code.INVALID_CONFIG, "prevResult: is missing", "pass the result of ADD")
+        result = results.decode(call.network.prev_result)
+        key = _key(call)
+        lease = self.leases.get(key)
+        try:
+            observed = _observe(call, pod.link_name(*key), netns_fd)
+        except CniError as error:
+            raise CniError(Code.UNKNOWN_CONTAINER, error.message) from error
+        if found := list(differences(call, lease, result, observed)):
+            raise CniError(Code.CHECK_FAILED, "; ".join(found), "delete and add the container again")
+
+    def _collect(self, call: Call) -> None:
+        """GC: go on after a failure, and report the first at the end."""
+        if call.network.attachments is None:
+            raise CniError(
+                Code.INVALID_CONFIG, "cni.dev/valid-attachments: is missing", "GC must be told what is alive"
+            )
+        failures: list[CniError] = []
+        for lease in self.leases.all(call.network.name):
+            if (lease.key.container, lease.key.ifname) in call.network.attachments:
+                continue
+            try:
+                self._forget(lease)
+                log.info("collected", container=lease.key.container, ifname=lease.key.ifname)
+            except (NetplaneError, OSError, sqlite3.Error) as error:
+                failures.append(as_cni_error(error))
+        if failures:
+            raise failures[0]
+
+    def _status(self, call: Call) -> None:
+        if trouble := self._trouble():
+            raise CniError(Code.NOT_AVAILABLE, trouble)
+        for ranges in call.network.ranges:
+            if not self.leases.free(ranges):
+                raise CniError(Code.NOT_AVAILABLE, f"no address is free in {ipam.describe(ranges)}")
+
+    # At start -------------------------------------------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Make leases and links agree again after a crash. Call before the first request.
+
+        A lease nobody was told of, or whose link is gone, is released; a link of ours without a lease is deleted,
+        unless the store itself was lost: then its lease is read off the link.
+        """
+        with Rtnl() as rtnl:
+            links = {link.name: link for link in rtnl.links()}
+        mine = {name: link for name, link in links.items() if link.alias.startswith(self.owner + " ")}
+        if self.leases.fresh:
+            self._adopt(mine.values())
+        for lease in self.leases.all():
+            if lease.state == "reserved" or lease.link not in links:
+                log.info("released a lease left behind", container=lease.key.container, state=lease.state)
+                self._forget(lease)
+        known = {lease.link for lease in self.leases.all()}
+        for name in mine.keys() - known:
+            log.info("deleted a link left behind", link=name, alias=mine[name].alias)
+            self._reaper.delete(name)
+
+    def _adopt(self, links: Iterable[Link]) -> None:
+        for link in links:
+            found = pod.read_alias(link.alias, self.owner)
+            if found is not None:
+                network, container, ifname, addresses = found
+                lease = Lease(Key(network, container, ifname), "active", link.name, addresses, since_s=self._clock())
+                self.leases.adopt(lease)
+                log.warning("adopted a pod whose lease was lost", container=container, link=link.name)
+
+
+def as_cni_error(error: BaseException) -> CniError:
+    """Any failure in the runtime's words."""
+    match error:
+        case CniError():
+            return error
+        case KernelError():
+            return CniError(Code.KERNEL, error.message, error.hint)
+        case OSError() | sqlite3.Error():
+            return CniError(Code.IO, str(error))
+        case NetplaneError():
+            return CniError(Code.KERNEL, error.message, error.hint)
+        case _:
+            return CniError(Code.INTERNAL, f"unexpected failure: {type(error).__name__}", "the log has the details")
+
+
+def _key(call: Call) -> Key:
+    return Key(call.network.name, call.container, call.ifname)
+
+
+def _taken(call: Call, error: KernelError) -> CniError | KernelError:
+    if error.errno != errno.EEXIST:
+        return error
+    return CniError(Code.ALREADY_ATTACHED, f"{call.ifname} exists already in {call.netns}", "DEL it first")
+
+
+def _loopback(call: Call, space: int) -> bytes:
+    with Rtnl(space) as inside:
+        inside.apply([Change("lo", up=True)], undo=False)
+    link = results.NetInterface("lo", "00:00:00:00:00:00", call.netns)
+    return results.encode(results.Result((link,)), call.network.version)
+
+
+def _enable_ipv6(ifname: str, space: int) -> None:
+    """Runtimes may start a pod with IPv6 switched off; an IPv6 address is refused then."""
+    with netns.entered(space), contextlib.suppress(sysctl.SysctlError):
+        sysctl.write(f"net/ipv6/conf/{ifname}/disable_ipv6", 0)
+
+
+def _observe(call: Call, link: str, netns_fd: int | None) -> Observed:
+    with pod_space(call.netns, netns_fd) as space, Rtnl() as node, Rtnl(space) as inside:
+        end = inside.link(call.ifname)
+        addresses = inside.addresses(call.ifname) if end else []
+        return Observed(node.link(link), end, addresses, inside.routes())

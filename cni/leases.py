@@ -1,0 +1,272 @@
+"""Who has which address: leases in SQLite, safe against kill -9 and power loss.
+
+             reserve                    activate
+    (none) ───────────▶ reserved ─────────────────▶ active
+       ▲                    │ wiring failed, or        │ DEL: first the link,
+       └────── release ─────┘ found at a restart       ▼ then release
+    cooling: a freed address waits its turn; it is given again only when nothing else is free
+
+Every transition is one transaction with its fsync (WAL, synchronous=FULL) before anybody is told. A lease that is
+still `reserved` when a process starts belongs to nobody: no runtime was ever told of it. A boot makes all leases void,
+since no link survived it; the store remembers the boot it belongs to.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from cni.errors import CniError, Code
+from cni.plan import ipam
+from netplane.rtnl import IP
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE boot (id TEXT NOT NULL);
+CREATE TABLE leases (
+  id INTEGER PRIMARY KEY,
+  network TEXT NOT NULL, container TEXT NOT NULL, ifname TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('reserved', 'active')),
+  link TEXT NOT NULL, netns TEXT NOT NULL, pod TEXT NOT NULL, since_s REAL NOT NULL,
+  UNIQUE (network, container, ifname)
+);
+CREATE TABLE addresses (
+  address TEXT PRIMARY KEY,
+  lease INTEGER NOT NULL REFERENCES leases ON DELETE CASCADE,
+  position INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX addresses_of ON addresses (lease);
+CREATE TABLE cooling (address TEXT PRIMARY KEY, freed_s REAL NOT NULL) WITHOUT ROWID;
+CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns, pod, since_s, id,
+  (SELECT group_concat(address) FROM (SELECT address FROM addresses WHERE lease = leases.id ORDER BY position)) AS ips
+  FROM leases;
+CREATE TABLE cursors (network TEXT NOT NULL, position INTEGER NOT NULL, address TEXT NOT NULL,
+  PRIMARY KEY (network, position)) WITHOUT ROWID;
+"""
+_INSERT = "INSERT INTO leases (network, container, ifname, state, link, netns, pod, since_s)"
+COOLDOWN_S = 60.0
+
+
+class Key(NamedTuple):
+    """What identifies an attachment (CNI specification, section 2)."""
+
+    network: str
+    container: str
+    ifname: str
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """One attachment's addresses.
+
+    Args:
+        key: network, container, interface.
+        state: reserved until a runtime may be told.
+        link: name of its link on the node.
+        addresses: one per range set.
+        netns: path of the pod's namespace as the runtime named it.
+        pod: `namespace/name`, "" when the runtime did not say.
+        since_s: Unix time of the reservation.
+    """
+
+    key: Key
+    state: Literal["reserved", "active"]
+    link: str
+    addresses: tuple[IP, ...] = ()
+    netns: str = ""
+    pod: str = ""
+    since_s: float = 0.0
+
+
+class Leases:
+    """The store. Methods may be called from any thread; processes may share the file.
+
+    Args:
+        path: the database file; its folder is made.
+        boot_id: of the running kernel.
+
+    `void` says how many leases of an earlier boot were forgotten, `fresh` whether the file was made just now.
+    """
+
+    def __init__(self, path: Path, boot_id: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = path
+        self._lock = threading.Lock()
+        self.fresh = False
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                self._db.execute(f"PRAGMA {pragma}")
+            self.void = self._prepare(boot_id)
+        except sqlite3.DatabaseError as error:
+            raise CniError(
+                Code.IO, f"the lease store {path}: {error}", "restore the file, or move it away once no pod runs here"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _prepare(self, boot_id: str) -> int:
+        """Make the tables when they are missing; forget all leases of an earlier boot. Returns how many those were."""
+        with self._transaction():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self.fresh = True
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            elif version != _SCHEMA_VERSION:
+                raise CniError(Code.IO, f"the lease store {self.path} has version {version}, not {_SCHEMA_VERSION}")
+            known = self._db.execute("SELECT id FROM boot").fetchone()
+            void = 0
+            if known != (boot_id,):
+                void = self._db.execute("DELETE FROM leases").rowcount
+                self._db.execute("DELETE FROM cooling")
+                self._db.execute("DELETE FROM boot")
+                self._db.execute("INSERT INTO boot VALUES (?)", (boot_id,))
+            return void
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    # Transitions ----------------------------------------------------------------------------------------------
+
+    def reserve(self, lease: Lease, ranges: Sequence[ipam.RangeSet], wanted: Sequence[IP] = ()) -> Lease:
+        """Take one address of each set for a new lease (its own `state` and `addresses` are not looked at).
+
+        Args:
+            lease: what to remember with the addresses; `since_s` is now.
+            ranges: the sets.
+            wanted: addresses to take instead of the next ones.
+
+        Raises:
+            CniError: ALREADY_ATTACHED; ADDRESSES_EXHAUSTED, naming the range; INVALID_CONFIG for a wanted one in use.
+        """
+        with self._transaction():
+            try:
+                values = (*lease.key, lease.link, lease.netns, lease.pod, lease.since_s)
+                row = self._db.execute(f"{_INSERT} VALUES (?, ?, ?, 'reserved', ?, ?, ?, ?)", values).lastrowid
+            except sqlite3.IntegrityError as error:
+                raise CniError(
+                    Code.ALREADY_ATTACHED,
+                    f"container {lease.key.container} has {lease.key.ifname} in network {lease.key.network} already",
+                    "DEL it first",
+                ) from error
+            found = tuple(self._take(lease, i, ranges_of_set, wanted) for i, ranges_of_set in enumerate(ranges))
+            self._db.executemany(
+                "INSERT INTO addresses VALUES (?, ?, ?)", [(str(a), row, i) for i, a in enumerate(found)]
+            )
+            self._db.executemany("DELETE FROM cooling WHERE address = ?", [(str(a),) for a in found])
+        return msgspec.structs.replace(lease, state="reserved", addresses=found)
+
+    def _take(self, lease: Lease, position: int, ranges: ipam.RangeSet, wanted: Sequence[IP]) -> IP:
+        for address in wanted:
+            if ipam.range_of(ranges, address):
+                if self._taken(address):
+                    raise CniError(Code.INVALID_CONFIG, f"the address {address} that was asked for is in use")
+                return address
+        where = (lease.key.network, position)
+        row = self._db.execute("SELECT address FROM cursors WHERE network = ? AND position = ?", where).fetchone()
+        address = self._next(ranges, ip_address(row[0]) if row else None, lease.since_s)
+        self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (*where, str(address)))
+        return address
+
+    def _next(self, ranges: ipam.RangeSet, after: IP | None, now_s: float) -> IP:
+        self._db.execute("DELETE FROM cooling WHERE freed_s <= ? OR freed_s > ?", (now_s - COOLDOWN_S, now_s))
+        coolest: tuple[float, IP] | None = None
+        for address in ipam.candidates(ranges, after):
+            if self._taken(address):
+                continue
+            row = self._db.execute("SELECT freed_s FROM cooling WHERE address = ?", (str(address),)).fetchone()
+            if row is None:
+                return address
+            coolest = min(coolest, (row[0], address), key=lambda c: c[0]) if coolest else (row[0], address)
+        if coolest is None:
+            raise CniError(
+                Code.ADDRESSES_EXHAUSTED,
+                f"no address is free in {ipam.describe(ranges)}: all {ipam.capacity(ranges)} are in use",
+                "see who has them with: netplane cni leases",
+            )
+        return coolest[1]
+
+    def _taken(self, address: IP) -> bool:
+        return self._db.execute("SELECT 1 FROM addresses WHERE address = ?", (str(address),)).fetchone() is not None
+
+    def activate(self, key: Key) -> None:
+        """The pod is wired: from now on the lease survives a restart."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE leases SET state = 'active' WHERE network = ? AND container = ? AND ifname = ?", key
+            )
+
+    def adopt(self, lease: Lease) -> None:
+        """Enter an active lease read off its link, when the store was lost and the pod was not."""
+        values = (*lease.key, lease.link, lease.netns, lease.pod, lease.since_s)
+        with self._transaction():
+            row = self._db.execute(f"{_INSERT} VALUES (?, ?, ?, 'active', ?, ?, ?, ?)", values).lastrowid
+            rows = [(str(a), row, i) for i, a in enumerate(lease.addresses)]
+            self._db.executemany("INSERT INTO addresses VALUES (?, ?, ?)", rows)
+
+    def release(self, key: Key, now_s: float) -> bool:
+        """Forget a lease once its link is gone; its addresses cool down. Returns whether there was one."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO cooling SELECT address, ? FROM addresses JOIN leases ON leases.id = lease"
+                " WHERE network = ? AND container = ? AND ifname = ?",
+                (now_s, *key),
+            )
+            gone = self._db.execute("DELETE FROM leases WHERE network = ? AND container = ? AND ifname = ?", key)
+            return gone.rowcount > 0
+
+    # Questions ------------------------------------------------------------------------------------------------
+
+    def get(self, key: Key) -> Lease | None:
+        """One lease; None when there is none."""
+        found = self._select("SELECT * FROM attachments WHERE network = ? AND container = ? AND ifname = ?", *key)
+        return found[0] if found else None
+
+    def all(self, network: str | None = None) -> list[Lease]:
+        """All leases, or a network's, in the order they were reserved."""
+        if network is None:
+            return self._select("SELECT * FROM attachments ORDER BY id")
+        return self._select("SELECT * FROM attachments WHERE network = ? ORDER BY id", network)
+
+    def free(self, ranges: ipam.RangeSet) -> int:
+        """How many addresses of a set could be given now."""
+        with self._lock:
+            taken = [ip_address(row[0]) for row in self._db.execute("SELECT address FROM addresses")]
+        return ipam.capacity(ranges) - sum(1 for address in taken if ipam.range_of(ranges, address))
+
+    def _select(self, query: str, *values: str) -> list[Lease]:
+        with self._lock:
+            rows = self._db.execute(query, values).fetchall()
+        return [
+            Lease(
+                Key(*row[:3]),
+                row[3],
+                link=row[4],
+                addresses=tuple(ip_address(a) for a in (row[9] or "").split(",") if a),
+                netns=row[5],
+                pod=row[6],
+                since_s=row[7],
+            )
+            for row in rows
+        ]
+
+
+def boot_id() -> str:
+    """The kernel's identifier of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,223 @@
+"""What connects one pod: a veth pair whose far end is born in the pod's namespace, and the node's bridge.
+
+        node                                    pod
+    ┌──────────────────────────┐   ┌───────────────────────────┐
+    │ bridge .1/24 ── vethXXXX ┼───┼ eth0 .5/32                │
+    │   MTU and MAC pinned     │   │ default via .1 onlink     │
+    └──────────────────────────┘   └───────────────────────────┘
+
+With `host_prefix` a pod has no neighbours: its only route is the gateway, so whatever two pods of one node say to each
+other is routed by the node, where a Service's translation can be undone, with br_netfilter or without. Three sends do
+it all: the pair with its bridge port, then everything inside the pod.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_interface
+
+import msgspec
+
+from cni.config import Network
+from cni.plan import ipam
+from cni.results import AssignedIP, NetInterface, Result, RouteTo
+from netplane.net import names
+from netplane.rtnl import (
+    IP,
+    Address,
+    Bridge,
+    BridgePort,
+    Change,
+    Interface,
+    Link,
+    Request,
+    Route,
+    Veth,
+    add,
+)
+
+ALIAS_MAX_BYTES = 255
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """One pod's interface in one network.
+
+    Args:
+        network: the configuration.
+        owner: whose links these are: a reaper touches only links that carry its own mark.
+        link: the node's end.
+        ifname: the pod's end.
+        addresses: one per range set, in their order.
+        mtu_bytes: of both ends.
+        netns: path of the pod's namespace, for the result.
+        bridge_mac: the bridge's, for the result.
+    """
+
+    network: Network
+    owner: str
+    container: str
+    link: str
+    ifname: str
+    addresses: tuple[IP, ...]
+    mtu_bytes: int
+    netns: str = ""
+    bridge_mac: str = ""
+
+
+class Wiring(msgspec.Struct, frozen=True):
+    """Requests for the node's namespace, then for the pod's."""
+
+    node: tuple[Request, ...]
+    pod: tuple[Request, ...]
+
+
+def link_name(network: str, container: str, ifname: str) -> str:
+    """The node's end of a pod's pair: the same for the same attachment, so DEL finds it even without its lease."""
+    return names.fitted("veth", network, container, ifname)
+
+
+def owner_mark(state_dir: str) -> str:
+    """Whose links are whose: one mark per lease store, so that two stores on one node do not reap each other's."""
+    return names.fitted("np-", state_dir)
+
+
+def alias(attachment: Attachment) -> str:
+    """The mark on the node's end: whose it is, what it belongs to, and its addresses: enough to find a lost lease."""
+    addresses = ",".join(map(str, attachment.addresses))
+    words = (attachment.owner, attachment.network.name, attachment.container, attachment.ifname, addresses)
+    return " ".join(words)[:ALIAS_MAX_BYTES]
+
+
+def read_alias(text: str, owner: str) -> tuple[str, str, str, tuple[IP, ...]] | None:
+    """(network, container, interface, addresses) of a link of `owner`; None when the mark is cut short or another's."""
+    words = text.split(" ")
+    if len(words) != 5 or words[0] != owner or len(text) == ALIAS_MAX_BYTES:
+        return None
+    return words[1], words[2], words[3], tuple(ip_address(a) for a in words[4].split(",") if a)
+
+
+def pod_mac(attachment: Attachment) -> str:
+    """The pod's MAC address: asked for, or made of its IPv4 address, so that a reused address is never a stale ARP
+    entry; a hash of the address when there is no IPv4.
+    """
+    if attachment.network.mac:
+        return attachment.network.mac
+    for address in attachment.addresses:
+        if address.version == 4:
+            return "0a:58:" + address.packed.hex(":")
+    return names.mac(*map(str, attachment.addresses))
+
+
+def link_mac(attachment: Attachment) -> str:
+    """The MAC address of the node's end."""
+    return names.mac("node end", attachment.link)
+
+
+def wiring(attachment: Attachment, pod_netns: int | None) -> Wiring:
+    """Everything ADD asks of the kernel for one pod. `pod_netns` is a descriptor of the pod's namespace."""
+    network, mtu = attachment.network, attachment.mtu_bytes
+    veth = Veth(attachment.ifname, pod_netns, pod_mac(attachment), mtu)
+    node = (
+        add(Link(attachment.link, veth, mac=link_mac(attachment), mtu=mtu, master=network.bridge, up=True)),
+        Change(attachment.link, port=BridgePort(hairpin=network.hairpin), alias=alias(attachment)),
+    )
+    pod: list[Request] = [Change("lo", up=True), Change(attachment.ifname, up=True)]
+    pod += [add(Address(attachment.ifname, i, nodad=i.version == 6)) for i in interfaces(attachment)]
+    pod += [add(_route(attachment, route)) for route in routes(attachment)]
+    return Wiring(node, tuple(pod))
+
+
+def interfaces(attachment: Attachment) -> list[Interface]:
+    """The pod's addresses with their prefixes."""
+    found: list[Interface] = []
+    for address, ranges in zip(attachment.addresses, attachment.network.ranges, strict=True):
+        length = address.max_prefixlen if attachment.network.host_prefix else _range(ranges, address).subnet.prefixlen
+        found.append(ip_interface((address, length)))
+    return found
+
+
+def routes(attachment: Attachment) -> list[RouteTo]:
+    """The pod's routes, each with its gateway: the configured ones, and with `host_prefix` at least its own subnets."""
+    network = attachment.network
+    found = [msgspec.structs.replace(r, via=r.via or _gateway(attachment, r.dst.version)) for r in network.routes]
+    if network.host_prefix:
+        default = {route.dst.version for route in found if route.dst.prefixlen == 0}
+        subnets = [
+            _range(ranges, address) for address, ranges in zip(attachment.addresses, network.ranges, strict=True)
+        ]
+        found += [RouteTo(r.subnet, r.gateway) for r in subnets if r.subnet.version not in default]
+    return [route for route in found if route.via is not None]
+
+
+def _route(attachment: Attachment, route: RouteTo) -> Route:
+    onlink = attachment.network.host_prefix
+    return Route(route.dst, route.via, attachment.ifname, onlink=onlink)
+
+
+def _range(ranges: ipam.RangeSet, address: IP) -> ipam.Range:
+    found = ipam.range_of(ranges, address)
+    assert found is not None, f"{address} was not taken from {ipam.describe(ranges)}"
+    return found
+
+
+def _gateway(attachment: Attachment, version: int) -> IP | None:
+    for address, ranges in zip(attachment.addresses, attachment.network.ranges, strict=True):
+        if address.version == version:
+            return _range(ranges, address).gateway
+    return None
+
+
+def result(attachment: Attachment) -> Result:
+    """What ADD answers: bridge, node's end and pod's end; addresses and routes of the pod's end."""
+    network = attachment.network
+    links = (
+        NetInterface(network.bridge, mtu=attachment.mtu_bytes, mac=attachment.bridge_mac),
+        NetInterface(attachment.link, link_mac(attachment), mtu=attachment.mtu_bytes),
+        NetInterface(attachment.ifname, pod_mac(attachment), attachment.netns, attachment.mtu_bytes),
+    )
+    ips = tuple(AssignedIP(i, _gateway(attachment, i.version), 2) for i in interfaces(attachment))
+    return Result(links, ips, tuple(routes(attachment)), network.dns)
+
+
+# The bridge ---------------------------------------------------------------------------------------------------
+
+
+def bridge_mac(network: Network) -> str:
+    """A MAC address that does not change with the bridge's ports."""
+    gateways = [str(r.gateway) for ranges in network.ranges for r in ranges]
+    return names.mac("bridge", network.bridge, *gateways[:1])
+
+
+def gateways(network: Network) -> list[Address]:
+    """The addresses the bridge has as its pods' gateway."""
+    flat = [r for ranges in network.ranges for r in ranges]
+    return [
+        Address(network.bridge, ip_interface((r.gateway, r.subnet.prefixlen)), nodad=r.subnet.version == 6)
+        for r in flat
+    ]
+
+
+def bridge(network: Network, found: Link | None, addresses: Sequence[Address]) -> list[Request]:
+    """What is missing of the bridge.
+
+    Its MTU would follow its ports' until it has been changed once; so it is made one byte smaller and then changed.
+
+    Args:
+        network: what it should be.
+        found: the link of that name, if there is one.
+        addresses: those it has.
+    """
+    requests: list[Request] = []
+    mtu = network.mtu_bytes or (found.mtu if found else 1500)
+    if found is None:
+        requests.append(add(Link(network.bridge, Bridge(), mac=bridge_mac(network), mtu=mtu - 1)))
+    if found is None or found.mtu != mtu or not found.up or (network.promisc and not found.promisc):
+        promisc = True if network.promisc else None
+        requests.append(Change(network.bridge, mtu=mtu, up=True, promisc=promisc))
+    if network.is_gateway:
+        have = {a.interface for a in addresses}
+        requests += [add(address) for address in gateways(network) if address.interface not in have]
+    return requests
+
+
+def families(network: Network) -> set[int]:
+    """IP versions of the ranges."""
+    return {r.subnet.version for ranges in network.ranges for r in ranges}
