@@ -6,7 +6,7 @@ hold the first key and the last key of the range, one after the other.
 """
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -98,18 +98,25 @@ def cidr_range(family: Family, cidr: str) -> tuple[bytes, bytes]:
     return network.network_address.packed, network.broadcast_address.packed
 
 
-def cidr_elements(family: Family, cidrs: Sequence[str]) -> dict[bytes, Value]:
-    """Elements of an interval set of addresses: CIDRs of this family, merged so that none overlap or touch."""
-    ranges = sorted(
-        cidr_range(family, cidr) for cidr in cidrs if ipaddress.ip_network(cidr, strict=False).version == family.version
-    )
+def merge_ranges(ranges: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Ranges of addresses, sorted, none of them overlapping or touching another (interval sets refuse such)."""
     merged: list[tuple[bytes, bytes]] = []
-    for low, high in ranges:
+    for low, high in sorted(ranges):
         if merged and int.from_bytes(low, "big") <= int.from_bytes(merged[-1][1], "big") + 1:
             merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
         else:
             merged.append((low, high))
-    return {low + high: None for low, high in merged}
+    return merged
+
+
+def cidr_elements(family: Family, cidrs: Iterable[str]) -> dict[bytes, Value]:
+    """Elements of an interval set of addresses from CIDRs; those of another family are left out.
+
+    Raises:
+        ValueError: when one is no CIDR.
+    """
+    ours = [cidr for cidr in cidrs if ipaddress.ip_network(cidr, strict=False).version == family.version]
+    return {low + high: None for low, high in merge_ranges(cidr_range(family, cidr) for cidr in ours)}
 
 
 def diff(owner: Set, have: Elements, want: Elements) -> Change:

@@ -1,0 +1,145 @@
+"""What one service puts into the maps: frontends with their verdicts and endpoints.
+
+    frontend                       entry (services)      then
+    ClusterIP                      lb_N | do-reject | drop
+    external IP, LB IP, NodePort   ext                   ext-services: lb_N           policy Cluster: masqueraded
+                                   ext-local             ext-services: lb_N (local)   policy Local: source kept
+                                                         sc-services: sc_N            pods and the node: everywhere
+    LB IP with source ranges       fw                    fw-services: what entry would be
+
+A fragment depends on its service, that service's slices and the node: nothing else, so a change recomputes one.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from netplane.api.objects import EndpointSlice, Service
+from netplane.nft.elements import merge_ranges
+from netplane.nft.types import DROP, Family
+from proxy.plan import nodeports, services, slices, topology
+from proxy.plan.model import (
+    EMPTY,
+    LB,
+    REJECT,
+    SHORT,
+    Endpoint,
+    Fragment,
+    Frontend,
+    Health,
+    Node,
+    Options,
+    Port,
+    ServiceView,
+    frontend_key,
+)
+from proxy.plan.skeleton import MAX_ENDPOINTS
+from proxy.plan.topology import Usable
+
+
+def fragment(
+    service: Service | None,
+    items: Iterable[EndpointSlice],
+    family: Family,
+    node: Node,
+    options: Options,
+    problems: list[str],
+) -> Fragment:
+    """One service's part of one family's table; empty when it has none."""
+    view = services.view(service, family, problems) if service is not None else None
+    if view is None:
+        return EMPTY
+    endpoints = slices.merge(items, family, node.name, problems)
+    frontends: dict[bytes, Frontend] = {}
+    hairpin: dict[bytes, None] = {}
+    for port in view.ports:
+        found = endpoints.get((port.name, port.protocol), [])
+        if len(found) > MAX_ENDPOINTS:
+            problems.append(
+                f"service {view.key}: {len(found)} endpoints at port {port.name!r}, {MAX_ENDPOINTS} is most"
+            )
+            continue
+        chosen = _choose(view, port, found, node)
+        frontends.update(_frontends(view, port, chosen, family, node, options))
+        for endpoint in (*(chosen.cluster or ()), *(chosen.local or ())):
+            if endpoint.local:
+                hairpin[endpoint.data[: family.address.size]] = None
+    return Fragment(frontends, (view.cluster_ip,), tuple(hairpin))
+
+
+def health(service: Service, items: Iterable[EndpointSlice], family: Family, node: Node) -> Health | None:
+    """What the healthCheckNodePort answers for a service; None when it has none."""
+    view = services.view(service, family, [])
+    if view is None or not view.health_port:
+        return None
+    endpoints = slices.merge(items, family, node.name, [])
+    size = family.address.size
+    local = {e.data[:size] for found in endpoints.values() for e in found if e.local and e.ready}
+    return Health(view.key, view.health_port, len(local))
+
+
+def _choose(view: ServiceView, port: Port, found: list[Endpoint], node: Node) -> Usable:
+    outside = view.externally_accessible(port)
+    return topology.usable(
+        found,
+        node.name,
+        node.zone,
+        cluster=not view.internal_local or outside,
+        local=view.internal_local or (view.external_local and outside),
+    )
+
+
+def _frontends(
+    view: ServiceView, port: Port, chosen: Usable, family: Family, node: Node, options: Options
+) -> Iterator[tuple[bytes, Frontend]]:
+    """Every frontend of a port. A later one of the same key wins: ClusterIP over load balancer over external IP."""
+    outside = _outside(view, chosen)
+    if port.node_port:
+        for address in nodeports.addresses(family, node, options):
+            yield frontend_key(address, port.protocol, port.node_port), outside
+    for address in view.external_ips:
+        yield frontend_key(address, port.protocol, port.port), outside
+    for address in view.load_balancer_ips:
+        yield frontend_key(address, port.protocol, port.port), _guarded(view, address, outside, node)
+    inside = chosen.local if view.internal_local else chosen.cluster
+    yield frontend_key(view.cluster_ip, port.protocol, port.port), _inside(inside or [], chosen.any)
+
+
+def _rows(endpoints: list[Endpoint] | None) -> bytes:
+    return b"".join(endpoint.data for endpoint in endpoints or ())
+
+
+def _verdict(kind: str, endpoints: list[Endpoint] | None) -> str:
+    return f"goto {kind}_{len(endpoints)}" if endpoints else ""
+
+
+def _inside(endpoints: list[Endpoint], exists: bool) -> Frontend:
+    nothing = DROP if exists else REJECT
+    return Frontend(_verdict(LB, endpoints) or nothing, _rows(endpoints))
+
+
+def _outside(view: ServiceView, chosen: Usable) -> Frontend:
+    if not chosen.any:
+        return Frontend(REJECT)
+    if not view.external_local:
+        return Frontend("goto ext", _rows(chosen.cluster), _verdict(LB, chosen.cluster))
+    return Frontend(
+        "goto ext-local",
+        _rows(chosen.local),
+        _verdict(LB, chosen.local),
+        short=_verdict(SHORT, chosen.cluster),
+        short_rows=_rows(chosen.cluster),
+    )
+
+
+def _guarded(view: ServiceView, address: bytes, outside: Frontend, node: Node) -> Frontend:
+    """A load balancer's frontend behind its source ranges.
+
+    Where the ranges hold the node, the node may also come from the VIP itself: load balancers like to put it there.
+    """
+    if view.source_ranges is None:
+        return outside
+    size = len(address)
+    ranges = [(both[:size], both[size:]) for both in view.source_ranges]
+    if any(len(own) == size and low <= own <= high for low, high in ranges for own in node.primary):
+        ranges.append((address, address))
+    sources = tuple(low + high for low, high in merge_ranges(ranges))
+    return outside._replace(entry="goto fw", firewall=outside.entry, sources=sources)

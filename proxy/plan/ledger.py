@@ -1,0 +1,219 @@
+"""What one family's table holds, service by service, and what a change of services does to it.
+
+The ledger answers `update(service, fragment)` with element changes and remembers the result; nothing else is kept of a
+service. Elements that several services may share are counted (hairpin addresses, ClusterIPs) or claimed: of two
+services that ask for the same frontend, the one whose key sorts first has it, whatever came first. So the outcome does
+not depend on the order of events: incremental equals from scratch.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from netplane.nft import types
+from netplane.nft.elements import Change, Value, cidr_elements, diff
+from netplane.nft.objects import Table
+from netplane.nft.types import Family
+from proxy.plan.model import Fragment, Frontend, endpoint_types
+from proxy.plan.render import NOTHING, Draft, change_frontend, frontend_elements, index_slot, settle
+
+
+class _Owned(NamedTuple):
+    """What a service has in the ledger, beside its frontends' content."""
+
+    frontends: tuple[bytes, ...]
+    cluster_ips: tuple[bytes, ...]
+    hairpin: tuple[bytes, ...]
+
+
+_NONE = _Owned((), (), ())
+
+
+class Ledger:
+    """The content of one table as it should be; see the module's text.
+
+    `seeds` are rows that the kernel held at start: a frontend that is seen for the first time keeps their order.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._width = types.width(endpoint_types(table.family))
+        self._owned: dict[str, _Owned] = {}
+        self._frontends: dict[bytes, tuple[str, Frontend]] = {}
+        # Frontends that more than one service asks for: what each wants. Empty in a sane cluster.
+        self._contested: dict[bytes, dict[str, Frontend]] = {}
+        self._counts: dict[str, Counter[bytes]] = {"cluster-ips": Counter(), "hairpin": Counter()}
+        self._cidrs: dict[str, Mapping[bytes, Value]] = {"service-cidrs": {}, "pod-cidrs": {}}
+        self.seeds: Mapping[bytes, Frontend] = {}
+
+    # Change ---------------------------------------------------------------------------------------------------
+
+    def update(self, updates: Mapping[str, Fragment]) -> tuple[Change, ...]:
+        """Take in the fragments of changed services (an empty one removes its service); returns what must change."""
+        draft = Draft(self.table)
+        before = {key: self._frontends.get(key) for service in updates for key in self._keys(service, updates[service])}
+        for service, fragment in updates.items():
+            self._take(service, fragment)
+        for key, held in before.items():
+            self._settle(draft, key, held[1] if held else None)
+        self._recount(draft, updates)
+        return draft.changes()
+
+    def _keys(self, service: str, fragment: Fragment) -> Iterator[bytes]:
+        yield from self._owned.get(service, _NONE).frontends
+        yield from fragment.frontends
+
+    def _take(self, service: str, fragment: Fragment) -> None:
+        """Record a service's claims; contents are settled after all of a batch are in."""
+        for key in self._owned.get(service, _NONE).frontends:
+            if key not in fragment.frontends:
+                self._drop_claim(service, key)
+        for key, wanted in fragment.frontends.items():
+            self._claim(service, key, wanted)
+
+    def _claim(self, service: str, key: bytes, wanted: Frontend) -> None:
+        held = self._frontends.get(key)
+        if held is None or (held[0] == service and key not in self._contested):
+            self._frontends[key] = (service, wanted)
+            return
+        claims = self._contested.setdefault(key, {held[0]: held[1]})
+        claims[service] = wanted
+        winner = min(claims)
+        self._frontends[key] = (winner, claims[winner])
+
+    def _drop_claim(self, service: str, key: bytes) -> None:
+        claims = self._contested.get(key)
+        if claims is None:
+            del self._frontends[key]
+            return
+        claims.pop(service, None)
+        winner = min(claims)
+        self._frontends[key] = (winner, claims[winner])
+        if len(claims) == 1:
+            del self._contested[key]
+
+    def _settle(self, draft: Draft, key: bytes, old: Frontend | None) -> None:
+        held = self._frontends.get(key)
+        if held is None:
+            if old is not None:
+                change_frontend(draft, key, old, NOTHING, self._width)
+            return
+        owner, wanted = held
+        new = settle(old if old is not None else self.seeds.get(key), wanted, self._width)
+        self._frontends[key] = (owner, new)
+        change_frontend(draft, key, old or NOTHING, new, self._width)
+
+    def _recount(self, draft: Draft, updates: Mapping[str, Fragment]) -> None:
+        """Shared addresses: an element comes with its first user and goes with its last."""
+        deltas: dict[str, Counter[bytes]] = {name: Counter() for name in self._counts}
+        for service, fragment in updates.items():
+            old = self._owned.pop(service, _NONE)
+            new = _Owned(tuple(fragment.frontends), fragment.cluster_ips, fragment.hairpin)
+            if new != _NONE:
+                self._owned[service] = new
+            for name, gone, come in (
+                ("cluster-ips", old.cluster_ips, new.cluster_ips),
+                ("hairpin", old.hairpin, new.hairpin),
+            ):
+                deltas[name].update(come)
+                deltas[name].subtract(gone)
+        for name, delta in deltas.items():
+            for address, difference in delta.items():
+                self._count(draft, name, address, difference)
+
+    def _count(self, draft: Draft, name: str, address: bytes, difference: int) -> None:
+        counts = self._counts[name]
+        users = counts[address] + difference
+        if users:
+            if not counts[address]:
+                draft.add(name, _shared_key(name, address))
+            counts[address] = users
+        elif address in counts:
+            del counts[address]
+            draft.remove(name, _shared_key(name, address))
+
+    def set_cidrs(self, name: str, cidrs: Iterable[str]) -> tuple[Change, ...]:
+        """Replace the content of `service-cidrs` or `pod-cidrs`; CIDRs of the other family are left out."""
+        wanted = cidr_elements(self.table.family, cidrs)
+        change = diff(self.table.set(name), self._cidrs[name], wanted)
+        self._cidrs[name] = wanted
+        return (change,) if change else ()
+
+    # Look -----------------------------------------------------------------------------------------------------
+
+    def frontend(self, key: bytes) -> Frontend | None:
+        """What a frontend holds; None when there is none."""
+        held = self._frontends.get(key)
+        return held[1] if held else None
+
+    def owner(self, key: bytes) -> str:
+        """The service that has a frontend. Raises KeyError."""
+        return self._frontends[key][0]
+
+    def frontends_of(self, service: str) -> tuple[bytes, ...]:
+        """Frontends that a service asked for."""
+        return self._owned.get(service, _NONE).frontends
+
+    def services(self) -> list[str]:
+        """Services that have anything in this table."""
+        return list(self._owned)
+
+    def elements(self) -> Iterator[tuple[str, bytes, Value]]:
+        """(set, key, value) of every element there should be."""
+        for name, cidrs in self._cidrs.items():
+            for key, value in cidrs.items():
+                yield name, key, value
+        for name, counts in self._counts.items():
+            for address in counts:
+                yield name, _shared_key(name, address), None
+        for key, (_, frontend) in self._frontends.items():
+            yield from frontend_elements(key, frontend, self._width)
+
+    def contents(self) -> dict[str, dict[bytes, Value]]:
+        """Every set's elements; for dumps, traces and comparisons."""
+        found: dict[str, dict[bytes, Value]] = {owner.name: {} for owner in self.table.sets}
+        for name, key, value in self.elements():
+            found[name][key] = value
+        return found
+
+    def repair(self, kernel: Mapping[str, dict[bytes, Value]]) -> tuple[Change, ...]:
+        """The changes that bring what the kernel holds to what it should hold. Consumes `kernel`."""
+        draft = Draft(self.table)
+        for name, key, value in self.elements():
+            held = kernel[name]
+            if key in held:
+                if held.pop(key) == value:
+                    continue
+                draft.remove(name, key)
+            draft.add(name, key, value)
+        for name, left in kernel.items():
+            for key in left:
+                draft.remove(name, key)
+        return draft.changes()
+
+
+def seeds(family: Family, kernel: Mapping[str, Mapping[bytes, Value]]) -> dict[bytes, Frontend]:
+    """Rows that the kernel holds, by frontend: so that a restarted proxy keeps each endpoint's index."""
+    found: dict[str, dict[bytes, bytes]] = {}
+    for name in ("endpoints", "sc-endpoints"):
+        rows: dict[bytes, dict[bytes, bytes]] = {}
+        for key, data in kernel[name].items():
+            assert isinstance(data, bytes)
+            rows.setdefault(key[:-4], {})[key[-4:]] = data
+        found[name] = {frontend: _dense(by_index) for frontend, by_index in rows.items()}
+    keys = found["endpoints"].keys() | found["sc-endpoints"].keys()
+    return {
+        key: Frontend("", found["endpoints"].get(key, b""), short_rows=found["sc-endpoints"].get(key, b""))
+        for key in keys
+    }
+
+
+def _dense(rows: Mapping[bytes, bytes]) -> bytes:
+    """Rows from index 0 up to the first that is missing."""
+    slots = (index_slot(index) for index in range(len(rows)))
+    return b"".join(itertools.takewhile(bool, (rows.get(slot, b"") for slot in slots)))
+
+
+def _shared_key(name: str, address: bytes) -> bytes:
+    return address + address if name == "hairpin" else address

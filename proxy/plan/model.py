@@ -1,0 +1,138 @@
+"""The nouns of the service plan.
+
+A service port is reached at frontends (address, protocol, port) and answered by endpoints (address, port). Both are
+kept in nftables register form from the start: they are compared, stored and sent as bytes, and a hundred thousand of
+them weigh little.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from netplane.nft import types
+from netplane.nft.types import Family
+
+REJECT = types.goto("do-reject")
+LB, SHORT = "lb", "sc"
+
+DetectLocal = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", ""]
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the operator chose. `local` is an interface name (prefix) in the interface modes."""
+
+    masquerade_bit: int = 1 << 14
+    masquerade_all: bool = False
+    detect_local: DetectLocal = ""
+    local: str = ""
+    node_port_addresses: tuple[str, ...] = ("primary",)
+
+
+class Node(msgspec.Struct, frozen=True):
+    """The node this proxy runs on. Addresses packed, of both families; `primary` at most one of each."""
+
+    name: str = ""
+    zone: str = ""
+    primary: tuple[bytes, ...] = ()
+    addresses: frozenset[bytes] = frozenset()
+
+
+class Endpoint(NamedTuple):
+    """Where a connection can go. `data` is address . port in register form."""
+
+    data: bytes
+    ready: bool
+    serving: bool
+    terminating: bool
+    local: bool
+    zones: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def draining(self) -> bool:
+        """Terminating but still answering: used when nothing is ready."""
+        return self.serving and self.terminating
+
+
+class Port(NamedTuple):
+    """A port of a service: `protocol` is the protocol number; `node_port` 0 for none."""
+
+    name: str
+    protocol: int
+    port: int
+    node_port: int
+
+
+class ServiceView(NamedTuple):
+    """One family's side of a service; addresses packed, source ranges as first . last address."""
+
+    key: str
+    ports: tuple[Port, ...]
+    cluster_ip: bytes
+    external_ips: tuple[bytes, ...]
+    load_balancer_ips: tuple[bytes, ...]
+    source_ranges: tuple[bytes, ...] | None
+    internal_local: bool
+    external_local: bool
+    affinity_timeout_s: int
+    health_port: int
+
+    def externally_accessible(self, port: Port) -> bool:
+        """Whether anyone but a ClusterIP's clients can ask for this port."""
+        return bool(port.node_port or self.external_ips or self.load_balancer_ips)
+
+
+class Frontend(NamedTuple):
+    """What the maps hold for one frontend. Verdicts are "" where the map has no entry.
+
+    entry       services        goto lb_N | goto ext | goto ext-local | goto fw | goto do-reject | drop
+    firewall    fw-services     what `entry` would be, once the source is allowed
+    external    ext-services    goto lb_N
+    short       sc-services     goto sc_N: pods and the node itself, under externalTrafficPolicy Local
+    rows        endpoints       data of index 0, 1, 2 …, one after the other
+    short_rows  sc-endpoints    likewise
+    sources     lb-sources      allowed source ranges
+    """
+
+    entry: str
+    rows: bytes = b""
+    external: str = ""
+    firewall: str = ""
+    short: str = ""
+    short_rows: bytes = b""
+    sources: tuple[bytes, ...] = ()
+
+
+class Fragment(NamedTuple):
+    """Everything one service puts into one family's table. `hairpin` are this node's endpoint addresses."""
+
+    frontends: Mapping[bytes, Frontend]
+    cluster_ips: tuple[bytes, ...] = ()
+    hairpin: tuple[bytes, ...] = ()
+
+
+EMPTY = Fragment({})
+
+
+class Health(NamedTuple):
+    """A healthCheckNodePort and how many ready endpoints this node has for its service."""
+
+    service: str
+    port: int
+    local_endpoints: int
+
+
+def frontend_types(family: Family) -> tuple[types.DataType, ...]:
+    """The key of the service maps: address . protocol . port."""
+    return (family.address, types.INET_PROTO, types.INET_SERVICE)
+
+
+def endpoint_types(family: Family) -> tuple[types.DataType, ...]:
+    """The data of the endpoint maps: address . port."""
+    return (family.address, types.INET_SERVICE)
+
+
+def frontend_key(address: bytes, protocol: int, port: int) -> bytes:
+    """address . protocol . port in register form."""
+    return address + bytes((protocol, 0, 0, 0)) + port.to_bytes(2, "big") + b"\0\0"

@@ -1,0 +1,99 @@
+"""Reads Services: what this proxy must serve, per family. What it cannot use is named in `problems` and skipped.
+
+Ignored: headless and ExternalName services, and those another proxy serves (the service-proxy-name label).
+"""
+
+import ipaddress
+from collections.abc import Iterable
+
+from netplane.api.objects import Service
+from netplane.nft.elements import cidr_elements
+from netplane.nft.types import PROTOCOLS, Family
+from proxy.plan.model import Port, ServiceView
+
+OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
+HEADLESS = "service.kubernetes.io/headless"
+_DEFAULT_AFFINITY_S = 10_800
+
+Problems = list[str]
+
+
+def ignored(service: Service) -> bool:
+    """Whether a service is none of this proxy's business, in either family."""
+    labels = service.metadata.labels or {}
+    spec = service.spec
+    addresses = spec.cluster_ips or [spec.cluster_ip]
+    return OTHER_PROXY in labels or HEADLESS in labels or spec.type == "ExternalName" or addresses[0] in ("", "None")
+
+
+def view(service: Service, family: Family, problems: Problems) -> ServiceView | None:
+    """One family's side of a service; None when it has none or is ignored."""
+    if ignored(service):
+        return None
+    spec, key = service.spec, service.key
+    cluster_ips = _addresses(key, "clusterIPs", spec.cluster_ips or [spec.cluster_ip], family, problems)
+    if not cluster_ips:
+        return None
+    ingress = (service.status.load_balancer.ingress if service.status and service.status.load_balancer else None) or []
+    vips = [item.ip for item in ingress if item.ip and item.ip_mode in (None, "VIP")]
+    return ServiceView(
+        key=key,
+        ports=_ports(service, problems),
+        cluster_ip=cluster_ips[0],
+        external_ips=_addresses(key, "externalIPs", spec.external_ips or (), family, problems),
+        load_balancer_ips=_addresses(key, "loadBalancer ingress", vips, family, problems),
+        source_ranges=_source_ranges(key, spec.load_balancer_source_ranges or [], family, problems),
+        internal_local=spec.internal_traffic_policy == "Local",
+        external_local=spec.external_traffic_policy == "Local",
+        affinity_timeout_s=_affinity(service),
+        health_port=spec.health_check_node_port,
+    )
+
+
+def _affinity(service: Service) -> int:
+    """Seconds that a client sticks to its endpoint; 0 without affinity."""
+    if service.spec.session_affinity != "ClientIP":
+        return 0
+    config = service.spec.session_affinity_config
+    seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
+    return seconds or _DEFAULT_AFFINITY_S
+
+
+def _ports(service: Service, problems: Problems) -> tuple[Port, ...]:
+    found = []
+    for port in service.spec.ports or ():
+        number = PROTOCOLS.get(port.protocol.lower())
+        if number is None or not 0 < port.port < 65_536 or not 0 <= port.node_port < 65_536:
+            problems.append(f"service {service.key}: port {port.name!r} ({port.port}/{port.protocol}) cannot be served")
+            continue
+        found.append(Port(port.name, number, port.port, port.node_port))
+    return tuple(found)
+
+
+def _addresses(key: str, field: str, texts: Iterable[str], family: Family, problems: Problems) -> tuple[bytes, ...]:
+    """Addresses of this family, each once, packed; others are the other family's business."""
+    found: dict[bytes, None] = {}
+    for text in texts:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            problems.append(f"service {key}: {field} has {text!r}, which is no IP address")
+            continue
+        if address.version == family.version:
+            found[address.packed] = None
+    return tuple(found)
+
+
+def _source_ranges(key: str, texts: list[str], family: Family, problems: Problems) -> tuple[bytes, ...] | None:
+    """Allowed ranges, merged; None when all are. Ranges that cannot be read allow nobody: closed, not open."""
+    good, bad = [], False
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text.strip(), strict=False)
+        except ValueError:
+            problems.append(f"service {key}: loadBalancerSourceRanges has {text!r}, which is no CIDR")
+            bad = True
+            continue
+        if network.version == family.version:
+            good.append(str(network))
+    return tuple(cidr_elements(family, good)) if good or bad else None
