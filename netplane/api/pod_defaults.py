@@ -1,0 +1,135 @@
+"""What an absent field of a pod means, as a table of paths.
+
+A default is set where the object around it exists. `[]` stands for every element of a list. Source: the defaults of
+core/v1 in Kubernetes 1.36, which are the same for a Pod and for a template of one.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+Json = dict[str, Any]
+
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_CONTAINER_LISTS = ("containers", "initContainers", "ephemeralContainers")
+
+# Fields whose zero value (0, "") counts as absent too, because Go's types cannot tell the two apart.
+_CONTAINER: dict[str, Any] = {
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "ports[].protocol": "TCP",
+    "env[].valueFrom.fieldRef.apiVersion": "v1",
+    **{f"{probe}.{field}": value for probe in _PROBES for field, value in (
+        ("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3),
+        ("httpGet.path", "/"), ("httpGet.scheme", "HTTP"),
+    )},
+    **{f"lifecycle.{hook}.httpGet.{field}": value for hook in ("postStart", "preStop") for field, value in (
+        ("path", "/"), ("scheme", "HTTP"),
+    )},
+}  # fmt: skip
+_SPEC: dict[str, Any] = {
+    "dnsPolicy": "ClusterFirst",
+    "restartPolicy": "Always",
+    "schedulerName": "default-scheduler",
+    "volumes[].downwardAPI.items[].fieldRef.apiVersion": "v1",
+    "volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion": "v1",
+    "volumes[].iscsi.iscsiInterface": "default",
+    "volumes[].rbd.keyring": "/etc/ceph/keyring",
+    "volumes[].rbd.pool": "rbd",
+    "volumes[].rbd.user": "admin",
+    "volumes[].scaleIO.fsType": "xfs",
+    "volumes[].scaleIO.storageMode": "ThinProvisioned",
+}
+# Fields for which zero is an answer: only absence takes the default.
+_CONTAINER_ABSENT: dict[str, Any] = {
+    "resources": {},
+    "env[].valueFrom.fileKeyRef.optional": False,
+    **{f"{probe}.grpc.service": "" for probe in _PROBES},
+}
+_SPEC_ABSENT: dict[str, Any] = {
+    "terminationGracePeriodSeconds": 30,
+    "securityContext": {},
+    "volumes[].secret.defaultMode": 0o644,
+    "volumes[].configMap.defaultMode": 0o644,
+    "volumes[].downwardAPI.defaultMode": 0o644,
+    "volumes[].projected.defaultMode": 0o644,
+    "volumes[].projected.sources[].serviceAccountToken.expirationSeconds": 3600,
+    "volumes[].hostPath.type": "",
+    "volumes[].ephemeral.volumeClaimTemplate.spec.volumeMode": "Filesystem",
+    "volumes[].azureDisk.cachingMode": "ReadWrite",
+    "volumes[].azureDisk.fsType": "ext4",
+    "volumes[].azureDisk.kind": "Shared",
+    "volumes[].azureDisk.readOnly": False,
+}
+
+
+def apply_spec(spec: Json) -> None:
+    """Defaults of a pod's spec, wherever it stands, in place."""
+    for volume in spec.get("volumes") or ():
+        if not any(value is not None for key, value in volume.items() if key != "name"):
+            volume["emptyDir"] = {}
+        if isinstance(image := volume.get("image"), dict):
+            fill(image, {"pullPolicy": pull_policy(image.get("reference") or "")})
+    fill(spec, _SPEC)
+    fill(spec, _SPEC_ABSENT, zero_counts=False)
+    for container in containers(spec):
+        fill(container, {"imagePullPolicy": pull_policy(container.get("image") or "")})
+        fill(container, _CONTAINER)
+        fill(container, _CONTAINER_ABSENT, zero_counts=False)
+
+
+def apply_pod(pod: Json) -> None:
+    """Defaults of a Pod itself: more than those of its spec."""
+    spec = pod.setdefault("spec", {})
+    apply_spec(spec)
+    fill(spec, {"enableServiceLinks": True}, zero_counts=False)
+    for container in containers(spec):
+        _requests(container)
+        if spec.get("hostNetwork"):
+            for port in container.get("ports") or ():
+                fill(port, {"hostPort": port.get("containerPort", 0)})
+
+
+def _requests(container: Json) -> None:
+    """What is limited and not requested is requested up to its limit."""
+    resources = container["resources"]
+    limits = resources.get("limits") or {}
+    if limits:
+        resources["requests"] = {**limits, **(resources.get("requests") or {})}
+
+
+def containers(spec: Json) -> Iterator[Json]:
+    """Every container of a pod: init and ephemeral ones too."""
+    for name in _CONTAINER_LISTS:
+        yield from spec.get(name) or ()
+
+
+def pull_policy(image: str) -> str:
+    """Always for :latest, which is also what no tag and no digest mean."""
+    name, _, digest = image.partition("@")
+    tag = re.search(r":([^/:]+)$", name)
+    latest = tag[1] == "latest" if tag else not digest
+    return "Always" if latest else "IfNotPresent"
+
+
+def fill(obj: Json, defaults: dict[str, Any], *, zero_counts: bool = True) -> None:
+    """Set what is absent below `obj`. `zero_counts`: 0 and "" are absence too."""
+    for path, value in defaults.items():
+        *parents, name = path.split(".")
+        for parent in _walk(obj, parents):
+            have = parent.get(name)
+            if have is None or (zero_counts and have in (0, "") and have is not False):
+                parent[name] = {} if value == {} else value
+
+
+def _walk(obj: Any, parents: list[str]) -> Iterator[Json]:
+    if not parents:
+        if isinstance(obj, dict):
+            yield obj
+        return
+    below = obj.get(parents[0].removesuffix("[]")) if isinstance(obj, dict) else None
+    if isinstance(below, list):
+        for one in below:
+            yield from _walk(one, parents[1:])
+    elif below is not None:
+        yield from _walk(below, parents[1:])
