@@ -131,6 +131,10 @@ class Informer(Generic[T]):
         """
         self._put(obj)
 
+    def deleted(self, key: str) -> None:
+        """Likewise for a deletion of ours that took effect at once."""
+        self._remove(key)
+
     async def _perform(self, request: reflector.Request) -> reflector.Event:
         try:
             if isinstance(request, reflector.List):

@@ -1,0 +1,1 @@
+"""What each controller decides, pure: the world and a key in, writes out. No I/O, no clock, no dice."""

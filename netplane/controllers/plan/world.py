@@ -1,0 +1,169 @@
+"""What the controllers know of the cluster, with the indices that make one key's plan independent of its size.
+
+A plain data structure: `apply` takes one change, everything else reads. Times in it are told by the caller.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from netplane.api.objects import Endpoints, EndpointSlice, Lease, Node, Object, Pod, Service
+
+SERVICE_NAME = "kubernetes.io/service-name"
+LEASE_NAMESPACE = "kube-node-lease"
+Token = tuple[str, ...]
+
+
+class Index:
+    """Token → keys of the objects that carry it."""
+
+    def __init__(self) -> None:
+        self._keys: defaultdict[Token, dict[str, None]] = defaultdict(dict)  # a dict keeps the order of arrival
+
+    def move(self, key: str, old: Iterable[Token], new: Iterable[Token]) -> None:
+        """The object's tokens were `old` and are `new`."""
+        before, after = set(old), set(new)
+        for token in before - after:
+            self._keys[token].pop(key, None)
+            if not self._keys[token]:
+                del self._keys[token]
+        for token in after - before:
+            self._keys[token][key] = None
+
+    def get(self, token: Token) -> Iterable[str]:
+        """Keys that carry `token`."""
+        return self._keys.get(token, {}).keys()
+
+    def count(self, token: Token) -> int:
+        """How many carry `token`."""
+        return len(self._keys.get(token, ()))
+
+
+class World:
+    """Objects by key, and who belongs to whom."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, Service] = {}
+        self.slices: dict[str, EndpointSlice] = {}
+        self.endpoints: dict[str, Endpoints] = {}
+        self.nodes: dict[str, Node] = {}
+        self.pods: dict[str, Pod] = {}
+        self.leases: dict[str, Lease] = {}
+        self.renewed_at: dict[str, float] = {}  # node → when we saw its last heartbeat, on our clock
+        self.missing_since: dict[str, float] = {}  # node that pods name but nobody has → when we noticed
+        self._slices_by_service = Index()
+        self._services_by_selector = Index()
+        self._pods_by_label = Index()
+        self._pods_by_node = Index()
+
+    @classmethod
+    def of(cls, *objs: Object, now: float = 0.0) -> "World":
+        """A world of these objects."""
+        world = cls()
+        for obj in objs:
+            world.apply(None, obj, now)
+        return world
+
+    def apply(self, old: Object | None, new: Object | None, now: float) -> None:
+        """One change: addition (old is None), deletion (new is None) or update."""
+        some = new or old
+        assert some is not None, "a change has an old or a new state"
+        table = self._table(type(some))
+        if new is None:
+            table.pop(some.key, None)
+        else:
+            table[some.key] = new
+        self._index(some.key, old, new)
+        self._heartbeat(some, old, new, now)
+
+    def slices_of(self, service_key: str) -> list[EndpointSlice]:
+        """Every slice that carries the Service's name, whoever made it."""
+        return [self.slices[key] for key in self._slices_by_service.get((service_key,))]
+
+    def pods_of(self, service: Service) -> list[Pod]:
+        """Pods that the Service's selector matches; none for a Service without one."""
+        selector = service.spec.selector
+        if not selector:
+            return []
+        tokens = [(service.metadata.namespace, *item) for item in selector.items()]
+        rarest = min(tokens, key=self._pods_by_label.count)
+        candidates = (self.pods[key] for key in self._pods_by_label.get(rarest))
+        return [pod for pod in candidates if selects(selector, pod.metadata.labels)]
+
+    def services_of(self, pod: Pod) -> Iterator[str]:
+        """Keys of the Services that select the pod."""
+        for item in (pod.metadata.labels or {}).items():
+            for key in self._services_by_selector.get((pod.metadata.namespace, *item)):
+                if selects(self.services[key].spec.selector or {}, pod.metadata.labels):
+                    yield key
+
+    def pods_on(self, node: str) -> list[Pod]:
+        """Pods bound to a node ("" for those that have none)."""
+        return [self.pods[key] for key in self._pods_by_node.get((node,))]
+
+    def lease_of(self, node: str) -> Lease | None:
+        """The node's heartbeat."""
+        return self.leases.get(f"{LEASE_NAMESPACE}/{node}")
+
+    def _table(self, cls: type[Object]) -> dict[str, Object]:
+        tables = {
+            Service: self.services,
+            EndpointSlice: self.slices,
+            Endpoints: self.endpoints,
+            Node: self.nodes,
+            Pod: self.pods,
+            Lease: self.leases,
+        }
+        return tables[cls]  # type: ignore[return-value]  # each table holds only its own kind
+
+    def _index(self, key: str, old: Object | None, new: Object | None) -> None:
+        if isinstance(new or old, EndpointSlice):
+            self._slices_by_service.move(key, _service_token(old), _service_token(new))
+        elif isinstance(new or old, Service):
+            self._services_by_selector.move(key, _selector_token(old), _selector_token(new))
+        elif isinstance(new or old, Pod):
+            self._pods_by_label.move(key, _label_tokens(old), _label_tokens(new))
+            self._pods_by_node.move(key, _node_token(old), _node_token(new))
+
+    def _heartbeat(self, some: Object, old: Object | None, new: Object | None, now: float) -> None:
+        """A heartbeat counts from when we saw it change: clocks of nodes need not agree with ours."""
+        name = some.metadata.name
+        if isinstance(some, Node):
+            if new is None:
+                self.renewed_at.pop(name, None)
+                self.missing_since[name] = now
+            else:
+                self.renewed_at.setdefault(name, now)
+                self.missing_since.pop(name, None)
+        elif isinstance(new, Pod):
+            if new.spec.node_name and new.spec.node_name not in self.nodes:
+                self.missing_since.setdefault(new.spec.node_name, now)
+        elif isinstance(some, Lease) and some.metadata.namespace == LEASE_NAMESPACE:
+            before = old.spec.renew_time if isinstance(old, Lease) else None
+            after = new.spec.renew_time if isinstance(new, Lease) else None
+            if after and after != before:
+                self.renewed_at[name] = now
+
+
+def selects(selector: Mapping[str, str], labels: Mapping[str, str] | None) -> bool:
+    """Whether every pair of a (non-empty) selector is among the labels."""
+    return bool(selector) and selector.items() <= (labels or {}).items()
+
+
+def _service_token(obj: Object | None) -> list[Token]:
+    name = (obj.metadata.labels or {}).get(SERVICE_NAME) if obj else None
+    return [(f"{obj.metadata.namespace}/{name}",)] if obj and name else []
+
+
+def _selector_token(obj: Object | None) -> list[Token]:
+    """One pair stands for the whole selector: a pod that matches it has that pair, too."""
+    if not isinstance(obj, Service) or not obj.spec.selector:
+        return []
+    return [(obj.metadata.namespace, *min(obj.spec.selector.items()))]
+
+
+def _label_tokens(obj: Object | None) -> list[Token]:
+    return [(obj.metadata.namespace, *item) for item in (obj.metadata.labels or {}).items()] if obj else []
+
+
+def _node_token(obj: Object | None) -> list[Token]:
+    return [(obj.spec.node_name,)] if isinstance(obj, Pod) else []
