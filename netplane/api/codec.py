@@ -1,0 +1,82 @@
+"""Objects as the store keeps them and as the wire carries them, with as little work between as possible.
+
+    stored    {"metadata":{"name":…,…},"spec":…}         no kind, no revision: etcd knows it at commit
+    in lists  {"metadata":{"resourceVersion":"7","name":…,…},"spec":…}       as real lists: items carry no kind
+    alone     {"kind":"Service","apiVersion":"v1","metadata":{"resourceVersion":"7",…},…}
+
+Stored bytes always begin with `{"metadata":{"`, so the two others are made by joining bytes: no decoding, no encoding.
+"""
+
+from typing import Any
+
+import orjson
+
+from netplane.api.kinds import Kind
+
+Json = dict[str, Any]
+
+_HEAD = b'{"metadata":{'
+_SKIP = len(_HEAD)
+
+
+def encode(obj: Json) -> bytes:
+    """The stored form of an object. Its metadata must hold a name; kind and revision are left out."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in _NEVER_STORED}
+    content = {key: value for key, value in obj.items() if key not in _ELSEWHERE}
+    return orjson.dumps({"metadata": metadata, **content})
+
+
+_NEVER_STORED = frozenset({"resourceVersion", "selfLink"})
+_ELSEWHERE = frozenset({"kind", "apiVersion", "metadata"})
+
+
+def decode(kind: Kind, value: bytes, rev: int) -> Json:
+    """The object of a stored value, with kind and resourceVersion."""
+    obj: Json = orjson.loads(value)
+    obj["metadata"]["resourceVersion"] = str(rev)
+    return {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
+
+
+def item_bytes(value: bytes, rev: int) -> bytes:
+    """A stored value as an item of a list."""
+    return b'{"metadata":{"resourceVersion":"%d",%b' % (rev, value[_SKIP:])
+
+
+def object_bytes(kind: Kind, value: bytes, rev: int) -> bytes:
+    """A stored value as an object of its own."""
+    return b'{"kind":"%b","apiVersion":"%b","metadata":{"resourceVersion":"%d",%b' % (
+        kind.kind.encode(),
+        kind.api_version.encode(),
+        rev,
+        value[_SKIP:],
+    )
+
+
+def dry_bytes(kind: Kind, value: bytes) -> bytes:
+    """A value that was not stored (dry run): an object without a revision."""
+    return b'{"kind":"%b","apiVersion":"%b",%b' % (kind.kind.encode(), kind.api_version.encode(), value[1:])
+
+
+def list_bytes(kind: Kind, items: list[bytes], rev: int, token: str = "", remaining: int = 0) -> bytes:
+    """A list of encoded items read at `rev`; `token` continues it, `remaining` counts what is left (0: not said)."""
+    return b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[%b]}' % (
+        kind.kind.encode(),
+        kind.api_version.encode(),
+        orjson.dumps(list_meta(rev, token, remaining)),
+        b",".join(items),
+    )
+
+
+def list_meta(rev: int, token: str = "", remaining: int = 0) -> Json:
+    """metadata of a list."""
+    meta: Json = {"resourceVersion": str(rev)}
+    if token:
+        meta["continue"] = token
+    if remaining:
+        meta["remainingItemCount"] = remaining
+    return meta
+
+
+def event_bytes(event_type: str, obj: bytes) -> bytes:
+    """One line of a watch."""
+    return b'{"type":"%b","object":%b}\n' % (event_type.encode(), obj)

@@ -1,0 +1,137 @@
+"""Request bodies: JSON, YAML or protobuf in, a plain object of the right kind out."""
+
+from typing import Any
+
+import orjson
+import yaml
+
+from netplane.api import errors
+from netplane.api.kinds import Kind
+from netplane.apiserver import negotiate
+from netplane.apiserver.call import Call
+from netplane.apiserver.target import BY_PATH
+
+Json = dict[str, Any]
+
+ACCEPTED = (negotiate.JSON, negotiate.YAML, negotiate.PROTOBUF)
+_KINDS = frozenset((kind.api_version, kind.kind) for kind in BY_PATH.values())
+
+
+async def read(call: Call, kind: str, api_version: str, *, optional: bool = False) -> Json:
+    """The body as an object of `kind`; an empty one is {} when it is optional. Raises StatusError 400, 413, 415."""
+    raw = await call.body()
+    if not raw and optional:
+        return {}
+    obj = parse(raw, call.media, kind)
+    check_kind(obj, kind, api_version)
+    return obj
+
+
+def parse(raw: bytes, media: str, kind: str) -> Json:
+    """Decode by media type. `kind` is what messages call the object. Raises StatusError 400, 415."""
+    if media == negotiate.JSON:
+        obj = _json(raw, kind)
+    elif media == negotiate.YAML:
+        obj = yaml_document(raw, kind)
+    elif media == negotiate.PROTOBUF:
+        from netplane.api import protobuf  # noqa: PLC0415 - its table is loaded when the first such client comes
+
+        obj = protobuf.decode(raw)
+    else:
+        raise errors.unsupported_media_type(ACCEPTED)
+    if not isinstance(obj, dict):
+        raise _unrecognized(kind, f"json: cannot unmarshal {_go_type(obj)} into Go value of type map", raw)
+    return drop_nulls(obj) if b"null" in raw or b"~" in raw else obj
+
+
+def _json(raw: bytes, kind: str) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _unrecognized(kind, json_problem(raw, error.pos), raw) from error
+
+
+def json_problem(raw: bytes, position: int) -> str:
+    """What is wrong with a JSON text at `position` (in characters), in the words of Go's decoder."""
+    text = raw.decode("utf-8", "replace")
+    before, rest = text[:position].rstrip(), text[position:].lstrip()
+    if not rest:
+        return "unexpected end of JSON input"
+    where = (
+        "looking for beginning of object key string"
+        if before.endswith(("{", ","))
+        else "looking for beginning of value"
+    )
+    return f"invalid character '{rest[0]}' {where}"
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as JSON knows it: times stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def yaml_document(raw: bytes, kind: str) -> Any:
+    """One YAML document. Raises StatusError 400."""
+    try:
+        return yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader, less one resolver
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise _unrecognized(kind, f"error converting YAML to JSON: yaml: {text}", raw) from error
+
+
+def _unrecognized(kind: str, why: str, raw: bytes) -> errors.StatusError:
+    shown = raw[:100].decode("utf-8", "replace")
+    return errors.bad_request(
+        f"the object provided is unrecognized (must be of type {kind}): "
+        f"couldn't get version/kind; json parse error: {why} ({shown})"
+    )
+
+
+def _go_type(value: Any) -> str:
+    names = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+def drop_nulls(value: Any) -> Any:
+    """Without null members: a typed decoder does not tell them from absent ones."""
+    if isinstance(value, dict):
+        return {key: drop_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [drop_nulls(one) for one in value]
+    return value
+
+
+def check_kind(obj: Json, kind: str, api_version: str) -> None:
+    """Fill in a missing kind and apiVersion; refuse others. Raises StatusError 400."""
+    have_kind = obj.setdefault("kind", kind) or kind
+    have_version = obj.setdefault("apiVersion", api_version) or api_version
+    if have_kind == kind and have_version == api_version:
+        return
+    if (have_version, have_kind) in _KINDS:
+        have = f"{_package(have_version)}.{have_kind}"
+        why = f"converting ({have}) to ({_internal(api_version)}.{kind}): unknown conversion"
+    else:
+        why = f'no kind "{have_kind}" is registered for version "{have_version}" in scheme "{_SCHEME}"'
+    raise errors.cannot_handle(have_kind, have_version, why, kind)
+
+
+_SCHEME = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
+
+
+def _package(api_version: str) -> str:
+    return api_version.rpartition("/")[2]
+
+
+def _internal(api_version: str) -> str:
+    group = api_version.rpartition("/")[0]
+    return group.split(".")[0] if group else "core"
+
+
+def of_kind(kind: Kind) -> tuple[str, str]:
+    """Arguments of `read` for a kind."""
+    return kind.kind, kind.api_version

@@ -1,0 +1,87 @@
+"""What every cluster has: four namespaces, and the `kubernetes` Service with its endpoints, kept true at each start."""
+
+from typing import Any
+
+from netplane.api import errors, kinds
+from netplane.api.kinds import Kind
+from netplane.apiserver import cluster as cl
+from netplane.apiserver import commit
+from netplane.apiserver.cluster import Cluster
+
+Json = dict[str, Any]
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+NAME = "kubernetes"
+_LABELS = {"component": "apiserver", "provider": "kubernetes"}
+
+
+async def run(cluster: Cluster, port: int) -> None:
+    """Make or repair all of it. `port` is where the apiserver listens."""
+    for name in NAMESPACES:
+        await ensure(cluster, kinds.NAMESPACE, "", {"metadata": {"name": name}}, ())
+    await ensure(cluster, kinds.SERVICE, "default", _service(cluster, port), ("ports",), inside="spec")
+    await ensure(cluster, kinds.ENDPOINTS, "default", _endpoints(cluster, port), ("subsets",))
+    await ensure(cluster, kinds.ENDPOINT_SLICE, "default", _slice(cluster, port), ("endpoints", "ports"))
+
+
+async def ensure(
+    cluster: Cluster, kind: Kind, namespace: str, want: Json, fields: tuple[str, ...], inside: str = ""
+) -> None:
+    """Create an object, or set these fields of the one that is there (in `inside`, if given)."""
+    obj = {"kind": kind.kind, "apiVersion": kind.api_version, **want}
+    if namespace:
+        obj["metadata"] = {**obj["metadata"], "namespace": namespace}
+    name = obj["metadata"]["name"]
+    if await cluster.store.get(cl.key(kind, namespace, name)) is None:
+        try:
+            await commit.create(cluster, kind, namespace, obj)
+        except errors.StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        else:
+            return
+    if fields:
+        await commit.change(cluster, kind, namespace, name, lambda have: _updated(have, obj, fields, inside))
+
+
+def _updated(have: Json, want: Json, fields: tuple[str, ...], inside: str) -> Json:
+    target, source = (have[inside], want[inside]) if inside else (have, want)
+    for field in fields:
+        target[field] = source[field]
+    return have
+
+
+def _service(cluster: Cluster, port: int) -> Json:
+    address = str(cluster.settings.service_ip)
+    return {
+        "metadata": {"name": NAME, "labels": dict(_LABELS)},
+        "spec": {
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+        },
+    }
+
+
+def _endpoints(cluster: Cluster, port: int) -> Json:
+    return {
+        "metadata": {"name": NAME, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [
+            {
+                "addresses": [{"ip": str(cluster.settings.advertise)}],
+                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+            }
+        ],
+    }
+
+
+def _slice(cluster: Cluster, port: int) -> Json:
+    address = cluster.settings.advertise
+    return {
+        "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
+        "addressType": f"IPv{address.version}",
+        "endpoints": [{"addresses": [str(address)], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }

@@ -1,0 +1,66 @@
+"""One request to a resource: what handlers get instead of a framework's request object."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from netplane.api import errors
+from netplane.api.kinds import Kind
+from netplane.apiserver import negotiate
+from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.reply import Receive
+from netplane.apiserver.target import Target
+from netplane.apiserver.tokens import User
+
+Json = dict[str, Any]
+
+BODY_LIMIT_BYTES = 3 * 1024 * 1024
+
+
+class Call:
+    """A request that passed the door. `kind` is served; `warnings` go out as headers of the answer."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        target: Target,
+        kind: Kind,
+        query: Mapping[str, str],
+        headers: Mapping[bytes, bytes],
+        user: User,
+        receive: Receive,
+    ) -> None:
+        self.cluster = cluster
+        self.target = target
+        self.kind = kind
+        self.query = query
+        self.headers = headers
+        self.user = user
+        self.receive = receive
+        self.warnings: list[str] = []
+
+    @property
+    def form(self) -> negotiate.Form:
+        """The form of answer the client wants."""
+        return negotiate.form(self.headers.get(b"accept", b"").decode("latin-1"))
+
+    @property
+    def media(self) -> str:
+        """The media type of the body; none given means JSON (the Python client sends none)."""
+        given = self.headers.get(b"content-type", b"").decode("latin-1")
+        return negotiate.split(given)[0] if given else negotiate.JSON
+
+    async def body(self) -> bytes:
+        """The whole body. Raises StatusError 413 when it is over the limit."""
+        message = await self.receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            chunks = [body]
+            size = len(body)
+            while message.get("more_body") and size <= BODY_LIMIT_BYTES:
+                message = await self.receive()
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+            body = b"".join(chunks)
+        if len(body) > BODY_LIMIT_BYTES:
+            raise errors.too_large(BODY_LIMIT_BYTES)
+        return body

@@ -1,0 +1,83 @@
+"""What all handlers of one apiserver share, and how objects are named in the store."""
+
+import datetime
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from netplane.api.kinds import Kind
+from netplane.apiserver.settings import Settings
+from netplane.apiserver.shared import EventCache
+from netplane.apiserver.tokens import User
+from netplane.store.protocol import KV, Store
+
+if TYPE_CHECKING:
+    from netplane.apiserver.allocation import Allocator
+
+
+class Closable(Protocol):
+    """A running watch."""
+
+    def close(self) -> None:
+        """End it cleanly."""
+        ...
+
+
+def now() -> datetime.datetime:
+    """The current time, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def timestamp(when: datetime.datetime) -> str:
+    """As metadata carries times: RFC 3339, whole seconds."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def new_uid() -> str:
+    """A random identity for an object."""
+    return str(uuid.uuid4())
+
+
+def prefix(kind: Kind, namespace: str = "") -> str:
+    """Store keys of a kind begin so; with a namespace, only those in it."""
+    head = f"/registry/{kind.group}/{kind.plural}/" if kind.group else f"/registry/{kind.plural}/"
+    return f"{head}{namespace}/" if namespace else head
+
+
+def key(kind: Kind, namespace: str, name: str) -> str:
+    """The store key of one object."""
+    return prefix(kind, namespace if kind.namespaced else "") + name
+
+
+class Cluster:
+    """The state of one apiserver process.
+
+    Attributes:
+        allocator: hands out ClusterIPs and node ports.
+        watches: the watches that are open now; each is ended when the server stops.
+        ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
+    """
+
+    def __init__(self, store: Store, settings: Settings, users: Mapping[str, User], allocator: "Allocator") -> None:
+        self.store = store
+        self.settings = settings
+        self.users = users
+        self.allocator = allocator
+        self.events = EventCache()
+        self.watches: set[Closable] = set()
+        self.stopping = False
+        self.checks: dict[str, Callable[[], str]] = {"ping": lambda: ""}
+
+    @staticmethod
+    def decoded(kv: KV) -> dict[str, Any]:
+        """A stored object, without kind and revision: enough for selectors."""
+        obj: dict[str, Any] = orjson.loads(kv.value)
+        return obj
+
+    def stop(self) -> None:
+        """Refuse new watches and end the open ones, so that their clients resume elsewhere or later."""
+        self.stopping = True
+        for watch in list(self.watches):
+            watch.close()

@@ -1,0 +1,73 @@
+"""`netplane apiserver`: its flags."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from netplane.obs import logs
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where everything is kept."
+)
+@click.option("--bind-address", default="127.0.0.1", help="Address to listen on.")
+@click.option("--secure-port", default="6443", help="Port to listen on with TLS; 0: any that is free.")
+@click.option(
+    "--listen-netns",
+    "netns",
+    multiple=True,
+    metavar="NETNS=ADDR:PORT",
+    help="One more listener, made inside this network namespace. May be repeated.",
+)
+@click.option(
+    "--advertise-address", default="", help="Where the kubernetes Service leads to.  [default: the bind address]"
+)
+@click.option(
+    "--service-cluster-ip-range", default="10.96.0.0/16", help="ClusterIPs come from here; IPv4, IPv6 or both."
+)
+@click.option("--service-node-port-range", default="30000-32767", help="Node ports come from here.")
+@click.option("--token-auth-file", type=_FILE, help='CSV: token,user,uid,"groups".  [default: one admin token is made]')
+@click.option("--tls-cert-file", type=_FILE, help="PEM certificate (chain).  [default: a CA and certificate are made]")
+@click.option("--tls-private-key-file", type=_FILE, help="PEM key of --tls-cert-file.")
+@click.option("--kubeconfig-out", type=_FILE, help="Write the administrator's kubeconfig here (mode 0600).")
+@click.option("--log-format", type=click.Choice(get_args(logs.LogFormat)), default="auto", help="How to log on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
+    data_dir: Path,
+    bind_address: str,
+    secure_port: str,
+    netns: tuple[str, ...],
+    advertise_address: str,
+    service_cluster_ip_range: str,
+    service_node_port_range: str,
+    token_auth_file: Path | None,
+    tls_cert_file: Path | None,
+    tls_private_key_file: Path | None,
+    kubeconfig_out: Path | None,
+    log_format: logs.LogFormat,
+    verbose: bool,
+) -> None:
+    """Serve the Kubernetes API: TLS, bearer tokens, one SQLite file."""
+    from netplane.apiserver import flags, server  # noqa: PLC0415 - `--help` must not wait for a web framework
+    from netplane.apiserver.settings import Listener, Settings  # noqa: PLC0415
+
+    logs.setup("debug" if verbose else "info", log_format)
+    own = Listener(flags.address("--bind-address", bind_address), flags.port("--secure-port", secure_port))
+    listeners = (own, *(flags.netns_listener(text) for text in netns))
+    cert, key = flags.key_pair(tls_cert_file, tls_private_key_file)
+    settings = Settings(
+        data_dir=data_dir,
+        listeners=listeners,
+        networks=flags.service_networks(service_cluster_ip_range),
+        node_ports=flags.node_ports(service_node_port_range),
+        advertise=flags.advertised(advertise_address, listeners),
+        token_file=token_auth_file,
+        tls_cert=cert,
+        tls_key=key,
+        kubeconfig_out=kubeconfig_out,
+    )
+    server.run(settings)

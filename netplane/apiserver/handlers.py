@@ -1,0 +1,58 @@
+"""From a target to what serves it: verbs are the same for every kind, so this table has no kind in it."""
+
+from collections.abc import Awaitable, Callable
+
+from netplane.api import errors
+from netplane.apiserver import deletes, reads, subresources, watching, writes
+from netplane.apiserver.call import Call
+from netplane.apiserver.reply import Reply, Send
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+_VERBS: dict[str, Handler] = {
+    "get": reads.get,
+    "list": reads.listing,
+    "create": writes.create,
+    "update": writes.update,
+    "patch": writes.patching,
+    "delete": deletes.delete,
+    "deletecollection": deletes.delete_collection,
+}
+_STATUS_VERBS = frozenset({"get", "update", "patch"})
+
+
+def find(call: Call) -> Handler:
+    """The handler of a request that is not a watch. Raises StatusError 404 or 405."""
+    target = call.target
+    if target.subresource:
+        if target.subresource not in call.kind.subresources:
+            raise errors.no_such_resource()
+        special = subresources.HANDLERS.get((target.resource, target.subresource, target.verb))
+        if special is not None:
+            return special
+        if target.subresource != "status" or target.verb not in _STATUS_VERBS:
+            raise errors.method_not_allowed()
+    elif target.verb not in verbs(call.kind.plural) or (target.verb == "create" and target.name):
+        raise errors.method_not_allowed()
+    return _VERBS[target.verb]
+
+
+def verbs(plural: str) -> tuple[str, ...]:
+    """What a collection can do, as discovery lists it."""
+    everything = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+    return tuple(v for v in everything if v != "deletecollection") if plural == "namespaces" else everything
+
+
+def subresource_verbs(plural: str, subresource: str) -> tuple[str, ...]:
+    """What a subresource can do."""
+    special = [verb for p, s, verb in subresources.HANDLERS if (p, s) == (plural, subresource)]
+    return tuple(sorted(special)) or ("get", "patch", "update")
+
+
+async def serve(call: Call, send: Send) -> Reply | None:
+    """Answer a request; a watch sends for itself and has no reply left."""
+    target = call.target
+    if target.verb == "watch" and not target.subresource:
+        await watching.watch(call, send)
+        return None
+    return await find(call)(call)

@@ -1,0 +1,43 @@
+"""Which form of an answer a client wants (Accept), and what it sends (Content-Type). Pure.
+
+JSON is always answered: every client that asks for protobuf takes it too.
+"""
+
+from enum import Enum
+from functools import lru_cache
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+class Form(Enum):
+    """How objects are shown."""
+
+    OBJECT = "object"
+    TABLE = "Table"
+    PARTIAL = "PartialObjectMetadata"
+
+
+@lru_cache(maxsize=256)
+def form(accept: str) -> Form:
+    """The first form of the Accept header that is spoken; plain objects when none is named."""
+    for media in accept.split(","):
+        base, parameters = split(media)
+        wanted = parameters.get("as", "")
+        known = parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1" and base == JSON
+        if known and wanted == "Table":
+            return Form.TABLE
+        if known and wanted in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+            return Form.PARTIAL
+        if not wanted and base in (JSON, "*/*", "application/*", PROTOBUF, YAML):
+            return Form.OBJECT
+    return Form.OBJECT
+
+
+@lru_cache(maxsize=256)
+def split(media: str) -> tuple[str, dict[str, str]]:
+    """`application/json;as=Table` → (`application/json`, {"as": "Table"})."""
+    base, *rest = (part.strip() for part in media.split(";"))
+    parameters = dict(part.split("=", 1) for part in rest if "=" in part)
+    return base.lower(), parameters

@@ -1,0 +1,204 @@
+"""Query parameters of reads and writes, checked as the real server checks them (pure)."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import orjson
+
+from netplane.api import errors, fields
+from netplane.api.errors import StatusError
+
+Query = Mapping[str, str]
+
+
+def parse_query(query: bytes) -> dict[str, str]:
+    """The first value of each parameter."""
+    if not query:
+        return {}
+    out: dict[str, str] = {}
+    for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        out.setdefault(key, value)
+    return out
+
+
+def boolean(query: Query, name: str) -> bool:
+    """Given and not one of `false`, `0`: true (also without a value), as the real server decodes it."""
+    value = query.get(name)
+    return value is not None and value.lower() not in ("false", "0")
+
+
+def integer(query: Query, name: str) -> int | None:
+    """A whole number; None when it is not given. Raises StatusError 400."""
+    value = query.get(name)
+    if not value:
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from error
+
+
+class ListOptions(NamedTuple):
+    """Options of list and watch. `rev` is the resource version, None when not given; `match` may be empty."""
+
+    rev: int | None
+    match: str
+    limit: int
+    token: str
+    labels: str
+    fields: str
+    timeout_s: int | None
+    bookmarks: bool
+    initial_events: bool | None
+
+
+def list_options(query: Query, *, watch: bool) -> ListOptions:
+    """Parse and check. Raises StatusError 400 or 422."""
+    if not query:
+        return _EMPTY
+    initial = boolean(query, "sendInitialEvents") if "sendInitialEvents" in query else None
+    options = ListOptions(
+        _revision(query.get("resourceVersion", "")),
+        query.get("resourceVersionMatch", ""),
+        integer(query, "limit") or 0,
+        query.get("continue", ""),
+        query.get("labelSelector", ""),
+        query.get("fieldSelector", ""),
+        integer(query, "timeoutSeconds"),
+        boolean(query, "allowWatchBookmarks"),
+        initial,
+    )
+    problem = _watch_problem(options) if watch else _list_problem(options)
+    if problem is not None:
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", [problem])
+    return options
+
+
+_EMPTY = ListOptions(None, "", 0, "", "", "", None, False, None)
+
+
+def _revision(text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        rev = int(text)
+    except ValueError:
+        rev = -1
+    if rev < 0:
+        raise errors.bad_request(
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": '
+            f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return rev
+
+
+def _list_problem(options: ListOptions) -> fields.FieldError | None:
+    field = "resourceVersionMatch"
+    if options.initial_events is not None:
+        return fields.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+    if not options.match:
+        return None
+    if options.rev is None:
+        return fields.forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if options.token:
+        return fields.forbidden(field, "resourceVersionMatch is forbidden when continue is provided")
+    if options.match not in ("Exact", "NotOlderThan"):
+        return fields.not_supported(field, options.match, ("Exact", "NotOlderThan"))
+    if options.match == "Exact" and options.rev == 0:
+        return fields.forbidden(field, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+    return None
+
+
+def _watch_problem(options: ListOptions) -> fields.FieldError | None:
+    field = "resourceVersionMatch"
+    if options.initial_events is None:
+        return fields.forbidden(field, "resourceVersionMatch is forbidden for watch") if options.match else None
+    if not options.match:
+        return fields.forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    if options.match != "NotOlderThan":
+        return fields.not_supported(field, options.match, ("NotOlderThan",))
+    return None
+
+
+class Position(NamedTuple):
+    """Where a chunked list goes on: the revision it is read at, and the first key, relative to its prefix."""
+
+    rev: int
+    start: str
+
+
+def encode_token(position: Position) -> str:
+    """A continue token."""
+    text = orjson.dumps({"v": "meta.k8s.io/v1", "rev": position.rev, "start": position.start})
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def decode_token(token: str) -> Position:
+    """Raises StatusError 400 when the token is not one of ours."""
+    try:
+        data = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        rev, start = data["rev"], data["start"]
+    except (binascii.Error, ValueError, KeyError, TypeError) as error:
+        raise _bad_token(f"continue key is not valid: {error}") from error
+    if data.get("v") != "meta.k8s.io/v1" or not isinstance(rev, int) or rev <= 0 or not isinstance(start, str):
+        raise _bad_token("continue key is not valid: it was not made by this server")
+    return Position(rev, start)
+
+
+def _bad_token(why: str) -> StatusError:
+    return errors.bad_request(why)
+
+
+class WriteOptions(NamedTuple):
+    """Options of writes. `validation` is Ignore, Warn or Strict."""
+
+    dry_run: bool
+    validation: str
+    manager: str
+    force: bool
+
+
+def write_options(query: Query, kind: str) -> WriteOptions:
+    """Parse and check; `kind` is CreateOptions, UpdateOptions or PatchOptions. Raises StatusError 422."""
+    problems = []
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        problems.append(fields.not_supported("dryRun", [dry_run], ("All",)))
+    validation = query.get("fieldValidation") or "Warn"
+    if validation not in ("Ignore", "Warn", "Strict"):
+        problems.append(fields.not_supported("fieldValidation", validation, ("Ignore", "Strict", "Warn")))
+    if problems:
+        raise errors.invalid("meta.k8s.io", kind, "", problems)
+    return WriteOptions(bool(dry_run), validation, query.get("fieldManager", ""), boolean(query, "force"))
+
+
+class DeleteOptions(NamedTuple):
+    """Options of deletes, from the body or the query."""
+
+    grace_s: int | None = None
+    uid: str = ""
+    rev: str = ""
+    propagation: str = ""
+    dry_run: bool = False
+
+
+def delete_options(body: Mapping[str, Any] | None, query: Query) -> DeleteOptions:
+    """A body wins over the query; kubectl's carries no kind. Raises StatusError 400 or 422."""
+    body = body or {}
+    grace = body.get("gracePeriodSeconds", integer(query, "gracePeriodSeconds"))
+    if grace is not None and not isinstance(grace, int):
+        raise errors.bad_request(
+            "json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+        )
+    preconditions = body.get("preconditions") or {}
+    propagation = body.get("propagationPolicy") or query.get("propagationPolicy", "")
+    if propagation not in ("", "Background", "Foreground", "Orphan"):
+        problem = fields.not_supported("propagationPolicy", propagation, ("Background", "Foreground", "Orphan"))
+        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
+    dry_run = body.get("dryRun") or query.get("dryRun") or []
+    return DeleteOptions(
+        grace, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "", propagation, bool(dry_run)
+    )

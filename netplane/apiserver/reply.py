@@ -1,0 +1,62 @@
+"""Answers: bytes that were encoded once, and how they go out."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from netplane.api.errors import StatusError
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+_JSON = b"application/json"
+_TEXT = b"text/plain; charset=utf-8"
+_NO_CACHE: Header = (b"cache-control", b"no-cache, private")
+
+
+class Reply(NamedTuple):
+    """A whole answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = _JSON
+    headers: tuple[Header, ...] = ()
+    cache: Header = _NO_CACHE
+
+
+def of_json(document: Any, status: int = 200) -> Reply:
+    """A JSON document."""
+    return Reply(orjson.dumps(document), status)
+
+
+def text(body: str, status: int = 200) -> Reply:
+    """Plain text."""
+    return Reply(body.encode(), status, _TEXT)
+
+
+def of_error(error: StatusError) -> Reply:
+    """A refusal, as a Status object."""
+    headers: tuple[Header, ...] = ()
+    retry = (error.details or {}).get("retryAfterSeconds")
+    if retry:
+        headers = ((b"retry-after", str(retry).encode()),)
+    return Reply(orjson.dumps(error.status()), error.code, _JSON, headers)
+
+
+NOT_FOUND = text("404 page not found\n", 404)
+
+
+async def send(reply: Reply, transmit: Send) -> None:
+    """Give an answer to the server."""
+    headers = [
+        (b"content-type", reply.content_type),
+        reply.cache,
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+    ]
+    await transmit({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await transmit({"type": "http.response.body", "body": reply.body})

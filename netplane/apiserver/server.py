@@ -1,0 +1,155 @@
+"""One apiserver process, from its settings to its end.
+
+sockets → certificate → store → allocators → bootstrap → kubeconfig → serve …  SIGTERM → end watches → drain → close
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvicorn
+
+from netplane.apiserver import app, bootstrap, kubeconfig, listeners, namespaces, pki, tokens
+from netplane.apiserver.allocation import Allocator
+from netplane.apiserver.cluster import Cluster, now
+from netplane.apiserver.lock import held
+from netplane.apiserver.settings import Listener, Settings
+from netplane.apiserver.tokens import User
+from netplane.obs import logs
+from netplane.store.protocol import Store
+
+log = logs.get("apiserver")
+
+KEEP_ALIVE_S = 180
+DRAIN_S = 10
+COMPACT_EVERY_S = 300
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises NetplaneError for whatever cannot be started."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with held(settings.data_dir / "lock"):
+        sockets = listeners.open_all(settings.listeners)
+        actual = tuple(listeners.actual(one, made) for one, made in zip(settings.listeners, sockets, strict=True))
+        settings = settings._replace(listeners=actual)
+        with contextlib.ExitStack() as stack:
+            for made in sockets:
+                stack.callback(made.close)
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(settings, sockets))
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    import uvloop  # noqa: PLC0415 - only the server needs it
+
+    return uvloop.Loop
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+    users = _users(settings)
+    serving = _certificate(settings)
+    store = await _open_store(settings.data_dir / "state.db")
+    try:
+        cluster = Cluster(store, settings, users, await Allocator.load(store, settings))
+        await bootstrap.run(cluster, settings.listeners[0].port)
+        server = _server(cluster, serving)
+        if settings.kubeconfig_out is not None:
+            url = client_url(settings.listeners[0])
+            kubeconfig.write(settings.kubeconfig_out, url, serving.ca_pem, tokens.first_master(users))
+        async with _background(cluster):
+            await _until_told(server, cluster, sockets)
+    finally:
+        await store.close()
+
+
+async def _open_store(path: Path) -> Store:
+    from netplane.store.sqlite import SqliteStore  # noqa: PLC0415 - chosen here
+
+    return await SqliteStore.open(path)
+
+
+def _users(settings: Settings) -> Mapping[str, User]:
+    if settings.token_file is not None:
+        return tokens.load(settings.token_file)
+    return tokens.ensure_admin(settings.data_dir / "pki" / "admin-token.csv")
+
+
+def _certificate(settings: Settings) -> pki.Serving:
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        return pki.given(settings.tls_cert, settings.tls_key)
+    return pki.ensure(settings.data_dir / "pki", server_names(settings), now())
+
+
+def server_names(settings: Settings) -> list[str]:
+    """All names and addresses that clients may use."""
+    service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+    addresses = [str(one.address) for one in settings.listeners if not one.address.is_unspecified]
+    first = str(settings.service_ip)
+    return ["localhost", *service, "127.0.0.1", "::1", first, str(settings.advertise), *addresses]
+
+
+def client_url(listener: Listener) -> str:
+    """Where a client on this machine finds a listener."""
+    address = listener.address
+    if address.is_unspecified:
+        return f"https://127.0.0.1:{listener.port}"
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"https://{host}:{listener.port}"
+
+
+def _server(cluster: Cluster, serving: pki.Serving) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app.build(cluster),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ssl_certfile=serving.certfile,
+        ssl_keyfile=serving.keyfile,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    config.load()
+    return uvicorn.Server(config)
+
+
+async def _until_told(server: uvicorn.Server, cluster: Cluster, sockets: list[socket.socket]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        log.info("stopping", watches=len(cluster.watches))
+        cluster.stop()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    for listener in cluster.settings.listeners:
+        log.info("listening", address=str(listener))
+    # uvicorn's serve() would put its own signal handlers in place of ours.
+    await server._serve(sockets)
+
+
+@contextlib.asynccontextmanager
+async def _background(cluster: Cluster):  # type: ignore[no-untyped-def]
+    tasks = [asyncio.create_task(namespaces.run(cluster)), asyncio.create_task(_compact(cluster.store))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _compact(store: Store) -> None:
+    """Every five minutes, forget what is older than five minutes."""
+    before = await store.current_rev()
+    while True:
+        await asyncio.sleep(COMPACT_EVERY_S)
+        await store.compact(before)
+        before = await store.current_rev()

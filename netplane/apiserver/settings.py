@@ -1,0 +1,50 @@
+"""What one apiserver was told to do, after its flags were checked."""
+
+import ipaddress
+from pathlib import Path
+from typing import NamedTuple
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Listener(NamedTuple):
+    """One listening socket; `netns` is the network namespace it is made in ("" is where the program runs)."""
+
+    address: Address
+    port: int
+    netns: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        where = f" in network namespace {self.netns}" if self.netns else ""
+        return f"https://{host}:{self.port}{where}"
+
+
+class PortRange(NamedTuple):
+    """Node ports, both ends included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+class Settings(NamedTuple):
+    """Everything a person may set. `networks` are the service ranges, one for each family, the primary first."""
+
+    data_dir: Path
+    listeners: tuple[Listener, ...]
+    networks: tuple[Network, ...]
+    node_ports: PortRange
+    advertise: Address
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    kubeconfig_out: Path | None = None
+
+    @property
+    def service_ip(self) -> Address:
+        """The address of the `kubernetes` Service: the first of the primary range."""
+        return self.networks[0].network_address + 1

@@ -1,0 +1,56 @@
+"""What a change looks like to its watchers, worked out once and shared by all of them.
+
+A thousand watchers of one event want the same bytes. `Seen` holds what was worked out about one event: the decoded
+objects before and after (only when a selector asks for them) and its encoded lines, one for each way to show it.
+"""
+
+from typing import Any
+
+import orjson
+
+from netplane.store.protocol import Event
+
+Json = dict[str, Any]
+
+KEEP_EVENTS = 4096
+
+
+class Seen:
+    """One event. `lines` maps (type, form, …) to encoded bytes."""
+
+    __slots__ = ("event", "lines", "new", "old")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.lines: dict[tuple[Any, ...], bytes] = {}
+        self.new: Json | None = None
+        self.old: Json | None = None
+
+    def after(self) -> Json:
+        """The object after the event (for a delete: its last state)."""
+        if self.new is None:
+            self.new = orjson.loads(self.event.kv.value)
+        return self.new
+
+    def before(self) -> Json | None:
+        """The object before the event; None when there was none."""
+        if self.old is None and self.event.prev is not None:
+            self.old = orjson.loads(self.event.prev.value)
+        return self.old
+
+
+class EventCache:
+    """The last few thousand events that anybody watched, by revision and key."""
+
+    def __init__(self, keep: int = KEEP_EVENTS) -> None:
+        self._keep = keep
+        self._seen: dict[tuple[int, str], Seen] = {}
+
+    def get(self, event: Event) -> Seen:
+        """What is known about an event."""
+        found = self._seen.get((event.rev, event.kv.key))
+        if found is None:
+            found = self._seen[event.rev, event.kv.key] = Seen(event)
+            if len(self._seen) > self._keep:
+                del self._seen[next(iter(self._seen))]
+        return found

@@ -1,0 +1,93 @@
+"""Stored values as answers: plain objects, tables or bare metadata; alone, in lists and in watches."""
+
+import datetime
+from typing import Any
+
+import orjson
+
+from netplane.api import codec, table
+from netplane.api.kinds import Kind
+from netplane.apiserver.negotiate import Form
+from netplane.store.protocol import KV
+
+Json = dict[str, Any]
+_META = {"apiVersion": "meta.k8s.io/v1"}
+
+
+class Shower:
+    """How one client wants objects of one kind shown. `include` is includeObject of tables."""
+
+    def __init__(self, kind: Kind, form: Form, include: str, now: datetime.datetime) -> None:
+        self.kind = kind
+        self.form = form
+        self.include = include or "Metadata"
+        self.now = now
+
+    def one(self, value: bytes, rev: int) -> bytes:
+        """A single object."""
+        if self.form is Form.OBJECT:
+            return codec.object_bytes(self.kind, value, rev)
+        obj = codec.decode(self.kind, value, rev)
+        if self.form is Form.TABLE:
+            return orjson.dumps(self._table([obj], {"resourceVersion": str(rev)}))
+        return orjson.dumps(partial(obj))
+
+    def many(self, kvs: list[KV], rev: int, token: str = "", remaining: int = 0) -> bytes:
+        """A list read at `rev`."""
+        if self.form is Form.OBJECT:
+            return codec.list_bytes(
+                self.kind, [codec.item_bytes(kv.value, kv.mod_rev) for kv in kvs], rev, token, remaining
+            )
+        meta = codec.list_meta(rev, token, remaining)
+        objects = [codec.decode(self.kind, kv.value, kv.mod_rev) for kv in kvs]
+        if self.form is Form.TABLE:
+            return orjson.dumps(self._table(objects, meta))
+        items = [partial(obj) for obj in objects]
+        return orjson.dumps({"kind": "PartialObjectMetadataList", **_META, "metadata": meta, "items": items})
+
+    def event(self, event_type: str, value: bytes, rev: int, *, first: bool) -> bytes:
+        """One line of a watch; a table's columns go out with the first line only."""
+        if self.form is not Form.TABLE:
+            return codec.event_bytes(event_type, self.one(value, rev))
+        obj = codec.decode(self.kind, value, rev)
+        document = self._table([obj], {"resourceVersion": str(rev)})
+        if not first:
+            document["columnDefinitions"] = None
+        return codec.event_bytes(event_type, orjson.dumps(document))
+
+    def bookmark(self, rev: int, *, initial_end: bool = False) -> bytes:
+        """A line that says how far a watch has come."""
+        meta: Json = {"resourceVersion": str(rev), "creationTimestamp": None}
+        if initial_end:
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+        obj: Json = {"kind": self.kind.kind, "apiVersion": self.kind.api_version, "metadata": meta}
+        if self.form is Form.PARTIAL:
+            obj = {"kind": "PartialObjectMetadata", **_META, "metadata": meta}
+        elif self.form is Form.TABLE:
+            obj = self._table([], {"resourceVersion": str(rev)})
+            obj["columnDefinitions"] = None
+            obj["rows"] = [{"cells": [], "object": {"kind": "PartialObjectMetadata", **_META, "metadata": meta}}]
+        return codec.event_bytes("BOOKMARK", orjson.dumps(obj))
+
+    def _table(self, objects: list[Json], meta: Json) -> Json:
+        printer = table.printer(self.kind)
+        rows = []
+        for obj in objects:
+            row: Json = {"cells": printer.cells(obj, self.now)}
+            if self.include == "Metadata":
+                row["object"] = partial(obj)
+            elif self.include == "Object":
+                row["object"] = obj
+            rows.append(row)
+        return {
+            "kind": "Table",
+            **_META,
+            "metadata": meta,
+            "columnDefinitions": table.definitions(self.kind),
+            "rows": rows,
+        }
+
+
+def partial(obj: Json) -> Json:
+    """An object's metadata alone."""
+    return {"kind": "PartialObjectMetadata", **_META, "metadata": obj["metadata"]}

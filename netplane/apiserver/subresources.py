@@ -1,0 +1,85 @@
+"""What objects can do beside being read and written: pods/binding, pods/eviction, namespaces/finalize."""
+
+from typing import Any
+
+from netplane.api import errors
+from netplane.apiserver import bodies, commit, deletes, writes
+from netplane.apiserver import cluster as cl
+from netplane.apiserver.call import Call
+from netplane.apiserver.options import delete_options, write_options
+from netplane.apiserver.reply import Reply, of_json
+
+Json = dict[str, Any]
+
+_DONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+async def bind(call: Call) -> Reply:
+    """POST pods/NAME/binding: give a pod to a node, once."""
+    options = write_options(call.query, "CreateOptions")
+    binding = await bodies.read(call, "Binding", "v1")
+    name, node = call.target.name, (binding.get("target") or {}).get("name")
+    if not node:
+        from netplane.api import fields  # noqa: PLC0415
+
+        raise errors.invalid("", "Binding", name, [fields.required("target.name")])
+
+    def alter(pod: Json) -> Json:
+        _check_unbound(pod, name)
+        pod["spec"]["nodeName"] = node
+        status = pod.setdefault("status", {})
+        others = [one for one in status.get("conditions") or [] if one.get("type") != "PodScheduled"]
+        status["conditions"] = [*others, _scheduled()]
+        annotations = (binding.get("metadata") or {}).get("annotations")
+        if annotations:
+            pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), **annotations}
+        return pod
+
+    await commit.change(
+        call.cluster, call.kind, call.target.namespace, name, alter, scope="all", dry_run=options.dry_run
+    )
+    return of_json(_DONE, 201)
+
+
+def _scheduled() -> Json:
+    now = cl.timestamp(cl.now())
+    return {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+
+
+def _check_unbound(pod: Json, name: str) -> None:
+    if pod["metadata"].get("deletionTimestamp"):
+        raise errors.conflict("", "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
+    bound = pod["spec"].get("nodeName")
+    if bound:
+        raise errors.conflict("", "pods/binding", name, f'pod {name} is already assigned to node "{bound}"')
+
+
+async def evict(call: Call) -> Reply:
+    """POST pods/NAME/eviction: a deletion by another name (there are no disruption budgets)."""
+    eviction = await bodies.read(call, "Eviction", "policy/v1")
+    options = delete_options(eviction.get("deleteOptions"), call.query)
+    await deletes.remove(call.cluster, call.kind, call.target.namespace, call.target.name, options)
+    return of_json(_DONE, 201)
+
+
+async def finalize(call: Call) -> Reply:
+    """PUT namespaces/NAME/finalize: set spec.finalizers; the last one gone, so is the namespace."""
+    body = await bodies.read(call, *bodies.of_kind(call.kind))
+    finalizers = (body.get("spec") or {}).get("finalizers") or []
+    rev = (body.get("metadata") or {}).get("resourceVersion")
+
+    def alter(namespace: Json) -> Json:
+        if rev:
+            namespace["metadata"]["resourceVersion"] = rev
+        namespace["spec"] = {"finalizers": finalizers}
+        return namespace
+
+    stored = await commit.change(call.cluster, call.kind, "", call.target.name, alter, scope="all")
+    return writes.answer(call, stored)
+
+
+HANDLERS = {
+    ("pods", "binding", "create"): bind,
+    ("pods", "eviction", "create"): evict,
+    ("namespaces", "finalize", "update"): finalize,
+}
