@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from cni.leases import Lease
+from cni.plan.lease import Lease
 from cni.protocol import Call
 from cni.results import Result
 from netplane.rtnl import Address, Link, Route

@@ -15,8 +15,9 @@ from cni.check import Observed, differences
 from cni.config import version_of
 from cni.errors import CniError, Code
 from cni.frames import Request
-from cni.leases import Key, Lease, Leases
+from cni.leases import Leases
 from cni.plan import ipam, pod
+from cni.plan.lease import Key, Lease
 from cni.protocol import Call, Verb, parse, version_reply
 from cni.reaper import Reaper
 from cni.spaces import pod_space

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import msgspec
 
 from cni.errors import CniError, Code
 from cni.plan import ipam
+from cni.plan.lease import Key, Lease
 from netplane.rtnl import IP
 
 _SCHEMA_VERSION = 1
@@ -50,36 +50,6 @@ CREATE TABLE cursors (network TEXT NOT NULL, position INTEGER NOT NULL, address 
 """
 _INSERT = "INSERT INTO leases (network, container, ifname, state, link, netns, pod, since_s)"
 COOLDOWN_S = 60.0
-
-
-class Key(NamedTuple):
-    """What identifies an attachment (CNI specification, section 2)."""
-
-    network: str
-    container: str
-    ifname: str
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """One attachment's addresses.
-
-    Args:
-        key: network, container, interface.
-        state: reserved until a runtime may be told.
-        link: name of its link on the node.
-        addresses: one per range set.
-        netns: path of the pod's namespace as the runtime named it.
-        pod: `namespace/name`, "" when the runtime did not say.
-        since_s: Unix time of the reservation.
-    """
-
-    key: Key
-    state: Literal["reserved", "active"]
-    link: str
-    addresses: tuple[IP, ...] = ()
-    netns: str = ""
-    pod: str = ""
-    since_s: float = 0.0
 
 
 class Leases:

@@ -1,0 +1,118 @@
+"""Puts the relay where runtimes look for plugins, and the configuration where they look for networks.
+
+    BIN_DIR/netplane           the relay: the C one when it was built, else the Python one
+    BIN_DIR/loopback           the same, unless another's is there
+    BIN_DIR/.netplane-relay    one line: where the agent's socket is
+    CONF_DIR/10-netplane.conflist
+
+Every file is written beside its place and renamed into it, so that a runtime never runs or reads half of one.
+"""
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from cni.plan import conflist
+from netplane.errors import NetplaneError
+
+RELAY = "netplane-cni-relay"
+SIDECAR = ".netplane-relay"
+PLUGIN, LOOPBACK = "netplane", "loopback"
+DEFAULT_SOCKET = Path("/run/netplane/cni.sock")
+DEFAULT_BIN_DIR = Path("/opt/cni/bin")
+DEFAULT_CONF_DIR = Path("/etc/cni/net.d")
+_INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
+
+
+def built_relay() -> Path | None:
+    """The C relay that came with the installed package, editable or not; None when no compiler was there."""
+    for file in metadata.files("netplane") or ():
+        if file.name == RELAY:
+            path = Path(str(file.locate()))
+            return path.resolve() if path.is_file() else None
+    return None
+
+
+def relay() -> bytes:
+    """The relay's bytes."""
+    path = built_relay()
+    return path.read_bytes() if path else python_relay()
+
+
+def python_relay() -> bytes:
+    """The Python relay; its first line names an interpreter that is there, a system's before a slower environment's."""
+    source = Path(__file__).with_name("shim.py").read_bytes()
+    interpreter = next((i for i in _INTERPRETERS if os.access(i, os.X_OK)), sys.executable)
+    _, _, rest = source.partition(b"\n")
+    return b"#!" + interpreter.encode() + b" -IS\n" + rest
+
+
+def install_relay(bin_dir: Path, socket: Path, *, program: bytes | None = None) -> None:
+    """Put the relay into a folder; what is the same already is not touched.
+
+    Raises:
+        NetplaneError: the folder cannot be written.
+    """
+    data = program if program is not None else relay()
+    try:
+        bin_dir.mkdir(parents=True, exist_ok=True)
+        ours = _is_ours(bin_dir)
+        write_atomic(bin_dir / SIDECAR, f"socket {socket}\n".encode(), 0o644)
+        write_atomic(bin_dir / PLUGIN, data, 0o755)
+        if ours or not (bin_dir / LOOPBACK).exists():
+            write_atomic(bin_dir / LOOPBACK, data, 0o755)
+    except OSError as error:
+        raise NetplaneError(f"cannot install the CNI plugin in {bin_dir}: {error.strerror}") from error
+
+
+def _is_ours(bin_dir: Path) -> bool:
+    """Whether the loopback plugin that lies there is our relay."""
+    plugin, loopback = bin_dir / PLUGIN, bin_dir / LOOPBACK
+    if not (bin_dir / SIDECAR).exists() or not plugin.exists() or not loopback.exists():
+        return False
+    return plugin.read_bytes() == loopback.read_bytes()
+
+
+def install_conflist(conf_dir: Path, text: bytes) -> bool:
+    """Write the network's configuration, last of all: a runtime takes the node as ready when it is there.
+
+    Returns:
+        Whether it differed.
+
+    Raises:
+        NetplaneError: the folder cannot be written.
+    """
+    try:
+        conf_dir.mkdir(parents=True, exist_ok=True)
+        return write_atomic(conf_dir / conflist.FILE, text, 0o644)
+    except OSError as error:
+        raise NetplaneError(f"cannot write the CNI configuration in {conf_dir}: {error.strerror}") from error
+
+
+def uninstall(bin_dir: Path, conf_dir: Path) -> list[Path]:
+    """Remove everything that was put there, the configuration first. Returns what was removed."""
+    doomed = [conf_dir / conflist.FILE, bin_dir / PLUGIN, bin_dir / SIDECAR]
+    if _is_ours(bin_dir):
+        doomed.insert(2, bin_dir / LOOPBACK)
+    removed = [path for path in doomed if path.exists()]
+    for path in removed:
+        path.unlink()
+    return removed
+
+
+def write_atomic(path: Path, data: bytes, mode: int) -> bool:
+    """Write a file whole, unless it holds this already. Returns whether it was written."""
+    if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+        return False
+    part = path.with_name(f".{path.name}.{os.getpid()}~")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,183 @@
+"""The node's part in the cluster: watches Nodes and keeps overlay, masquerade, forwarding and CNI configuration right.
+
+    Node changes ──▶ dirty ──▶ what should be (plan) ─ what is (dumps) = requests ──▶ kernel
+                        ▲                                                               │
+                        └── every RESYNC_S, and soon again after a failure ◀────────────┘
+
+Nothing is torn down at start or end: a restart finds everything in place and changes only what differs.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from cni import install
+from cni.bridges import Bridges
+from cni.config import parse
+from cni.plan import conflist, firewall, overlay
+from netplane.errors import NetplaneError
+from netplane.kernel.nft import Nft, NftError
+from netplane.kernel.rtnl import Rtnl
+from netplane.obs import logs
+from netplane.rtnl import Network
+
+log = logs.get("cni.node")
+
+Snapshot = dict[str, overlay.Peer | None]
+
+RESYNC_S = 30.0
+RETRY_S = 1.0
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the agent was told.
+
+    Args:
+        node_name: its own Node's name.
+        cluster_cidrs: ranges of all pods: what is reached without masquerade.
+        mode: how pods of other nodes are reached.
+        socket: the agent's.
+        bin_dir: where runtimes look for plugins; None installs none.
+        conf_dir: where they look for networks; None writes none.
+    """
+
+    node_name: str
+    cluster_cidrs: tuple[Network, ...]
+    mode: overlay.Mode
+    socket: Path
+    bin_dir: Path | None
+    conf_dir: Path | None
+
+
+class NodeSync:
+    """Makes the node like its plan. Blocking; the namespace is the one it was made in."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.trouble = "the node has no podCIDR yet"
+        self._bridges = Bridges()
+        self._underlay: overlay.Underlay | None = None
+
+    def sync(self, nodes: Mapping[str, overlay.Peer | None]) -> None:
+        """One pass.
+
+        Args:
+            nodes: by name; None is a node that lacks an address or a range.
+
+        Raises:
+            NetplaneError: what the kernel or a folder refused; the next pass starts over.
+        """
+        me = self._me(nodes)
+        if me is None:
+            return
+        peers = [peer for peer in nodes.values() if peer is not None]
+        with Rtnl() as rtnl:
+            underlay = self._choose(rtnl, me)
+            mtu_bytes = underlay.pod_mtu(self.settings.mode)
+            network = parse(conflist.network(me.pod_cidrs, mtu_bytes), args={}, needs_ranges=True)
+            self._bridges.ensure(network)
+            self._overlay(rtnl, overlay.desired(self.settings.mode, me, underlay, peers))
+        self._firewall(me)
+        self._install(me, mtu_bytes)
+        self.trouble = ""
+
+    def _me(self, nodes: Mapping[str, overlay.Peer | None]) -> overlay.Peer | None:
+        name = self.settings.node_name
+        me = nodes.get(name)
+        if me is None:
+            why = "has no podCIDR or InternalIP yet" if name in nodes else "does not exist yet"
+            self.trouble = f"node {name} {why}"
+            log.info("waiting", reason=self.trouble)
+        return me
+
+    def _choose(self, rtnl: Rtnl, me: overlay.Peer) -> overlay.Underlay:
+        found = overlay.choose_underlay(me.addresses, rtnl.links(), rtnl.addresses(), rtnl.routes())
+        if found is None:
+            raise NetplaneError(
+                f"no interface has {me.addresses[0]}, and there is no default route",
+                hint="give the node its InternalIP, or correct status.addresses of the Node",
+            )
+        if found != self._underlay:
+            log.info("underlay", dev=found.dev, address=str(found.address), mtu=found.mtu_bytes, reason=found.reason)
+            self._underlay = found
+        return found
+
+    def _overlay(self, rtnl: Rtnl, want: overlay.State) -> None:
+        have = overlay.observe(rtnl.links(), rtnl.addresses(), rtnl.routes(), rtnl.neighbours(), rtnl.fdb())
+        requests = overlay.repair(want, have)
+        for request in requests:
+            log.info("overlay", change=str(request))
+        rtnl.apply(requests)
+
+    def _firewall(self, me: overlay.Peer) -> None:
+        cluster = [*self.settings.cluster_cidrs, *me.pod_cidrs]
+        nft = Nft()
+        try:
+            nft.run_text(firewall.table() + firewall.bridge(conflist.BRIDGE) + firewall.cluster(me.pod_cidrs, cluster))
+            for version, word in ((4, "ip"), (6, "ip6")):
+                listing = _forward_chain(nft, word)
+                if text := firewall.forward(listing, version, cluster):
+                    log.info("letting pods through a FORWARD chain that drops", table=f"{word} filter")
+                    nft.run_text(text)
+        finally:
+            nft.close()
+
+    def _install(self, me: overlay.Peer, mtu_bytes: int) -> None:
+        if self.settings.bin_dir is not None:
+            install.install_relay(self.settings.bin_dir, self.settings.socket)
+        if self.settings.conf_dir is not None:
+            text = conflist.conflist(me.pod_cidrs, mtu_bytes)
+            if install.install_conflist(self.settings.conf_dir, text):
+                log.info("ready", conflist=str(self.settings.conf_dir / conflist.FILE), mtu=mtu_bytes)
+
+
+def _forward_chain(nft: Nft, word: str) -> str:
+    if f"{word} filter" not in nft.tables():
+        return ""
+    try:
+        return nft.run_text(f"list chain {word} filter FORWARD")
+    except NftError:
+        return ""  # a table of that name without the chain: nobody's iptables
+
+
+class NodeLoop:
+    """Runs passes when something changed, one at a time, off the event loop.
+
+    Args:
+        snapshot: takes what a pass works on, in the event loop.
+        work: the pass, in a thread.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot], work: Callable[[Snapshot], None]) -> None:
+        self._snapshot = snapshot
+        self._work = work
+        self._dirty = asyncio.Event()
+
+    def changed(self, old: object, new: object) -> None:
+        """Tell it what an informer saw."""
+        if old != new:
+            self._dirty.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            self._dirty.clear()
+            pause_s = await self._pass()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._dirty.wait()
+
+    async def _pass(self) -> float:
+        """One pass; returns how long to wait for the next when nothing changes, in seconds."""
+        try:
+            await asyncio.to_thread(self._work, self._snapshot())
+        except NetplaneError as error:
+            log.error("sync failed; trying again", error=str(error))
+            return RETRY_S
+        except Exception:
+            log.exception("sync failed; trying again")
+            return RETRY_S
+        return RESYNC_S
