@@ -12,10 +12,10 @@ A fragment depends on its service, that service's slices and the node: nothing e
 
 from collections.abc import Iterable, Iterator
 
-from netplane.api.objects import EndpointSlice, Service
 from netplane.nft.elements import merge_ranges
 from netplane.nft.types import DROP, Family
-from proxy.plan import nodeports, services, slices, topology
+from proxy.plan import nodeports, slices, topology
+from proxy.plan.flows import GONE, Expected, Flows
 from proxy.plan.model import (
     EMPTY,
     LB,
@@ -31,23 +31,20 @@ from proxy.plan.model import (
     ServiceView,
     frontend_key,
 )
+from proxy.plan.services import Served
 from proxy.plan.skeleton import MAX_ENDPOINTS
+from proxy.plan.slices import Slice
 from proxy.plan.topology import Usable
 
 
 def fragment(
-    service: Service | None,
-    items: Iterable[EndpointSlice],
-    family: Family,
-    node: Node,
-    options: Options,
-    problems: list[str],
+    service: Served | None, items: Iterable[Slice], family: Family, node: Node, options: Options, problems: list[str]
 ) -> Fragment:
     """One service's part of one family's table; empty when it has none."""
-    view = services.view(service, family, problems) if service is not None else None
+    view = service.view(family) if service is not None else None
     if view is None:
         return EMPTY
-    endpoints = slices.merge(items, family, node.name, problems)
+    endpoints = slices.merge(items, family)
     frontends: dict[bytes, Frontend] = {}
     hairpin: dict[bytes, None] = {}
     for port in view.ports:
@@ -58,20 +55,37 @@ def fragment(
             )
             continue
         chosen = _choose(view, port, found, node)
-        frontends.update(_frontends(view, port, chosen, family, node, options))
+        frontends.update(_frontends(view, port, chosen, node, options))
         for endpoint in (*(chosen.cluster or ()), *(chosen.local or ())):
             if endpoint.local:
                 hairpin[endpoint.data[: family.address.size]] = None
     return Fragment(frontends, (view.cluster_ip,), tuple(hairpin))
 
 
-def health(service: Service, items: Iterable[EndpointSlice], family: Family, node: Node) -> Health | None:
+def expected_flows(service: Served | None, items: Iterable[Slice], family: Family, frontends: Iterable[bytes]) -> Flows:
+    """For these frontends of a service: which endpoints flows may go on to, whatever policies and hints say."""
+    view = service.view(family) if service is not None else None
+    if view is None:
+        return dict.fromkeys(frontends, GONE)
+    endpoints = slices.merge(items, family)
+    by_port: dict[bytes, Expected] = {}
+    for port in view.ports:
+        found = endpoints.get((port.name, port.protocol), [])
+        expected = Expected(frozenset(e.data for e in found if e.serving), frozenset(e.data for e in found))
+        for number in {port.port, port.node_port}:
+            ending = frontend_key(b"", port.protocol, number)
+            by_port[ending] = by_port[ending].with_(expected) if ending in by_port else expected
+    size = family.address.slot
+    return {key: by_port.get(key[size:], GONE) for key in frontends}
+
+
+def health(service: Served, items: Iterable[Slice]) -> Health | None:
     """What the healthCheckNodePort answers for a service; None when it has none."""
-    view = services.view(service, family, [])
-    if view is None or not view.health_port:
+    view = next((view for view in service.views if view.health_port), None)
+    if view is None:
         return None
-    endpoints = slices.merge(items, family, node.name, [])
-    size = family.address.size
+    size = view.family.address.size
+    endpoints = slices.merge(items, view.family)
     local = {e.data[:size] for found in endpoints.values() for e in found if e.local and e.ready}
     return Health(view.key, view.health_port, len(local))
 
@@ -88,12 +102,12 @@ def _choose(view: ServiceView, port: Port, found: list[Endpoint], node: Node) ->
 
 
 def _frontends(
-    view: ServiceView, port: Port, chosen: Usable, family: Family, node: Node, options: Options
+    view: ServiceView, port: Port, chosen: Usable, node: Node, options: Options
 ) -> Iterator[tuple[bytes, Frontend]]:
     """Every frontend of a port. A later one of the same key wins: ClusterIP over load balancer over external IP."""
     outside = _outside(view, chosen)
     if port.node_port:
-        for address in nodeports.addresses(family, node, options):
+        for address in nodeports.addresses(view.family, node, options):
             yield frontend_key(address, port.protocol, port.node_port), outside
     for address in view.external_ips:
         yield frontend_key(address, port.protocol, port.port), outside

@@ -7,10 +7,11 @@ refused. A TCP connection ends by itself, so only those to endpoints that are in
 segment is answered with a reset instead of with silence. SCTP is left alone.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from netplane.nft.types import PROTOCOLS
+from proxy.plan.model import Frontend
 
 TCP, UDP = PROTOCOLS["tcp"], PROTOCOLS["udp"]
 
@@ -26,14 +27,25 @@ class Seen(NamedTuple):
 class Expected(NamedTuple):
     """A frontend's endpoints (address . port): those that serve, and those that are in a slice at all."""
 
-    serving: Collection[bytes]
-    known: Collection[bytes]
+    serving: frozenset[bytes]
+    known: frozenset[bytes]
 
+    def with_(self, other: "Expected") -> "Expected":
+        """Both: where two ports of a service cannot be told apart by number, a flow of either is kept."""
+        return Expected(self.serving | other.serving, self.known | other.known)
+
+
+GONE = Expected(frozenset(), frozenset())
+"""A frontend that is no more."""
+
+
+Flows = Mapping[bytes, Expected]
+"""What is expected of each frontend's flows."""
 
 F = TypeVar("F")
 
 
-def stale(flows: Iterable[tuple[F, Seen]], protocol: int, expected: Mapping[bytes, Expected]) -> Iterator[F]:
+def stale(flows: Iterable[tuple[F, Seen]], protocol: int, expected: Flows) -> Iterator[F]:
     """The flows to delete, of one protocol. Frontends that `expected` does not name are none of ours."""
     for flow, seen in flows:
         wanted = expected.get(seen.frontend)
@@ -45,3 +57,30 @@ def _ended(protocol: int, seen: Seen, wanted: Expected) -> bool:
     if protocol == UDP:
         return seen.endpoint not in wanted.serving
     return protocol == TCP and seen.translated and seen.endpoint not in wanted.known
+
+
+def candidates(
+    before: Mapping[bytes, Frontend | None], after: Mapping[bytes, Frontend | None], width: int
+) -> set[bytes]:
+    """Frontends whose flows are worth a look: UDP ones that changed at all, TCP ones that lost an endpoint."""
+    found = set()
+    for key, old in before.items():
+        new = after.get(key)
+        protocol = key[-8]
+        if (protocol == UDP and old != new) or (protocol == TCP and old is not None and _lost(old, new, width)):
+            found.add(key)
+    return found
+
+
+def _lost(old: Frontend, new: Frontend | None, width: int) -> bool:
+    return any(
+        not _rows(before, width) <= _rows(after, width)
+        for before, after in (
+            (old.rows, new.rows if new else b""),
+            (old.short_rows, new.short_rows if new else b""),
+        )
+    )
+
+
+def _rows(rows: bytes, width: int) -> set[bytes]:
+    return {rows[offset : offset + width] for offset in range(0, len(rows), width)}

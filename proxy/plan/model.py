@@ -15,6 +15,11 @@ from netplane.nft.types import Family
 
 REJECT = types.goto("do-reject")
 LB, SHORT = "lb", "sc"
+READY, SERVING, TERMINATING, LOCAL = 1, 2, 4, 8
+
+OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
+HEADLESS = "service.kubernetes.io/headless"
+"""Labels of services and slices that this proxy leaves alone."""
 
 DetectLocal = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", ""]
 
@@ -39,20 +44,32 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Endpoint(NamedTuple):
-    """Where a connection can go. `data` is address . port in register form."""
+    """Where a connection can go. `data` is address . port in register form; `flags` as in `slices`."""
 
     data: bytes
-    ready: bool
-    serving: bool
-    terminating: bool
-    local: bool
+    flags: int
     zones: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
 
     @property
+    def ready(self) -> bool:
+        """Takes new connections."""
+        return bool(self.flags & READY)
+
+    @property
     def draining(self) -> bool:
         """Terminating but still answering: used when nothing is ready."""
-        return self.serving and self.terminating
+        return self.flags & (SERVING | TERMINATING) == SERVING | TERMINATING
+
+    @property
+    def serving(self) -> bool:
+        """Answers, whether or not it takes new connections."""
+        return bool(self.flags & READY) or self.draining
+
+    @property
+    def local(self) -> bool:
+        """On this proxy's node."""
+        return bool(self.flags & LOCAL)
 
 
 class Port(NamedTuple):
@@ -65,9 +82,10 @@ class Port(NamedTuple):
 
 
 class ServiceView(NamedTuple):
-    """One family's side of a service; addresses packed, source ranges as first . last address."""
+    """One family's side of a service; addresses packed, source ranges as first . last address (None: all)."""
 
     key: str
+    family: Family
     ports: tuple[Port, ...]
     cluster_ip: bytes
     external_ips: tuple[bytes, ...]

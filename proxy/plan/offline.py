@@ -8,7 +8,9 @@ from netplane.nft.types import Family
 from proxy.plan import desired, slices
 from proxy.plan.ledger import Ledger
 from proxy.plan.model import Node, Options
+from proxy.plan.services import read
 from proxy.plan.skeleton import missing_balancers, skeleton, with_balancers
+from proxy.plan.slices import Slice
 
 
 def plan(
@@ -22,21 +24,21 @@ def plan(
     pod_cidrs: Iterable[str] = (),
 ) -> tuple[Ledger, list[str]]:
     """A family's ledger for these objects, and what was skipped and why."""
-    by_service: dict[str, list[EndpointSlice]] = {}
-    for item in items:
-        owner = slices.service_of(item)
-        if owner is not None:
-            by_service.setdefault(owner, []).append(item)
+    by_service: dict[str, list[Slice]] = {}
     problems: list[str] = []
+    for item in (slices.read(item, node.name) for item in items):
+        if item is not None:
+            by_service.setdefault(item.service, []).append(item)
+            problems += item.problems
     ledger = Ledger(skeleton(family, options))
     ledger.set_cidrs("service-cidrs", service_cidrs)
     ledger.set_cidrs("pod-cidrs", pod_cidrs)
-    ledger.update(
-        {
-            service.key: desired.fragment(service, by_service.get(service.key, ()), family, node, options, problems)
-            for service in services
-        }
-    )
+    fragments = {}
+    for service in map(read, services):
+        problems += service.problems
+        mine = by_service.get(service.key, ())
+        fragments[service.key] = desired.fragment(service, mine, family, node, options, problems)
+    ledger.update(fragments)
     return ledger, problems
 
 

@@ -5,14 +5,14 @@ Ignored: headless and ExternalName services, and those another proxy serves (the
 
 import ipaddress
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from netplane.api.objects import Service
+from netplane.net.addresses import packed
 from netplane.nft.elements import cidr_elements
-from netplane.nft.types import PROTOCOLS, Family
-from proxy.plan.model import Port, ServiceView
+from netplane.nft.types import FAMILIES, PROTOCOLS, Family
+from proxy.plan.model import HEADLESS, OTHER_PROXY, Port, ServiceView
 
-OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
-HEADLESS = "service.kubernetes.io/headless"
 _DEFAULT_AFFINITY_S = 10_800
 
 Problems = list[str]
@@ -26,10 +26,29 @@ def ignored(service: Service) -> bool:
     return OTHER_PROXY in labels or HEADLESS in labels or spec.type == "ExternalName" or addresses[0] in ("", "None")
 
 
-def view(service: Service, family: Family, problems: Problems) -> ServiceView | None:
-    """One family's side of a service; None when it has none or is ignored."""
+class Served(NamedTuple):
+    """A service in compact form: one view per family it has."""
+
+    key: str
+    views: tuple[ServiceView, ...]
+    problems: tuple[str, ...] = ()
+
+    def view(self, family: Family) -> ServiceView | None:
+        """One family's side; None when the service has none."""
+        return next((view for view in self.views if view.family is family), None)
+
+
+def read(service: Service) -> Served:
+    """A service in compact form; without views when it is none of this proxy's business."""
+    problems: list[str] = []
     if ignored(service):
-        return None
+        return Served(service.key, ())
+    ports = _ports(service, problems)
+    views = (_view(service, ports, family, problems) for family in FAMILIES)
+    return Served(service.key, tuple(view for view in views if view is not None), tuple(dict.fromkeys(problems)))
+
+
+def _view(service: Service, ports: tuple[Port, ...], family: Family, problems: Problems) -> ServiceView | None:
     spec, key = service.spec, service.key
     cluster_ips = _addresses(key, "clusterIPs", spec.cluster_ips or [spec.cluster_ip], family, problems)
     if not cluster_ips:
@@ -38,7 +57,8 @@ def view(service: Service, family: Family, problems: Problems) -> ServiceView | 
     vips = [item.ip for item in ingress if item.ip and item.ip_mode in (None, "VIP")]
     return ServiceView(
         key=key,
-        ports=_ports(service, problems),
+        family=family,
+        ports=ports,
         cluster_ip=cluster_ips[0],
         external_ips=_addresses(key, "externalIPs", spec.external_ips or (), family, problems),
         load_balancer_ips=_addresses(key, "loadBalancer ingress", vips, family, problems),
@@ -75,12 +95,12 @@ def _addresses(key: str, field: str, texts: Iterable[str], family: Family, probl
     found: dict[bytes, None] = {}
     for text in texts:
         try:
-            address = ipaddress.ip_address(text)
+            address = packed(text)
         except ValueError:
             problems.append(f"service {key}: {field} has {text!r}, which is no IP address")
             continue
-        if address.version == family.version:
-            found[address.packed] = None
+        if len(address) == family.address.size:
+            found[address] = None
     return tuple(found)
 
 

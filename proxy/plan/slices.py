@@ -1,53 +1,81 @@
-"""Merges the EndpointSlices of a service: endpoints by port name and protocol, each address and port once.
+"""Reads EndpointSlices into compact values, and merges those of a service.
 
-Conditions that were not said are read as the API documents: ready means yes, serving means what ready says,
-terminating means no. Slices of another family and of names (FQDN) are left out, and so is what cannot be read.
+A cluster's endpoints are the bulk of what a proxy remembers, so a slice keeps one byte of conditions and its packed
+address per endpoint, and hints only where there are any. Conditions that were not said are read as the API documents:
+ready means yes, serving means what ready says, terminating means no. What cannot be read is named and left out.
 """
 
-import ipaddress
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from netplane.api.objects import Endpoint as SliceEndpoint
 from netplane.api.objects import EndpointSlice
-from netplane.nft.types import PROTOCOLS, Family
-from proxy.plan.model import Endpoint
-from proxy.plan.services import HEADLESS, OTHER_PROXY
+from netplane.net.addresses import packed
+from netplane.nft.types import FAMILIES, PROTOCOLS, Family
+from proxy.plan.model import HEADLESS, LOCAL, OTHER_PROXY, READY, SERVING, TERMINATING, Endpoint
 
 SERVICE_NAME = "kubernetes.io/service-name"
+_FAMILIES = {family.name: family for family in FAMILIES}
+
+Hints = tuple[tuple[str, ...], tuple[str, ...]]
+NO_HINTS: Hints = ((), ())
 
 Endpoints = Mapping[tuple[str, int], list[Endpoint]]
 """Endpoints of each (port name, protocol number)."""
 
 
-def service_of(item: EndpointSlice) -> str | None:
-    """The key of the service a slice belongs to; None when it is none of this proxy's business."""
+class SlicePort(NamedTuple):
+    """A port of a slice; `tail` is what follows the address in an endpoint's data."""
+
+    name: str
+    protocol: int
+    tail: bytes
+
+
+class Slice(NamedTuple):
+    """A slice of one service. `hints` is empty, or has (zones, nodes) for every endpoint."""
+
+    service: str
+    key: str
+    family: Family
+    ports: tuple[SlicePort, ...]
+    addresses: bytes
+    conditions: bytes
+    hints: tuple[Hints, ...]
+    problems: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+
+def read(item: EndpointSlice, node_name: str) -> Slice | None:
+    """A slice in compact form; None when it is none of this proxy's business (headless, another proxy's, names)."""
     labels = item.metadata.labels or {}
-    name = labels.get(SERVICE_NAME)
-    if not name or OTHER_PROXY in labels or HEADLESS in labels:
+    name, family = labels.get(SERVICE_NAME), _FAMILIES.get(item.address_type)
+    if not name or family is None or OTHER_PROXY in labels or HEADLESS in labels:
         return None
-    return f"{item.metadata.namespace}/{name}"
+    problems: list[str] = []
+    ports = tuple(_ports(item, problems))
+    addresses, conditions, hints = bytearray(), bytearray(), []
+    for endpoint in item.endpoints or ():
+        address = _address(item, endpoint, family, problems)
+        if address is not None:
+            addresses += address
+            conditions.append(_conditions(endpoint, node_name))
+            hints.append(_hints(endpoint))
+    return Slice(
+        f"{item.metadata.namespace}/{name}",
+        item.key,
+        family,
+        ports,
+        bytes(addresses),
+        bytes(conditions),
+        tuple(hints) if any(hint is not NO_HINTS for hint in hints) else (),
+        tuple(problems),
+    )
 
 
-def merge(slices: Iterable[EndpointSlice], family: Family, node_name: str, problems: list[str]) -> Endpoints:
-    """Endpoints of all slices. An endpoint in two slices counts once; one that is said to be local wins."""
-    merged: dict[tuple[str, int], dict[bytes, Endpoint]] = {}
-    for item in sorted(slices, key=lambda s: s.metadata.name):
-        if item.address_type != family.name:
-            continue
-        addresses = _read(item, family, node_name, problems)
-        for name, protocol, tail in _ports(item, problems):
-            held = merged.setdefault((name, protocol), {})
-            for address, rest in addresses:
-                data = address + tail
-                if data not in held or (rest[3] and not held[data].local):
-                    held[data] = Endpoint(data, *rest)
-    return {key: list(found.values()) for key, found in merged.items()}
-
-
-_Rest = tuple[bool, bool, bool, bool, tuple[str, ...], tuple[str, ...]]
-
-
-def _ports(item: EndpointSlice, problems: list[str]) -> Iterable[tuple[str, int, bytes]]:
+def _ports(item: EndpointSlice, problems: list[str]) -> Iterable[SlicePort]:
     for port in item.ports or ():
         if port.port is None:
             continue
@@ -55,31 +83,56 @@ def _ports(item: EndpointSlice, problems: list[str]) -> Iterable[tuple[str, int,
         if protocol is None or not 0 < port.port < 65_536:
             problems.append(f"endpoint slice {item.key}: port {port.port}/{port.protocol} cannot be used")
             continue
-        yield port.name or "", protocol, port.port.to_bytes(2, "big") + b"\0\0"
+        yield SlicePort(port.name or "", protocol, port.port.to_bytes(2, "big") + b"\0\0")
 
 
-def _read(item: EndpointSlice, family: Family, node_name: str, problems: list[str]) -> list[tuple[bytes, _Rest]]:
-    found = []
-    for endpoint in item.endpoints or ():
-        if not endpoint.addresses:
-            continue
-        try:
-            address = ipaddress.ip_address(endpoint.addresses[0])
-        except ValueError:
-            address = None
-        if address is None or address.version != family.version:
-            problems.append(f"endpoint slice {item.key}: {endpoint.addresses[0]!r} is no {family.name} address")
-            continue
-        found.append((address.packed, _rest(endpoint, node_name)))
-    return found
+def _address(item: EndpointSlice, endpoint: SliceEndpoint, family: Family, problems: list[str]) -> bytes | None:
+    if not endpoint.addresses:
+        return None
+    try:
+        address = packed(endpoint.addresses[0])
+    except ValueError:
+        address = b""
+    if len(address) != family.address.size:
+        problems.append(f"endpoint slice {item.key}: {endpoint.addresses[0]!r} is no {family.name} address")
+        return None
+    return address
 
 
-def _rest(endpoint: SliceEndpoint, node_name: str) -> _Rest:
+def _conditions(endpoint: SliceEndpoint, node_name: str) -> int:
     said = endpoint.conditions
-    ready = said is None or said.ready is None or said.ready
-    serving = ready if said is None or said.serving is None else said.serving
-    terminating = said is not None and bool(said.terminating)
-    hints = endpoint.hints
-    zones = tuple(zone.name for zone in (hints.for_zones or ())) if hints else ()
-    nodes = tuple(node.name for node in (hints.for_nodes or ())) if hints else ()
-    return ready, serving, terminating, bool(node_name) and endpoint.node_name == node_name, zones, nodes
+    local = LOCAL if node_name and endpoint.node_name == node_name else 0
+    if said is None:
+        return local | READY | SERVING
+    ready = said.ready is None or said.ready
+    serving = ready if said.serving is None else said.serving
+    return local | (READY if ready else 0) | (SERVING if serving else 0) | (TERMINATING if said.terminating else 0)
+
+
+def _hints(endpoint: SliceEndpoint) -> Hints:
+    if endpoint.hints is None:
+        return NO_HINTS
+    zones = tuple(zone.name for zone in endpoint.hints.for_zones or ())
+    nodes = tuple(node.name for node in endpoint.hints.for_nodes or ())
+    return (zones, nodes) if zones or nodes else NO_HINTS
+
+
+def merge(slices: Iterable[Slice], family: Family) -> Endpoints:
+    """Endpoints of all slices of a family. One that is in two slices counts once; where they differ, local wins."""
+    merged: dict[tuple[str, int], dict[bytes, Endpoint]] = {}
+    for item in sorted((item for item in slices if item.family is family), key=lambda item: item.key):
+        for port in item.ports:
+            held = merged.setdefault((port.name, port.protocol), {})
+            for endpoint in _endpoints(item, port.tail):
+                known = held.get(endpoint.data)
+                if known is None or (endpoint.local and not known.local):
+                    held[endpoint.data] = endpoint
+    return {key: list(found.values()) for key, found in merged.items()}
+
+
+def _endpoints(item: Slice, tail: bytes) -> Iterable[Endpoint]:
+    size, addresses = item.family.address.size, item.addresses
+    for index, flags in enumerate(item.conditions):
+        offset = index * size
+        zones, nodes = item.hints[index] if item.hints else NO_HINTS
+        yield Endpoint(addresses[offset : offset + size] + tail, flags, zones, nodes)

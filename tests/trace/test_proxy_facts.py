@@ -14,7 +14,7 @@ from netplane.nft import types
 from netplane.nft.trace import Ruleset, packet
 from proxy.plan import offline, topology
 from proxy.plan.flows import Expected, Seen, stale
-from proxy.plan.model import Endpoint, Node, Options, frontend_key
+from proxy.plan.model import LOCAL, READY, SERVING, TERMINATING, Endpoint, Node, Options, frontend_key
 
 FACTS = Path(__file__).parents[2] / ".." / "shared" / "facts"
 FAMILIES = {family.name: family for family in types.FAMILIES}
@@ -101,10 +101,7 @@ if FACTS.is_dir():
             [
                 Endpoint(
                     e["endpoint"].encode(),
-                    e["ready"],
-                    e["serving"],
-                    e["terminating"],
-                    e["local"],
+                    e["ready"] * READY | e["serving"] * SERVING | e["terminating"] * TERMINATING | e["local"] * LOCAL,
                     tuple(e.get("zoneHints", ())),
                     tuple(e.get("nodeHints", ())),
                 )
@@ -125,7 +122,7 @@ if FACTS.is_dir():
         service = UDP["service"]
         addresses = [service["clusterIP"], *service["externalIPs"], service["loadBalancerIP"]]
         endpoints = [(packed(e["ip"]) + e["port"].to_bytes(2, "big"), e["serving"]) for e in UDP["endpoints"]]
-        expected = Expected([data for data, serving in endpoints if serving], [data for data, _ in endpoints])
+        expected = Expected(frozenset(d for d, serving in endpoints if serving), frozenset(d for d, _ in endpoints))
         found = {}
         for port in service["ports"]:
             protocol = types.PROTOCOLS[port["protocol"].lower()]
