@@ -65,8 +65,9 @@ class Bringup:
         await self._stage("wire", f"wire {lab.node_count} nodes", self._wire)
         await self._stage("apiserver", "start the apiserver", self._apiserver)
         async with Api(config.load(str(lab.kubeconfig))) as api:
-            await self._stage("apply", f"apply {len(self.objects)} objects", lambda: apply(api, self.objects))
+            # Nodes first: pods applied before would all be bound to the node that is ready first.
             await self._stage("nodes", "nodes ready (podCIDR, agent, CNI)", lambda: self._nodes(api))
+            await self._stage("apply", f"apply {len(self.objects)} objects", lambda: apply(api, self.objects))
             await self._stage("pods", "pods ready (scheduler, CNI ADD, process)", lambda: self._pods(api))
             if any(o["kind"] == "Service" for o in self.objects):
                 await self._stage("service", "the Service's ClusterIP answers", lambda: self._service(api))
