@@ -1,0 +1,38 @@
+"""What an object must be to be stored: everything wrong with it in one pass, in Kubernetes' words.
+
+Objects are validated after defaulting; types are already right (netplane.api.typed). Source: the validation of
+Kubernetes 1.36 for core/v1, discovery/v1 and coordination/v1.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from netplane.api.fields import FieldError
+from netplane.api.kinds import Kind
+from netplane.api.validation import endpoints, meta, others, pod, service
+
+Json = dict[str, Any]
+Validate = Callable[[Json, Json | None], list[FieldError]]
+
+
+def validate(kind: Kind, obj: Json, old: Json | None = None) -> list[FieldError]:
+    """All field errors of an object; `old` is what it replaces, None when it is new."""
+    name_check, own = _BY_KIND.get((kind.group, kind.kind), (meta.subdomain, None))
+    if old is None:
+        errors = meta.create(obj.get("metadata") or {}, kind.namespaced, name_check)
+    else:
+        errors = meta.update(obj.get("metadata") or {}, old.get("metadata") or {})
+    return errors + (own(obj, old) if own else [])
+
+
+_BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
+    ("", "Service"): (meta.label_1035, service.validate),
+    ("", "Namespace"): (meta.label, None),
+    ("", "Node"): (meta.subdomain, others.node),
+    ("", "Pod"): (meta.subdomain, pod.validate),
+    ("", "Endpoints"): (meta.subdomain, endpoints.endpoints),
+    ("", "ConfigMap"): (meta.subdomain, others.config_map),
+    ("", "Event"): (meta.subdomain, others.event),
+    ("discovery.k8s.io", "EndpointSlice"): (meta.subdomain, endpoints.endpoint_slice),
+    ("coordination.k8s.io", "Lease"): (meta.subdomain, others.lease),
+}

@@ -1,0 +1,131 @@
+"""Endpoints and EndpointSlices. Source: core/v1 and discovery/v1 validation of Kubernetes 1.36."""
+
+from typing import Any
+
+from netplane.api import names
+from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, required, too_many
+from netplane.api.validation import meta
+from netplane.api.validation.service import service_port
+
+Json = dict[str, Any]
+
+ADDRESS_TYPES = frozenset({"IPv4", "IPv6", "FQDN"})
+MAX_ENDPOINTS = 1_000
+MAX_ADDRESSES = 100
+MAX_PORTS = 20_000
+MAX_HINTS = 8
+
+
+def endpoints(obj: Json, old: Json | None) -> list[FieldError]:
+    """core/v1 Endpoints."""
+    del old
+    return [error for i, one in enumerate(obj.get("subsets") or ()) for error in _subset(one, f"subsets[{i}]")]
+
+
+def _subset(subset: Json, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+        errors.append(required(path, "must specify `addresses` or `notReadyAddresses`"))
+    for field in ("addresses", "notReadyAddresses"):
+        for i, address in enumerate(subset.get(field) or ()):
+            errors += _address(address, f"{path}.{field}[{i}]")
+    ports = subset.get("ports") or []
+    for i, port in enumerate(ports):
+        errors += service_port(port, f"{path}.ports[{i}]", named=len(ports) > 1, seen=set())
+    return errors
+
+
+def _address(address: Json, path: str) -> list[FieldError]:
+    errors = meta.not_special_ip(f"{path}.ip", address.get("ip") or "")
+    return errors + _host_and_node(address, path)
+
+
+def _host_and_node(endpoint: Json, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if node := endpoint.get("nodeName"):
+        errors += all_invalid(f"{path}.nodeName", node, names.dns_subdomain(node))
+    if host := endpoint.get("hostname"):
+        errors += all_invalid(f"{path}.hostname", host, names.dns_label(host))
+    return errors
+
+
+def endpoint_slice(obj: Json, old: Json | None) -> list[FieldError]:
+    """discovery/v1 EndpointSlice."""
+    address_type = obj.get("addressType") or ""
+    errors = meta.one_of("addressType", address_type, ADDRESS_TYPES)
+    given = obj.get("endpoints") or []
+    if len(given) > MAX_ENDPOINTS:
+        errors.append(too_many("endpoints", len(given), MAX_ENDPOINTS))
+    else:
+        errors += [error for i, one in enumerate(given) for error in _endpoint(one, address_type, f"endpoints[{i}]")]
+    errors += _ports(obj.get("ports") or [])
+    if old is not None:
+        errors += meta.immutable("addressType", address_type, old.get("addressType"))
+    return errors
+
+
+def _endpoint(endpoint: Json, address_type: str, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    addresses = endpoint.get("addresses") or []
+    if not addresses:
+        errors.append(required(f"{path}.addresses", "must contain at least 1 address"))
+    elif len(addresses) > MAX_ADDRESSES:
+        errors.append(too_many(f"{path}.addresses", len(addresses), MAX_ADDRESSES))
+    for i, address in enumerate(addresses):
+        errors += _slice_address(address, address_type, f"{path}.addresses[{i}]")
+    return errors + _host_and_node(endpoint, path) + _hints(endpoint.get("hints") or {}, f"{path}.hints")
+
+
+def _slice_address(address: str, address_type: str, path: str) -> list[FieldError]:
+    if address_type in ("IPv4", "IPv6"):
+        ip = names.parse_ip(address)
+        if ip is None or f"IPv{ip.version}" != address_type:
+            return [invalid(path, address, f"must be a valid {address_type} address")]
+        return meta.not_special_ip(path, address)
+    if address_type == "FQDN":
+        return _fqdn(address.removesuffix("."), path)
+    return []
+
+
+def _fqdn(name: str, path: str) -> list[FieldError]:
+    if not name:
+        return [required(path)]
+    if bad := names.dns_subdomain(name):
+        return [invalid(path, name, ",".join(bad))]
+    if "." not in name:
+        return [invalid(path, name, "should be a domain with at least two segments separated by dots")]
+    return []
+
+
+def _hints(hints: Json, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for field in ("forZones", "forNodes"):
+        given = [one.get("name") or "" for one in hints.get(field) or ()]
+        if len(given) > MAX_HINTS:
+            errors.append(too_many(f"{path}.{field}", len(given), MAX_HINTS))
+            continue
+        for i, name in enumerate(given):
+            where = f"{path}.{field}[{i}].name"
+            if name in given[:i]:
+                errors.append(duplicate(where, name))
+            bad = names.label_value(name) if field == "forZones" else names.dns_subdomain(name)
+            errors += [required(where)] if not name else all_invalid(where, name, bad)
+    return errors
+
+
+def _ports(ports: list[Json]) -> list[FieldError]:
+    if len(ports) > MAX_PORTS:
+        return [too_many("ports", len(ports), MAX_PORTS)]
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for i, port in enumerate(ports):
+        name = port.get("name") or ""
+        if name:
+            errors += all_invalid(f"ports[{i}].name", name, names.dns_label(name))
+        if name in seen:
+            errors.append(duplicate(f"ports[{i}].name", name))
+        seen.add(name)
+        errors += meta.one_of(f"ports[{i}].protocol", port.get("protocol"), meta.PROTOCOLS)
+        if (application := port.get("appProtocol")) is not None:
+            errors += all_invalid(f"ports[{i}].appProtocol", application, names.qualified_name(application))
+    return errors

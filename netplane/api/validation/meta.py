@@ -1,0 +1,150 @@
+"""metadata: names, labels, annotations, finalizers, owners; and the checks that many kinds share.
+
+Source: k8s.io/apimachinery/pkg/api/validation (release 1.36).
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from netplane.api import names
+from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_long
+
+Json = dict[str, Any]
+NameCheck = Callable[[str, bool], list[str]]
+
+ANNOTATIONS_BYTES = 256 * 1024
+IMMUTABLE = "field is immutable"
+
+
+def _masked(check: Callable[[str], list[str]]) -> NameCheck:
+    """A check of names; of a prefix (generateName) a trailing dash is fine, since letters follow."""
+
+    def masked(name: str, prefix: bool) -> list[str]:
+        return check(name[:-2] + "a" if prefix and len(name) > 1 and name.endswith("-") else name)
+
+    return masked
+
+
+subdomain = _masked(names.dns_subdomain)
+label = _masked(names.dns_label)
+label_1035 = _masked(names.dns_label_1035)
+
+
+def create(metadata: Json, namespaced: bool, name_check: NameCheck) -> list[FieldError]:
+    """All that is wrong with the metadata of a new object."""
+    errors: list[FieldError] = []
+    if prefix := metadata.get("generateName"):
+        errors += all_invalid("metadata.generateName", prefix, name_check(prefix, True))
+    if name := metadata.get("name"):
+        errors += all_invalid("metadata.name", name, name_check(name, False))
+    else:
+        errors.append(required("metadata.name", "name or generateName is required"))
+    return errors + _namespace(metadata.get("namespace") or "", namespaced) + _common(metadata)
+
+
+def _namespace(namespace: str, namespaced: bool) -> list[FieldError]:
+    if not namespaced:
+        return [forbidden("metadata.namespace", "not allowed on this type")] if namespace else []
+    if not namespace:
+        return [required("metadata.namespace")]
+    return all_invalid("metadata.namespace", namespace, names.dns_label(namespace))
+
+
+def _common(metadata: Json) -> list[FieldError]:
+    return [
+        *labels(metadata.get("labels"), "metadata.labels"),
+        *annotations(metadata.get("annotations") or {}),
+        *_finalizers(metadata.get("finalizers") or []),
+        *_owners(metadata.get("ownerReferences") or []),
+    ]
+
+
+def update(metadata: Json, old: Json) -> list[FieldError]:
+    """All that is wrong with changed metadata."""
+    errors: list[FieldError] = []
+    if old.get("deletionTimestamp"):
+        added = sorted(set(metadata.get("finalizers") or ()) - set(old.get("finalizers") or ()))
+        if added:
+            listed = ", ".join(f'"{one}"' for one in added)
+            why = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            errors.append(forbidden("metadata.finalizers", f"{why} []string{{{listed}}}"))
+    for field in ("name", "namespace", "uid", "creationTimestamp"):
+        errors += immutable(f"metadata.{field}", metadata.get(field), old.get(field))
+    if (metadata.get("generation") or 0) < (old.get("generation") or 0):
+        errors.append(invalid("metadata.generation", metadata.get("generation") or 0, "must not be decremented"))
+    return errors + _common(metadata)
+
+
+def labels(given: Mapping[str, str] | None, path: str) -> list[FieldError]:
+    """Keys and values of labels, or of a map that selects by them."""
+    errors: list[FieldError] = []
+    for key, value in sorted((given or {}).items()):
+        errors += all_invalid(path, key, names.qualified_name(key))
+        errors += all_invalid(path, value, names.label_value(value))
+    return errors
+
+
+def annotations(given: Mapping[str, str], path: str = "metadata.annotations") -> list[FieldError]:
+    """Keys are qualified names in any case; all of it together is bounded."""
+    errors = [error for key in sorted(given) for error in all_invalid(path, key, names.qualified_name(key.lower()))]
+    if sum(len(key.encode()) + len(value.encode()) for key, value in given.items()) > ANNOTATIONS_BYTES:
+        errors.append(too_long(path, ANNOTATIONS_BYTES))
+    return errors
+
+
+def _finalizers(given: list[str]) -> list[FieldError]:
+    path = "metadata.finalizers"
+    errors = [error for one in given for error in all_invalid(path, one, names.qualified_name(one))]
+    if "orphan" in given and "foregroundDeletion" in given:
+        why = "finalizer orphan and foregroundDeletion cannot be both set"
+        errors.append(invalid(path, given, why))
+    return errors
+
+
+def _owners(given: list[Json]) -> list[FieldError]:
+    path = "metadata.ownerReferences"
+    errors: list[FieldError] = []
+    controllers: list[str] = []
+    for owner in given:
+        version = (owner.get("apiVersion") or "").rpartition("/")[2]
+        if not version:
+            errors.append(invalid(f"{path}.apiVersion", owner.get("apiVersion", ""), "version must not be empty"))
+        missing = [field for field in ("kind", "name", "uid") if not owner.get(field)]
+        errors += [invalid(f"{path}.{field}", "", "must not be empty") for field in missing]
+        if owner.get("controller"):
+            controllers.append(owner.get("name", ""))
+    if len(controllers) > 1:
+        why = 'Only one reference can have Controller set to true. Found "true" in references for'
+        errors.append(invalid(path, given, f"{why} {controllers[0]} and {controllers[1]}"))
+    return errors
+
+
+def immutable(path: str, value: Any, old: Any) -> list[FieldError]:
+    """A field that may not change; absent and empty are the same."""
+    return [] if (value or None) == (old or None) else [invalid(path, value, IMMUTABLE)]
+
+
+def one_of(path: str, value: str | None, supported: Collection[str]) -> list[FieldError]:
+    """A required field with a fixed set of values."""
+    if not value:
+        return [required(path)]
+    return [] if value in supported else [not_supported(path, value, supported)]
+
+
+PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
+
+
+def not_special_ip(path: str, value: str) -> list[FieldError]:
+    """An address that can be an endpoint: not one that means this host, this link or nothing."""
+    ip = names.parse_ip(value)
+    if ip is None:
+        return all_invalid(path, value, names.ip(value))
+    if ip.is_unspecified:
+        return [invalid(path, value, f"may not be unspecified ({value})")]
+    if ip.is_loopback:
+        return [invalid(path, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)")]
+    if ip.is_link_local:
+        return [invalid(path, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")]
+    if ip.is_multicast and (ip.packed[:3] == b"\xe0\x00\x00" or ip.packed[:2] == b"\xff\x02"):
+        return [invalid(path, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")]
+    return []

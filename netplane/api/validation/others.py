@@ -1,0 +1,105 @@
+"""Node, ConfigMap, Event and Lease. Source: core/v1 and coordination/v1 validation of Kubernetes 1.36."""
+
+from typing import Any
+
+from netplane.api import names
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required, too_long
+from netplane.api.validation import meta
+
+Json = dict[str, Any]
+
+CONFIG_MAP_BYTES = 1024 * 1024
+TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+def node(obj: Json, old: Json | None) -> list[FieldError]:
+    """core/v1 Node: its CIDRs and provider are given once."""
+    spec = obj.get("spec") or {}
+    errors = [*_taints(spec.get("taints") or []), *_pod_cidrs(spec), *_addresses(obj)]
+    before = (old or {}).get("spec") or {}
+    why = 'node updates may not change {} except from "" to valid'
+    if before.get("podCIDRs") and before["podCIDRs"] != spec.get("podCIDRs"):
+        errors.append(forbidden("spec.podCIDRs", why.format("podCIDR")))
+    if before.get("providerID") and before["providerID"] != spec.get("providerID"):
+        errors.append(forbidden("spec.providerID", why.format("providerID")))
+    return errors
+
+
+def _taints(taints: list[Json]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    seen: set[tuple[str, str]] = set()
+    for i, taint in enumerate(taints):
+        path, key, effect = f"spec.taints[{i}]", taint.get("key") or "", taint.get("effect") or ""
+        errors += all_invalid(f"{path}.key", key, names.qualified_name(key))
+        errors += all_invalid(f"{path}.value", taint.get("value") or "", names.label_value(taint.get("value") or ""))
+        errors += meta.one_of(f"{path}.effect", effect, TAINT_EFFECTS)
+        if (key, effect) in seen:
+            why = "taints must be unique by key and effect pair"
+            errors.append(duplicate(path, taint)._replace(detail=why))
+        seen.add((key, effect))
+    return errors
+
+
+def _pod_cidrs(spec: Json) -> list[FieldError]:
+    given = spec.get("podCIDRs") or []
+    errors = [e for i, one in enumerate(given) for e in all_invalid(f"spec.podCIDRs[{i}]", one, names.cidr(one))]
+    if not errors and len({":" in one for one in given}) != len(given):
+        errors.append(invalid("spec.podCIDRs", given, "may specify no more than one CIDR for each IP family"))
+    return errors
+
+
+def _addresses(obj: Json) -> list[FieldError]:
+    given = (obj.get("status") or {}).get("addresses") or []
+    return [duplicate(f"status.addresses[{i}]", one) for i, one in enumerate(given) if one in given[:i]]
+
+
+def config_map(obj: Json, old: Json | None) -> list[FieldError]:
+    """core/v1 ConfigMap: keys are file names; an immutable one stays as it is."""
+    text, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+    errors: list[FieldError] = []
+    for field, data in (("data", text), ("binaryData", binary)):
+        for key in sorted(data):
+            errors += all_invalid(f"{field}[{key}]", key, names.config_key(key))
+            if field == "data" and key in binary:
+                errors.append(invalid("data", key, "duplicate of key present in binaryData"))
+    # binaryData is base64: four characters for three bytes.
+    if (
+        sum(len(one.encode()) for one in text.values()) + sum(len(o) * 3 // 4 for o in binary.values())
+        > CONFIG_MAP_BYTES
+    ):
+        errors.append(too_long("", CONFIG_MAP_BYTES))
+    if old and old.get("immutable"):
+        why = "field is immutable when `immutable` is set"
+        if not obj.get("immutable"):
+            errors.append(forbidden("immutable", why))
+        errors += [
+            forbidden(field, why)
+            for field in ("data", "binaryData")
+            if (obj.get(field) or {}) != (old.get(field) or {})
+        ]
+    return errors
+
+
+def event(obj: Json, old: Json | None) -> list[FieldError]:
+    """core/v1 Event: it lives where the object it is about does; cluster-scoped ones go to default."""
+    del old
+    about, namespace = obj.get("involvedObject") or {}, (obj.get("metadata") or {}).get("namespace") or ""
+    of = about.get("namespace") or ""
+    if namespace == of or (not of and namespace == "default"):
+        return []
+    return [invalid("involvedObject.namespace", of, "does not match event.namespace")]
+
+
+def lease(obj: Json, old: Json | None) -> list[FieldError]:
+    """coordination/v1 Lease."""
+    del old
+    spec = obj.get("spec") or {}
+    errors: list[FieldError] = []
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if duration is not None and duration <= 0:
+        errors.append(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
+    if transitions is not None and transitions < 0:
+        errors.append(invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
+    if spec.get("preferredHolder") and not spec.get("strategy"):
+        errors.append(required("spec.strategy", "must be specified when `preferredHolder` is set"))
+    return errors

@@ -1,0 +1,216 @@
+"""A Pod: its containers, ports, volumes and names; and how little of its spec may change.
+
+Source: core/v1 validation of Kubernetes 1.36, for the parts that a network cares about.
+"""
+
+import copy
+from typing import Any
+
+from netplane.api import names
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, not_found, required
+from netplane.api.validation import meta
+
+Json = dict[str, Any]
+
+RESTART_POLICIES = frozenset({"Always", "OnFailure", "Never"})
+DNS_POLICIES = frozenset({"ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"})
+PULL_POLICIES = frozenset({"Always", "IfNotPresent", "Never"})
+MESSAGE_POLICIES = frozenset({"File", "FallbackToLogsOnError"})
+TOLERATION_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_NOT_NEGATIVE = "must be greater than or equal to 0"
+_MAY_CHANGE = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def validate(obj: Json, old: Json | None) -> list[FieldError]:
+    """Everything wrong with a pod, and with a change of it."""
+    spec = obj.get("spec") or {}
+    if old is not None:
+        return _changes(spec, old.get("spec") or {})
+    return validate_spec(spec, "spec")
+
+
+def validate_spec(spec: Json, path: str) -> list[FieldError]:
+    """A pod's spec, wherever it stands."""
+    volumes, errors = _volumes(spec.get("volumes") or [], f"{path}.volumes")
+    errors += _containers(spec, path, volumes)
+    errors += meta.one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART_POLICIES)
+    errors += meta.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), DNS_POLICIES)
+    errors += meta.labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
+    for field, check in (
+        ("nodeName", names.dns_subdomain),
+        ("hostname", names.dns_label),
+        ("subdomain", names.dns_label),
+    ):
+        if value := spec.get(field):
+            errors += all_invalid(f"{path}.{field}", value, check(value))
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        errors.append(
+            invalid(f"{path}.terminationGracePeriodSeconds", spec["terminationGracePeriodSeconds"], _NOT_NEGATIVE)
+        )
+    if (deadline := spec.get("activeDeadlineSeconds")) is not None:
+        errors += all_invalid(f"{path}.activeDeadlineSeconds", deadline, names.in_range(deadline, 1, 2**31 - 1))
+    for i, alias in enumerate(spec.get("hostAliases") or ()):
+        errors += all_invalid(f"{path}.hostAliases[{i}].ip", alias.get("ip") or "", names.ip(alias.get("ip") or ""))
+        for host in alias.get("hostnames") or ():
+            errors += all_invalid(f"{path}.hostAliases[{i}].hostnames", host, names.dns_subdomain(host))
+    return errors + _tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
+
+
+def _containers(spec: Json, path: str, volumes: set[str]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if not spec.get("containers"):
+        errors.append(required(f"{path}.containers"))
+    seen: set[str] = set()
+    for field in ("containers", "initContainers"):
+        for i, container in enumerate(spec.get(field) or ()):
+            where = f"{path}.{field}[{i}]"
+            name = container.get("name") or ""
+            errors += _required_name(name, f"{where}.name")
+            if name and name in seen:
+                errors.append(duplicate(f"{where}.name", name))
+            seen.add(name)
+            errors += _container(container, where, volumes)
+            if spec.get("hostNetwork"):
+                errors += _host_ports(container, where)
+    return errors
+
+
+def _required_name(name: str, path: str) -> list[FieldError]:
+    return all_invalid(path, name, names.dns_label(name)) if name else [required(path)]
+
+
+def _container(container: Json, path: str, volumes: set[str]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    image = container.get("image") or ""
+    if not image:
+        errors.append(required(f"{path}.image"))
+    elif image != image.strip():
+        errors.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
+    errors += _ports(container.get("ports") or [], f"{path}.ports")
+    for i, env in enumerate(container.get("env") or ()):
+        where = f"{path}.env[{i}].name"
+        errors += all_invalid(where, env["name"], names.env_name(env["name"])) if env.get("name") else [required(where)]
+    errors += _mounts(container.get("volumeMounts") or [], f"{path}.volumeMounts", volumes)
+    errors += meta.one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), PULL_POLICIES)
+    return errors + meta.one_of(
+        f"{path}.terminationMessagePolicy", container.get("terminationMessagePolicy"), MESSAGE_POLICIES
+    )
+
+
+def _ports(ports: list[Json], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for i, port in enumerate(ports):
+        where, name, number = f"{path}[{i}]", port.get("name") or "", port.get("containerPort") or 0
+        if name:
+            bad = names.port_name(name)
+            errors += all_invalid(f"{where}.name", name, bad)
+            if name in seen and not bad:
+                errors.append(duplicate(f"{where}.name", name))
+            seen.add(name)
+        errors += (
+            all_invalid(f"{where}.containerPort", number, names.port(number))
+            if number
+            else [required(f"{where}.containerPort")]
+        )
+        if host_port := port.get("hostPort"):
+            errors += all_invalid(f"{where}.hostPort", host_port, names.port(host_port))
+        if host_ip := port.get("hostIP"):
+            errors += all_invalid(f"{where}.hostIP", host_ip, names.ip(host_ip))
+        errors += meta.one_of(f"{where}.protocol", port.get("protocol"), meta.PROTOCOLS)
+    return errors
+
+
+def _host_ports(container: Json, path: str) -> list[FieldError]:
+    why = "must match `containerPort` when `hostNetwork` is true"
+    return [
+        invalid(f"{path}.ports[{i}].hostPort", port.get("hostPort") or 0, why)
+        for i, port in enumerate(container.get("ports") or ())
+        if port.get("hostPort") != port.get("containerPort")
+    ]
+
+
+def _volumes(volumes: list[Json], path: str) -> tuple[set[str], list[FieldError]]:
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for i, volume in enumerate(volumes):
+        name, where = volume.get("name") or "", f"{path}[{i}]"
+        errors += _required_name(name, f"{where}.name")
+        if name and name in seen:
+            errors.append(duplicate(f"{where}.name", name))
+        seen.add(name)
+        sources = [key for key, value in volume.items() if key != "name" and value is not None]
+        for extra in sources[1:]:
+            errors.append(forbidden(f"{where}.{extra}", "may not specify more than 1 volume type"))
+    return seen, errors
+
+
+def _mounts(mounts: list[Json], path: str, volumes: set[str]) -> list[FieldError]:
+    errors: list[FieldError] = []
+    at = [mount.get("mountPath") or "" for mount in mounts]
+    for i, mount in enumerate(mounts):
+        name = mount.get("name") or ""
+        if not name:
+            errors.append(required(f"{path}[{i}].name"))
+        elif name not in volumes:
+            errors.append(not_found(f"{path}[{i}].name", name))
+        if not at[i]:
+            errors.append(required(f"{path}[{i}].mountPath"))
+        elif at[i] in at[:i]:
+            errors.append(invalid(f"{path}[{i}].mountPath", at[i], "must be unique"))
+    return errors
+
+
+def _tolerations(tolerations: list[Json], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, one in enumerate(tolerations):
+        where, key, operator = f"{path}[{i}]", one.get("key") or "", one.get("operator") or "Equal"
+        if key:
+            errors += all_invalid(f"{where}.key", key, names.qualified_name(key))
+        elif operator != "Exists":
+            why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+            errors.append(invalid(f"{where}.operator", one.get("operator") or "", why))
+        if one.get("effect"):
+            errors += meta.one_of(f"{where}.effect", one["effect"], TOLERATION_EFFECTS)
+        if one.get("tolerationSeconds") is not None and one.get("effect") != "NoExecute":
+            why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+            errors.append(invalid(f"{where}.effect", one.get("effect") or "", why))
+    return errors
+
+
+def _changes(spec: Json, old: Json) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, container in enumerate(spec.get("containers") or ()):
+        if not container.get("image"):
+            errors.append(required(f"spec.containers[{i}].image"))
+    have, had = ([_untimed(one) for one in each.get("tolerations") or ()] for each in (spec, old))
+    if any(one not in have for one in had):
+        why = "existing toleration can not be modified except its tolerationSeconds"
+        errors.append(forbidden("spec.tolerations", why))
+    if _fixed(spec) != _fixed(old) and not _only_bound(spec, old):
+        errors.append(forbidden("spec", _MAY_CHANGE))
+    return errors
+
+
+def _untimed(toleration: Json) -> Json:
+    return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
+
+
+def _only_bound(spec: Json, old: Json) -> bool:
+    """The one other change a pod sees: its binding gives it a node."""
+    return not old.get("nodeName") and _fixed({**spec, "nodeName": ""}) == _fixed({**old, "nodeName": ""})
+
+
+def _fixed(spec: Json) -> Json:
+    """The part of a spec that never changes."""
+    fixed = copy.deepcopy({key: value for key, value in spec.items() if value not in (None, "", [], {})})
+    for field in ("containers", "initContainers"):
+        for container in fixed.get(field) or ():
+            container.pop("image", None)
+    for field in ("activeDeadlineSeconds", "tolerations", "ephemeralContainers"):
+        fixed.pop(field, None)
+    return fixed

@@ -1,0 +1,114 @@
+"""clusterIPs, ipFamilies and ipFamilyPolicy of a Service: right in themselves, and unchanged once set.
+
+Source: ValidateServiceClusterIPsRelatedFields and the upgrade and downgrade rules of KEP-563 (dual stack).
+"""
+
+from typing import Any
+
+from netplane.api import names
+from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, not_supported, required
+
+Json = dict[str, Any]
+
+FAMILIES = frozenset({"IPv4", "IPv6"})
+POLICIES = frozenset({"SingleStack", "PreferDualStack", "RequireDualStack"})
+_UNCHANGED = "may not change once set"
+
+
+def headless(spec: Json) -> bool:
+    """Whether it asked for no address."""
+    return (spec.get("clusterIPs") or [spec.get("clusterIP")]) == ["None"]
+
+
+def family(ip: str) -> str:
+    """IPv4 or IPv6."""
+    return "IPv6" if ":" in ip else "IPv4"
+
+
+def validate(spec: Json) -> list[FieldError]:
+    """All that is wrong with addresses and families, empty ones being allocated later."""
+    if spec.get("type") == "ExternalName":
+        return []
+    ips: list[str] = spec.get("clusterIPs") or []
+    errors = [*_first(spec, ips), *_families(spec)]
+    bad = _addresses(ips)
+    if bad:
+        return errors + bad
+    if len(ips) > 2:
+        errors.append(invalid("spec.clusterIPs", ips, "may only hold up to 2 values"))
+    if len(ips) > 1 and len({family(ip) for ip in ips}) != len(ips):
+        errors.append(invalid("spec.clusterIPs", ips, "may specify no more than one IP for each IP family"))
+    return errors + _matching(spec, ips)
+
+
+def _first(spec: Json, ips: list[str]) -> list[FieldError]:
+    single = spec.get("clusterIP") or ""
+    if single and not ips:
+        return [required("spec.clusterIPs")]
+    if single and ips[0] != single:
+        return [invalid("spec.clusterIPs", ips, "first value must match `clusterIP`")]
+    if ips and not single:
+        return [invalid("spec.clusterIPs", ips, "must be empty when `clusterIP` is not specified")]
+    return []
+
+
+def _families(spec: Json) -> list[FieldError]:
+    errors: list[FieldError] = []
+    families = spec.get("ipFamilies") or []
+    for i, one in enumerate(families):
+        if one not in FAMILIES:
+            errors.append(not_supported(f"spec.ipFamilies[{i}]", one, FAMILIES))
+        if one in families[:i]:
+            errors.append(duplicate(f"spec.ipFamilies[{i}]", one))
+    policy = spec.get("ipFamilyPolicy")
+    if policy is not None and policy not in POLICIES:
+        errors.append(not_supported("spec.ipFamilyPolicy", policy, POLICIES))
+    return errors
+
+
+def _addresses(ips: list[str]) -> list[FieldError]:
+    if ips[:1] == ["None"] and len(ips) > 1:
+        return [invalid("spec.clusterIPs", ips, "'None' must be the first and only value")]
+    return [
+        error
+        for i, ip in enumerate(ips)
+        if (i, ip) != (0, "None")
+        for error in all_invalid(f"spec.clusterIPs[{i}]", ip, names.ip(ip))
+    ]
+
+
+def _matching(spec: Json, ips: list[str]) -> list[FieldError]:
+    if headless(spec):
+        return []
+    return [
+        invalid(f"spec.clusterIPs[{i}]", ip, f"expected an {want} value as indicated by `ipFamilies[{i}]`")
+        for i, (ip, want) in enumerate(zip(ips, spec.get("ipFamilies") or (), strict=False))
+        if want in FAMILIES and family(ip) != want
+    ]
+
+
+def changes(spec: Json, old: Json) -> list[FieldError]:
+    """A second address or family may come and go, nothing else may change, except from and to ExternalName."""
+    if "ExternalName" in (spec.get("type"), old.get("type")):
+        return []
+    was, now = headless(old), headless(spec)
+    errors = [] if was and now else _changed(spec, old, "clusterIPs", "clusterIP")
+    return errors if was or now else errors + _changed(spec, old, "ipFamilies", "ipFamily")
+
+
+def _changed(spec: Json, old: Json, field: str, word: str) -> list[FieldError]:
+    now, was = spec.get(field) or [], old.get(field) or []
+    path = f"spec.{field}"
+    if len(now) == len(was):
+        at = [i for i, (a, b) in enumerate(zip(now, was, strict=True)) if a != b]
+        return [invalid(f"{path}[{i if field == 'clusterIPs' else 0}]", now, _UNCHANGED) for i in at]
+    errors: list[FieldError] = []
+    if not now:
+        errors.append(invalid(f"{path}[0]", now, f"primary {word} can not be unset"))
+    if now and was and now[0] != was[0]:
+        errors.append(invalid(f"{path}[0]", now, _UNCHANGED))
+    policy = spec.get("ipFamilyPolicy")
+    if len(was) > len(now) == 1 and policy != "SingleStack":
+        why = f"must be set to 'SingleStack' when releasing the secondary {word}"
+        errors.append(invalid("spec.ipFamilyPolicy", policy, why))
+    return errors
