@@ -73,7 +73,7 @@ class _Config(_Struct, frozen=True):
     dns: Dns | None = None
     args: _Args | None = None
     runtime_config: dict[str, Any] | None = None
-    prev_result: msgspec.Raw | None = None
+    prev_result: msgspec.Raw = msgspec.Raw()
     attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/valid-attachments", default=None)
     old_attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/attachments", default=None)
 
@@ -165,7 +165,7 @@ def parse(stdin: bytes, *, args: dict[str, str], needs_ranges: bool) -> Network:
         promisc=raw.promisc_mode,
         host_prefix=raw.host_prefix,
         dns=raw.dns or Dns(),
-        prev_result=bytes(raw.prev_result) if raw.prev_result and bytes(raw.prev_result) != b"null" else None,
+        prev_result=_given(raw.prev_result),
         attachments=_attachments(raw),
         mac=_mac(raw, args),
     )
@@ -176,6 +176,11 @@ def parse(stdin: bytes, *, args: dict[str, str], needs_ranges: bool) -> Network:
     _check_unsupported(raw)
     wanted = _wanted(raw, args, ranges)
     return msgspec.structs.replace(network, ranges=ranges, routes=_routes(raw, ranges), wanted=wanted)
+
+
+def _given(raw: msgspec.Raw) -> bytes | None:
+    text = bytes(raw).strip()
+    return text if text not in (b"", b"null") else None
 
 
 def _decode(stdin: bytes) -> _Config:
