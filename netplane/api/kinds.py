@@ -5,12 +5,14 @@ A kind is a row. Routes, discovery, clients and controllers read rows; adding on
 
 import msgspec
 
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
 
 class Kind(msgspec.Struct, frozen=True):
     """One served kind.
 
     `group` is "" for core/v1. `plural` is the resource name in paths. `subresources` beside the object itself.
-    `categories` and `short_names` are what kubectl expands.
+    `categories` and `short_names` are what kubectl expands; `verbs` what a collection and its objects can do.
     """
 
     group: str
@@ -22,6 +24,7 @@ class Kind(msgspec.Struct, frozen=True):
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
 
     @property
     def api_version(self) -> str:
@@ -49,15 +52,37 @@ class Kind(msgspec.Struct, frozen=True):
         return "/".join(parts)
 
 
-NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False, "namespace", ("ns",), subresources=("status", "finalize"))
+NAMESPACE = Kind(
+    *("", "v1", "Namespace", "namespaces", False, "namespace", ("ns",)),
+    subresources=("status", "finalize"),
+    verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
+)
 NODE = Kind("", "v1", "Node", "nodes", False, "node", ("no",), subresources=("status",))
-POD = Kind("", "v1", "Pod", "pods", True, "pod", ("po",), ("all",), ("status", "binding"))
+POD = Kind("", "v1", "Pod", "pods", True, "pod", ("po",), ("all",), ("status", "binding", "eviction"))
 SERVICE = Kind("", "v1", "Service", "services", True, "service", ("svc",), ("all",), ("status",))
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, "endpoints", ("ep",))
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", True, "configmap", ("cm",))
 EVENT = Kind("", "v1", "Event", "events", True, "event", ("ev",))
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True, "endpointslice")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True, "lease")
+_REVIEW = ("create",)
+SELF_SUBJECT_ACCESS_REVIEW = Kind(
+    *("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False),
+    singular="selfsubjectaccessreview",
+    verbs=_REVIEW,
+)
+SELF_SUBJECT_RULES_REVIEW = Kind(
+    *("authorization.k8s.io", "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", False),
+    singular="selfsubjectrulesreview",
+    verbs=_REVIEW,
+)
+SELF_SUBJECT_REVIEW = Kind(
+    *("authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", False),
+    singular="selfsubjectreview",
+    verbs=_REVIEW,
+)
+# Read from servers that have it; not served here.
+SERVICE_CIDR = Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", False, "servicecidr")
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE,
@@ -69,4 +94,7 @@ KINDS: tuple[Kind, ...] = (
     EVENT,
     ENDPOINT_SLICE,
     LEASE,
+    SELF_SUBJECT_ACCESS_REVIEW,
+    SELF_SUBJECT_RULES_REVIEW,
+    SELF_SUBJECT_REVIEW,
 )

@@ -415,6 +415,18 @@ class Event(Object, frozen=True, kw_only=True):
     reporting_instance: str = ""
 
 
+class ServiceCIDRSpec(Struct, frozen=True, kw_only=True):
+    """spec of a ServiceCIDR."""
+
+    cidrs: list[str] | None = None
+
+
+class ServiceCIDR(Object, frozen=True, kw_only=True):
+    """networking.k8s.io/v1 ServiceCIDR: a range that ClusterIPs are given from."""
+
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()
+
+
 KIND_OF: dict[type[Object], kinds.Kind] = {
     Service: kinds.SERVICE,
     EndpointSlice: kinds.ENDPOINT_SLICE,
@@ -424,6 +436,7 @@ KIND_OF: dict[type[Object], kinds.Kind] = {
     ConfigMap: kinds.CONFIG_MAP,
     Lease: kinds.LEASE,
     Endpoints: kinds.ENDPOINTS,
+    ServiceCIDR: kinds.SERVICE_CIDR,
     Event: kinds.EVENT,
 }
 
