@@ -1,5 +1,6 @@
 """Request bodies: JSON, YAML or protobuf in, a plain object of the right kind out."""
 
+import json
 from typing import Any
 
 import orjson
@@ -23,6 +24,8 @@ async def read(call: Call, kind: str, api_version: str, *, optional: bool = Fals
     if not raw and optional:
         return {}
     obj = parse(raw, call.media, kind)
+    if call.query.get("fieldValidation") in ("Strict", "Warn") and call.media == negotiate.JSON:
+        call.duplicates = duplicates(raw)
     check_kind(obj, kind, api_version)
     return obj
 
@@ -63,6 +66,31 @@ def json_problem(raw: bytes, position: int) -> str:
         else "looking for beginning of value"
     )
     return f"invalid character '{rest[0]}' {where}"
+
+
+def duplicates(raw: bytes) -> list[str]:
+    """Paths of members that a JSON text gives twice (the last one counts)."""
+    found: list[str] = []
+    tree = json.loads(raw, object_pairs_hook=_Pairs)
+    _twice(tree, "", found)
+    return found
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as its pairs, so that repetitions show."""
+
+
+def _twice(node: Any, path: str, found: list[str]) -> None:
+    if isinstance(node, _Pairs):
+        names = [name for name, _ in node]
+        for name, value in node:
+            where = f"{path}.{name}" if path else name
+            if names.count(name) > 1 and where not in found:
+                found.append(where)
+            _twice(value, where, found)
+    elif isinstance(node, list):
+        for i, one in enumerate(node):
+            _twice(one, f"{path}[{i}]", found)
 
 
 class _Loader(yaml.CSafeLoader):
@@ -112,6 +140,8 @@ def check_kind(obj: Json, kind: str, api_version: str) -> None:
     have_version = obj.setdefault("apiVersion", api_version) or api_version
     if have_kind == kind and have_version == api_version:
         return
+    if not isinstance(have_kind, str) or not isinstance(have_version, str):
+        raise errors.bad_request("kind and apiVersion must be strings")
     if (have_version, have_kind) in _KINDS:
         have = f"{_package(have_version)}.{have_kind}"
         why = f"converting ({have}) to ({_internal(api_version)}.{kind}): unknown conversion"

@@ -34,14 +34,16 @@ async def ensure(
     name = obj["metadata"]["name"]
     if await cluster.store.get(cl.key(kind, namespace, name)) is None:
         try:
-            await commit.create(cluster, kind, namespace, obj)
+            await commit.create(cluster, kind, namespace, obj, own=True)
         except errors.StatusError as error:
             if error.reason != "AlreadyExists":
                 raise
         else:
             return
     if fields:
-        await commit.change(cluster, kind, namespace, name, lambda have: _updated(have, obj, fields, inside))
+        await commit.change(
+            cluster, kind, namespace, name, lambda have: _updated(have, obj, fields, inside), scope="all"
+        )
 
 
 def _updated(have: Json, want: Json, fields: tuple[str, ...], inside: str) -> Json:

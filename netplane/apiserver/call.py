@@ -17,7 +17,9 @@ BODY_LIMIT_BYTES = 3 * 1024 * 1024
 
 
 class Call:
-    """A request that passed the door. `kind` is served; `warnings` go out as headers of the answer."""
+    """A request that passed the door. `kind` is served; `warnings` go out as headers of the answer, `duplicates` are
+    paths that the body gives twice.
+    """
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Call:
         self.user = user
         self.receive = receive
         self.warnings: list[str] = []
+        self.duplicates: list[str] = []
 
     @property
     def form(self) -> negotiate.Form:

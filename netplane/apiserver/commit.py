@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
-from netplane.api import codec, defaults, errors, kinds
+from netplane.api import codec, defaults, errors, kinds, validation
 from netplane.api.kinds import Kind
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
@@ -26,14 +26,6 @@ Scope = Literal["main", "status", "all"]
 ATTEMPTS = 64
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 MAX_GENERATED_BASE = 58
-
-
-def _validate(kind: Kind, obj: Json, old: Json | None) -> list[Any]:
-    try:
-        from netplane.api.validation import validate  # noqa: PLC0415
-    except ImportError:
-        return []
-    return list(validate(kind, obj, old))
 
 
 class Stored:
@@ -77,7 +69,7 @@ _NOT_FROM_CLIENTS = (
 
 def check(kind: Kind, obj: Json, old: Json | None) -> None:
     """Raise StatusError 422 with everything that is wrong."""
-    problems = _validate(kind, obj, old)
+    problems = validation.validate(kind, obj, old)
     if problems:
         raise errors.invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), problems)
 
@@ -94,14 +86,17 @@ async def namespace_open(cluster: Cluster, kind: Kind, namespace: str, name: str
     return Compare(kv.key, kv.mod_rev)
 
 
-async def create(cluster: Cluster, kind: Kind, namespace: str, obj: Json, *, dry_run: bool = False) -> Stored:
-    """Store a new object. Raises StatusError 403, 404, 409, 422."""
+async def create(
+    cluster: Cluster, kind: Kind, namespace: str, obj: Json, *, dry_run: bool = False, own: bool = False
+) -> Stored:
+    """Store a new object; the server's own is not validated. Raises StatusError 403, 404, 409, 422."""
     generated = not obj["metadata"].get("name")
     await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
     complete(kind, obj)
     name = obj["metadata"].get("name", "")
     cluster.allocator.before_validation(kind, obj)
-    check(kind, obj, None)
+    if not own:
+        check(kind, obj, None)
     key = cl.key(kind, namespace, name)
     with cluster.allocator.claim(kind, obj, None, dry_run=dry_run) as claim:
         value = codec.encode(obj)
@@ -174,7 +169,8 @@ def prepare(kind: Kind, new: Json, old: Json, scope: Scope) -> None:
     defaults.apply(kind, new)
     if scope == "main" and (generation := strategy.generation(new, old)):
         metadata["generation"] = generation
-    check(kind, new, old)
+    if scope != "all":
+        check(kind, new, old)
 
 
 _NEVER_CHANGE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")

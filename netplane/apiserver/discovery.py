@@ -68,7 +68,7 @@ def _resource_entries(kind: Kind) -> list[Json]:
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": list(handlers.verbs(kind.plural)),
+        "verbs": list(kind.verbs),
     }
     if kind.short_names:
         own["shortNames"] = list(kind.short_names)
@@ -113,7 +113,7 @@ def _aggregated_resource(kind: Kind) -> Json:
         "responseKind": {"group": kind.group, "version": "", "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
-        "verbs": list(handlers.verbs(kind.plural)),
+        "verbs": list(kind.verbs),
     }
     if kind.group:
         entry["responseKind"]["version"] = kind.version

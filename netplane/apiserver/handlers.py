@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from netplane.api import errors
-from netplane.apiserver import deletes, reads, subresources, watching, writes
+from netplane.apiserver import deletes, reads, reviews, subresources, watching, writes
 from netplane.apiserver.call import Call
 from netplane.apiserver.reply import Reply, Send
 
@@ -18,29 +18,25 @@ _VERBS: dict[str, Handler] = {
     "delete": deletes.delete,
     "deletecollection": deletes.delete_collection,
 }
+_OF_COLLECTIONS = frozenset({"list", "create", "deletecollection"})
+_SPECIAL = {**subresources.HANDLERS, **reviews.HANDLERS}
 _STATUS_VERBS = frozenset({"get", "update", "patch"})
 
 
 def find(call: Call) -> Handler:
     """The handler of a request that is not a watch. Raises StatusError 404 or 405."""
     target = call.target
+    if target.subresource and target.subresource not in call.kind.subresources:
+        raise errors.no_such_resource()
+    special = _SPECIAL.get((target.resource, target.subresource, target.verb))
+    if special is not None:
+        return special
     if target.subresource:
-        if target.subresource not in call.kind.subresources:
-            raise errors.no_such_resource()
-        special = subresources.HANDLERS.get((target.resource, target.subresource, target.verb))
-        if special is not None:
-            return special
         if target.subresource != "status" or target.verb not in _STATUS_VERBS:
             raise errors.method_not_allowed()
-    elif target.verb not in verbs(call.kind.plural) or (target.verb == "create" and target.name):
+    elif target.verb not in call.kind.verbs or bool(target.name) is (target.verb in _OF_COLLECTIONS):
         raise errors.method_not_allowed()
     return _VERBS[target.verb]
-
-
-def verbs(plural: str) -> tuple[str, ...]:
-    """What a collection can do, as discovery lists it."""
-    everything = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-    return tuple(v for v in everything if v != "deletecollection") if plural == "namespaces" else everything
 
 
 def subresource_verbs(plural: str, subresource: str) -> tuple[str, ...]:
@@ -52,7 +48,7 @@ def subresource_verbs(plural: str, subresource: str) -> tuple[str, ...]:
 async def serve(call: Call, send: Send) -> Reply | None:
     """Answer a request; a watch sends for itself and has no reply left."""
     target = call.target
-    if target.verb == "watch" and not target.subresource:
+    if target.verb == "watch" and not target.subresource and "watch" in call.kind.verbs:
         await watching.watch(call, send)
         return None
     return await find(call)(call)

@@ -5,6 +5,7 @@
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -109,24 +110,19 @@ def _items(kind: Kind) -> Json:
     """The path items of one kind."""
     namespaced = "{namespace}" if kind.namespaced else ""
     collection, one = kind.path(namespaced), kind.path(namespaced, "{name}")
-    verbs = handlers.verbs(kind.plural)
+    verbs = kind.verbs
     place = [_path_parameter("namespace", "object name and auth scope, such as for teams and projects")]
-    items: Json = {
-        collection: _item(
-            kind, [v for v in ("list", "create", "deletecollection") if v in verbs], place[: kind.namespaced]
-        ),
-        one: _item(
-            kind,
-            ["get", "update", "patch", "delete"],
-            [_path_parameter("name", f"name of the {kind.kind}"), *place[: kind.namespaced]],
-        ),
-    }
+    named = [_path_parameter("name", f"name of the {kind.kind}"), *place[: kind.namespaced]]
+    of_one = [verb for verb in ("get", "update", "patch", "delete") if verb in verbs]
+    of_all = [verb for verb in ("list", "create", "deletecollection") if verb in verbs]
+    items: Json = {collection: _item(kind, of_all, place[: kind.namespaced])}
+    if of_one:
+        items[one] = _item(kind, of_one, named)
     if kind.namespaced:
         items[kind.path()] = _item(kind, ["list"], [])
     for name in kind.subresources:
         wanted = [verb for verb in handlers.subresource_verbs(kind.plural, name) if verb != "watch"]
-        parameters = [_path_parameter("name", f"name of the {kind.kind}"), *place[: kind.namespaced]]
-        items[kind.path(namespaced, "{name}", name)] = _item(kind, wanted, parameters)
+        items[kind.path(namespaced, "{name}", name)] = _item(kind, wanted, named)
     return items
 
 
@@ -134,7 +130,7 @@ _METHODS = {"list": "get", "get": "get", "create": "post", "update": "put", "pat
 _ACTIONS = {"create": "post", "update": "put"}
 
 
-def _item(kind: Kind, verbs: list[str], parameters: list[Json]) -> Json:
+def _item(kind: Kind, verbs: Sequence[str], parameters: list[Json]) -> Json:
     item: Json = {_METHODS.get(verb, "delete"): _operation(kind, verb) for verb in verbs}
     return {**item, "parameters": parameters} if parameters else item
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import codec, errors, fields, patch
+from netplane.api import codec, errors, fields, patch, typecheck
 from netplane.apiserver import bodies, commit
 from netplane.apiserver.call import Call
 from netplane.apiserver.commit import Stored
@@ -137,7 +137,17 @@ def _schema(call: Call) -> Json:
 
 
 def strict(call: Call, obj: Json, options: WriteOptions) -> None:
-    """Drop what the schema does not know, and say so as fieldValidation asks."""
+    """Drop what the schema does not know, and say so as fieldValidation asks. Raises StatusError 400."""
+    kind = call.kind
+    try:
+        problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj)]
+    except typecheck.WrongType as error:
+        raise errors.cannot_handle(kind.kind, kind.api_version, str(error)) from error
+    problems += [f'duplicate field "{path}"' for path in call.duplicates]
+    if problems and options.validation == "Strict":
+        raise errors.strict_decoding(kind.kind, kind.api_version, problems)
+    if options.validation == "Warn":
+        call.warnings += problems
 
 
 def _place(call: Call, obj: Json) -> None:

@@ -1,0 +1,184 @@
+"""Types and unknown fields: what Kubernetes' typed decoder would refuse or drop, found by walking the schema (pure).
+
+A `Shape` is a schema made fast: known members by name. Walking an ordinary Service takes some microseconds.
+
+    unknown fields   dropped in place and named: `spec.ports[0].x`; the caller warns, refuses or keeps quiet
+    wrong types      WrongType, in the words of Go's decoder: `json: cannot unmarshal string into Go struct field …`
+"""
+
+import re
+from functools import cache
+from typing import Any
+
+import orjson
+
+from netplane.api import schema
+from netplane.api.kinds import Kind
+
+Json = dict[str, Any]
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_BY_FORMAT = {
+    "int-or-string": ("int-or-string", "intstr.IntOrString"),
+    "date-time": ("time", "v1.Time"),
+    "byte": ("string", "[]uint8"),
+}
+_GO_NAMES = {"string": "string", "boolean": "bool", "number": "float64"}
+
+
+class WrongType(ValueError):
+    """A value of another type than its field; the text is Go's."""
+
+
+class Shape:
+    """One schema. `type` is object, map, array, a scalar type, int-or-string, quantity, time or any.
+
+    `members` are an object's fields, `item` the element of an array or map, `go` the Go type that messages name.
+    """
+
+    __slots__ = ("go", "item", "members", "type")
+
+    def __init__(self, kind: str, go: str) -> None:
+        self.type = kind
+        self.go = go
+        self.members: dict[str, Shape] = {}
+        self.item: Shape | None = None
+
+
+@cache
+def of_kind(kind: Kind) -> Shape:
+    """The shape of a served kind."""
+    return _named(schema.name_for(kind.group, kind.version, kind.kind), {})
+
+
+_shapes: dict[str, Shape] = {}
+
+
+def _named(name: str, building: dict[str, Shape]) -> Shape:
+    """The shape of a definition; definitions may refer to themselves."""
+    found = _shapes.get(name) or building.get(name)
+    if found is not None:
+        return found
+    definition = schema.definitions()[name]
+    shape = building[name] = _of(definition, building, _go_type(name))
+    for member, node in definition.get("properties", {}).items():
+        shape.members[member] = _member(node, building)
+    _shapes[name] = shape
+    return shape
+
+
+def _go_type(name: str) -> str:
+    *_, package, kind = name.split(".")
+    return f"{package}.{kind}"
+
+
+def _member(node: Json, building: dict[str, Shape]) -> Shape:
+    name = schema.reference(node)
+    return _named(name, building) if name else _of(node, building, "")
+
+
+def _of(node: Json, building: dict[str, Shape], go: str) -> Shape:
+    form, kind = node.get("format", ""), node.get("type", "")
+    if form in _BY_FORMAT:
+        return Shape(*_BY_FORMAT[form])
+    if "oneOf" in node:
+        return Shape("quantity", "resource.Quantity")
+    if kind == "object" and "properties" in node:
+        return Shape("object", go)
+    if kind == "object" and isinstance(node.get("additionalProperties"), dict):
+        shape = Shape("map", "")
+        shape.item = _member(node["additionalProperties"], building)
+        shape.go = f"map[string]{shape.item.go}"
+        return shape
+    if kind == "array":
+        shape = Shape("array", "")
+        shape.item = _member(node["items"], building)
+        shape.go = f"[]{shape.item.go}"
+        return shape
+    if kind == "integer":
+        return Shape("integer", form or "int64")
+    return Shape(kind, _GO_NAMES[kind]) if kind in _GO_NAMES else Shape("any", "")
+
+
+def clean(kind: Kind, obj: Json) -> list[str]:
+    """Drop unknown fields in place and return their paths. Raises WrongType."""
+    unknown: list[str] = []
+    _object(of_kind(kind), obj, "", unknown)
+    return unknown
+
+
+def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
+    members = shape.members
+    strangers = None
+    for name, value in obj.items():
+        child = members.get(name)
+        if child is None:
+            strangers = [name] if strangers is None else [*strangers, name]
+        elif child.type == "string":
+            if type(value) is not str and value is not None:
+                raise _wrong(value, shape, path, name, child)
+        elif value is not None:
+            _value(shape, child, value, path, name, unknown)
+    for name in strangers or ():
+        del obj[name]
+        unknown.append(f"{path}.{name}" if path else name)
+
+
+def _value(parent: Shape, shape: Shape, value: Any, path: str, name: str, unknown: list[str]) -> None:
+    kind = shape.type
+    if kind == "object":
+        if type(value) is not dict:
+            raise _wrong(value, parent, path, name, shape)
+        _object(shape, value, f"{path}.{name}" if path else name, unknown)
+    elif kind == "array":
+        if type(value) is not list:
+            raise _wrong(value, parent, path, name, shape)
+        assert shape.item is not None
+        for i, one in enumerate(value):
+            if one is not None:
+                _value(parent, shape.item, one, path, f"{name}[{i}]", unknown)
+    elif kind == "map":
+        if type(value) is not dict:
+            raise _wrong(value, parent, path, name, shape)
+        assert shape.item is not None
+        for key, one in value.items():
+            if one is not None:
+                _value(parent, shape.item, one, path, f"{name}.{key}", unknown)
+    elif not _scalar(kind, value):
+        raise _wrong(value, parent, path, name, shape)
+
+
+def _scalar(kind: str, value: Any) -> bool:
+    if kind == "string":
+        return type(value) is str
+    if kind == "integer":
+        return type(value) is int
+    if kind == "boolean":
+        return type(value) is bool
+    if kind == "number":
+        return type(value) in (int, float)
+    if kind == "int-or-string":
+        return type(value) in (int, str)
+    if kind == "quantity":
+        return type(value) in (int, float, str)
+    if kind == "time":
+        return type(value) is str and _TIME.fullmatch(value) is not None
+    return True
+
+
+def _wrong(value: Any, parent: Shape, path: str, name: str, shape: Shape) -> WrongType:
+    where = re.sub(r"\[\d+\]", "", f"{path}.{name}" if path else name)
+    if shape.type == "time" and isinstance(value, str):
+        return WrongType(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
+    struct = parent.go.rpartition(".")[2]
+    return WrongType(
+        f"json: cannot unmarshal {_json_type(value)} into Go struct field {struct}.{where} of type {shape.go}"
+    )
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, float):
+        return f"number {orjson.dumps(value).decode()}"
+    return {dict: "object", list: "array", str: "string", int: "number"}[type(value)]

@@ -1,0 +1,113 @@
+"""A real apiserver process for tests: started on a free port, asked over TLS, ended or killed by its own pid."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import yaml
+
+from netplane.client import config
+
+START_S = 30.0
+STOP_S = 20.0
+
+
+class Apiserver:
+    """One process at a time on one data folder; `restart` after `kill` finds everything again, on the same port."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.folder = folder
+        self.kubeconfig = folder / "kubeconfig"
+        self.log = folder / "log"
+        self.flags = flags
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.terminate()
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        command = [
+            sys.executable, "-m", "netplane.cli", "apiserver", "--data-dir", str(self.folder / "data"),
+            "--secure-port", str(self.port), "--kubeconfig-out", str(self.kubeconfig), *self.flags,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            start = log.tell()
+            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+        deadline = time.monotonic() + START_S
+        while b"listening" not in self.log.read_bytes()[start:]:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        document = yaml.safe_load(self.kubeconfig.read_text())
+        self.url: str = document["clusters"][0]["cluster"]["server"]
+        self.token: str = document["users"][0]["user"]["token"]
+        self.port = int(self.url.rpartition(":")[2])
+        while True:
+            try:
+                with self.client() as client:
+                    assert client.get("/readyz").status_code == 200
+                    return
+            except httpx2.TransportError:
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.02)
+
+    def tls(self) -> ssl.SSLContext:
+        """What trusts this server, and nothing else."""
+        found = config.load(str(self.kubeconfig)).tls
+        assert found is not None
+        return found
+
+    def client(self, token: str | None = None, **options: Any) -> httpx2.Client:
+        """A client with the administrator's token, another one, or (empty) none."""
+        token = self.token if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx2.Client(base_url=self.url, verify=self.tls(), headers=headers, timeout=30, **options)
+
+    def kubectl(self, *args: str, stdin: str | None = None, ok: bool = True) -> str:
+        """Run kubectl as it is; its output. It must succeed, or (ok=False) fail, then its errors are returned."""
+        env = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.folder)}
+        done = subprocess.run(
+            [kubectl_path(), *args], env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode == 0) is ok, f"kubectl {' '.join(args)}: {done.stdout}{done.stderr}"
+        return done.stdout if ok else done.stderr
+
+    def kubectl_json(self, *args: str) -> Any:
+        """The object that kubectl prints with -o json."""
+        return json.loads(self.kubectl(*args, "-o", "json"))
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(STOP_S)
+
+    def terminate(self) -> int:
+        """As a supervisor would; its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(STOP_S)
+
+
+def kubectl_path() -> str:
+    """The kubectl that `./run test` unpacked beside the interpreter. The tests need it: none is skipped."""
+    path = Path(sys.executable).parent / "kubectl"
+    assert path.exists(), f"{path} is missing: `./run test` unpacks it"
+    return str(path)
