@@ -89,6 +89,7 @@ class Informer(Generic[T]):
         self.lists = 0
         self.watches = 0
         self.connected = False
+        self._complained = False
         self._api = api
         self._kind = KIND_OF[cls]
         self._path = self._kind.path(namespace)
@@ -142,11 +143,17 @@ class Informer(Generic[T]):
             return await self._watch(request)
         except errors.ApiError as error:
             if error.code != reflector.GONE:
-                log.warning("interrupted", kind=self._kind.kind, error=error.message)
+                self._complain(error.message)
             return reflector.Failed(error.code, retry_after_s=error.retry_after_s)
         except msgspec.DecodeError as error:
             log.error("unreadable answer", kind=self._kind.kind, error=str(error))
             return reflector.Failed(0)
+
+    def _complain(self, error: str) -> None:
+        """Once per outage: an apiserver that is away for minutes is one line, not hundreds."""
+        level = log.debug if self._complained else log.warning
+        level("cannot watch; trying again", kind=self._kind.kind, error=error)
+        self._complained = True
 
     async def _list(self, request: reflector.List) -> reflector.Event:
         params: dict[str, str | int] = {**self._params, "resourceVersion": request.resource_version}
@@ -195,6 +202,9 @@ class Informer(Generic[T]):
         self.watches += 1
         async with self._api.stream(self._path, params, read_timeout_s=request.timeout_s + WATCH_GRACE_S) as chunks:
             self.connected = True
+            if self._complained:
+                self._complained = False
+                log.info("watching again", kind=self._kind.kind)
             async for chunk in chunks:
                 for line in lines.feed(chunk):
                     self._event(line)

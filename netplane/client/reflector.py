@@ -14,7 +14,7 @@ new list helps.
               Failed
 
 The rule that keeps it from spinning: an attempt that lived shorter than `settled_s` is a failure, however it
-ended, and the n-th failure in a row waits min(first * 2^n, longest) seconds, of which half is jitter. One that
+ended, and the n-th failure in a row waits min(first * 1.5^n, longest) seconds, of which half is jitter. One that
 lived longer starts the count anew, so an apiserver that restarts is met again within 50 to 100 ms.
 Source: "Efficient detection of changes", Kubernetes API concepts.
 """
@@ -77,11 +77,14 @@ class Backoff(msgspec.Struct, frozen=True):
 
     first_s: float = 0.1
     longest_s: float = 5.0
+    growth: float = (
+        1.5  # so the wait is about half of the outage so far: an apiserver back after 1 s is met within 0.5 s
+    )
     settled_s: float = 3.0
 
     def delay_s(self, failures: int, dice: float) -> float:
         """Half of the wait is fixed, half is `dice` (0 ≤ dice < 1): 50 to 100 ms after the first failure."""
-        whole = min(self.first_s * 2.0 ** min(failures, 32), self.longest_s)
+        whole = min(self.first_s * self.growth ** min(failures, 64), self.longest_s)
         return whole * (0.5 + 0.5 * dice)
 
 

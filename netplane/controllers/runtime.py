@@ -116,6 +116,9 @@ class Runtime:
         except EXPECTED as error:
             log.debug("again", controller=controller.name, write=str(write), reason=error.reason)
             return None
+        except errors.Unreachable as error:
+            log.debug("again", controller=controller.name, write=str(write), reason=error.message)  # informers tell
+            return None
         except errors.ApiError as error:
             self.failures += 1
             log.warning("write failed", controller=controller.name, write=str(write), error=error.message)

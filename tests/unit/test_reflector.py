@@ -40,8 +40,8 @@ def test_the_first_retry_after_a_lost_connection_comes_within_100_ms() -> None:
 
 def test_retries_grow_to_the_longest_and_start_anew_after_a_settled_watch() -> None:
     reflector = watching()
-    delays = [reflector.receive(Failed(0), 0.0).delay_s for _ in range(9)]
-    assert delays == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.5, 2.5, 2.5]
+    delays = [round(reflector.receive(Failed(0), 0.0).delay_s, 3) for _ in range(12)]
+    assert delays == [0.05, 0.075, 0.113, 0.169, 0.253, 0.38, 0.57, 0.854, 1.281, 1.922, 2.5, 2.5]
     assert reflector.receive(Ended(LONG_S), 0.0).delay_s == 0.05
 
 
@@ -60,7 +60,9 @@ def test_a_failed_list_is_a_list_again_never_older_than_what_was_seen() -> None:
     assert reflector.receive(Failed(0), 0.0) == List("0", delay_s=0.05)
     reflector = watching()
     reflector.receive(Failed(410, LONG_S), 0.0)
-    assert reflector.receive(Failed(503), 0.0) == List("", delay_s=0.1)
+    again = reflector.receive(Failed(503), 0.0)
+    assert isinstance(again, List)
+    assert (again.resource_version, round(again.delay_s, 3)) == ("", 0.075)
 
 
 def test_a_server_that_is_behind_is_listed_anew() -> None:
@@ -88,4 +90,4 @@ def test_whatever_short_lived_thing_happens_the_requests_per_second_are_bounded(
             request = reflector.receive(Listed("1") if isinstance(request, List) else event, 0.0)
             requests += 1
             waited_s += request.delay_s
-        assert requests < 30, event
+        assert requests < 40, event

@@ -1,0 +1,104 @@
+"""Whatever happens to pods: slices hold each backend exactly once, stay small, and settle after one plan."""
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netplane.api.objects import (
+    Condition,
+    Container,
+    ContainerPort,
+    EndpointSlice,
+    Node,
+    ObjectMeta,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from netplane.controllers.plan import endpoint_slices
+from netplane.controllers.plan.world import World
+from netplane.controllers.plan.writes import Create, Delete, Replace
+
+KEY = "shop/web"
+LIMIT = 4
+SERVICE = Service(
+    metadata=ObjectMeta(name="web", namespace="shop", uid="u"),
+    spec=ServiceSpec(
+        selector={"app": "web"}, ip_families=["IPv4"], ports=[ServicePort(name="p", port=1, target_port="p")]
+    ),
+)
+
+
+def pod(number: int, ready: bool, port: int) -> Pod:
+    return Pod(
+        metadata=ObjectMeta(name=f"p{number}", namespace="shop", uid=f"u{number}", labels={"app": "web"}),
+        spec=PodSpec(node_name="n", containers=[Container(ports=[ContainerPort(name="p", container_port=port)])]),
+        status=PodStatus(
+            phase="Running",
+            pod_ip=f"10.0.0.{number + 1}",
+            conditions=[Condition(type="Ready", status="True" if ready else "False")],
+        ),
+    )
+
+
+PODS = st.builds(pod, st.integers(0, 19), st.booleans(), st.sampled_from([80, 81]))
+STEPS = st.lists(st.lists(st.tuples(PODS, st.booleans()), max_size=8), max_size=8)
+
+
+def perform(world: World, number: int) -> int:
+    """One plan; returns how many slices were written."""
+    writes = endpoint_slices.plan(world, KEY, LIMIT).writes
+    for i, write in enumerate(writes):
+        if isinstance(write, Create):
+            meta = msgspec.structs.replace(write.obj.metadata, name=f"s{number}-{i}")
+            world.apply(None, msgspec.structs.replace(write.obj, metadata=meta), 0.0)
+        elif isinstance(write, Replace):
+            world.apply(world.slices[write.obj.key], write.obj, 0.0)
+        elif isinstance(write, Delete):
+            world.apply(world.slices[f"{write.namespace}/{write.name}"], None, 0.0)
+    return len(writes)
+
+
+def endpoints(world: World) -> list[tuple[str, int | None, bool | None]]:
+    return sorted(
+        (one.addresses[0], (part.ports or [])[0].port, one.conditions.ready if one.conditions else None)
+        for part in world.slices.values()
+        for one in part.endpoints or ()
+    )
+
+
+@given(STEPS)
+@settings(deadline=None)
+def test_slices_hold_every_backend_once_and_settle(steps: list[list[tuple[Pod, bool]]]) -> None:
+    world = World.of(Node(metadata=ObjectMeta(name="n")), SERVICE)
+    for number, step in enumerate(steps):
+        for one, present in step:
+            if present or one.key in world.pods:
+                world.apply(world.pods.get(one.key), one if present else None, 0.0)
+        perform(world, number)
+        assert perform(world, number) == 0
+        expected = sorted(
+            (p.status.pod_ip, p.spec.containers[0].ports[0].container_port, p.status.conditions[0].status == "True")
+            for p in world.pods.values()
+            if p.status and p.status.conditions and p.spec.containers[0].ports
+        )
+        assert endpoints(world) == expected
+        sizes = [len(one.endpoints or ()) for one in world.slices.values()]
+        assert all(size <= LIMIT for size in sizes)
+        assert sizes == [0] if not expected else 0 not in sizes
+
+
+@given(st.lists(st.tuples(PODS, st.booleans()), max_size=30))
+def test_indices_are_what_a_search_finds(changes: list[tuple[Pod, bool]]) -> None:
+    world = World.of(SERVICE, EndpointSlice(metadata=ObjectMeta(name="x", namespace="shop")))
+    for one, present in changes:
+        old = world.pods.get(one.key)
+        if old is None and not present:
+            continue
+        world.apply(old, one if present else None, 0.0)
+        assert {p.key for p in world.pods_of(SERVICE)} == set(world.pods)
+        assert {p.key for p in world.pods_on("n")} == set(world.pods)
+        assert list(world.services_of(one)) == [KEY]
