@@ -66,10 +66,15 @@ def candidates(
     found = set()
     for key, old in before.items():
         new = after.get(key)
-        protocol = key[-8]
+        protocol = protocol_of(key)
         if (protocol == UDP and old != new) or (protocol == TCP and old is not None and _lost(old, new, width)):
             found.add(key)
     return found
+
+
+def protocol_of(frontend: bytes) -> int:
+    """The protocol number in a frontend's key."""
+    return frontend[-8]
 
 
 def _lost(old: Frontend, new: Frontend | None, width: int) -> bool:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from netplane.nft import types
 from netplane.nft.elements import Change, Value, cidr_elements, diff
 from netplane.nft.objects import Table
-from netplane.nft.types import Family
 from proxy.plan.model import Fragment, Frontend, endpoint_types
 from proxy.plan.render import NOTHING, Draft, change_frontend, frontend_elements, index_slot, settle
 
@@ -38,7 +37,7 @@ class Ledger:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._width = types.width(endpoint_types(table.family))
+        self.width = types.width(endpoint_types(table.family))
         self._owned: dict[str, _Owned] = {}
         self._frontends: dict[bytes, tuple[str, Frontend]] = {}
         # Frontends that more than one service asks for: what each wants. Empty in a sane cluster.
@@ -46,6 +45,10 @@ class Ledger:
         self._counts: dict[str, Counter[bytes]] = {"cluster-ips": Counter(), "hairpin": Counter()}
         self._cidrs: dict[str, Mapping[bytes, Value]] = {"service-cidrs": {}, "pod-cidrs": {}}
         self.seeds: Mapping[bytes, Frontend] = {}
+
+    def __len__(self) -> int:
+        """How many frontends there are."""
+        return len(self._frontends)
 
     # Change ---------------------------------------------------------------------------------------------------
 
@@ -97,12 +100,12 @@ class Ledger:
         held = self._frontends.get(key)
         if held is None:
             if old is not None:
-                change_frontend(draft, key, old, NOTHING, self._width)
+                change_frontend(draft, key, old, NOTHING, self.width)
             return
         owner, wanted = held
-        new = settle(old if old is not None else self.seeds.get(key), wanted, self._width)
+        new = settle(old if old is not None else self.seeds.get(key), wanted, self.width)
         self._frontends[key] = (owner, new)
-        change_frontend(draft, key, old or NOTHING, new, self._width)
+        change_frontend(draft, key, old or NOTHING, new, self.width)
 
     def _recount(self, draft: Draft, updates: Mapping[str, Fragment]) -> None:
         """Shared addresses: an element comes with its first user and goes with its last."""
@@ -148,8 +151,9 @@ class Ledger:
         return held[1] if held else None
 
     def owner(self, key: bytes) -> str:
-        """The service that has a frontend. Raises KeyError."""
-        return self._frontends[key][0]
+        """The service that has a frontend; "" when there is none."""
+        held = self._frontends.get(key)
+        return held[0] if held else ""
 
     def frontends_of(self, service: str) -> tuple[bytes, ...]:
         """Frontends that a service asked for."""
@@ -168,7 +172,16 @@ class Ledger:
             for address in counts:
                 yield name, _shared_key(name, address), None
         for key, (_, frontend) in self._frontends.items():
-            yield from frontend_elements(key, frontend, self._width)
+            yield from frontend_elements(key, frontend, self.width)
+
+    def verdicts(self) -> set[str]:
+        """Every verdict that any map of the table holds."""
+        return {
+            verdict
+            for _, frontend in self._frontends.values()
+            for verdict in (frontend.entry, frontend.firewall, frontend.external, frontend.short)
+            if verdict
+        }
 
     def contents(self) -> dict[str, dict[bytes, Value]]:
         """Every set's elements; for dumps, traces and comparisons."""
@@ -193,7 +206,7 @@ class Ledger:
         return draft.changes()
 
 
-def seeds(family: Family, kernel: Mapping[str, Mapping[bytes, Value]]) -> dict[bytes, Frontend]:
+def seeds(kernel: Mapping[str, Mapping[bytes, Value]]) -> dict[bytes, Frontend]:
     """Rows that the kernel holds, by frontend: so that a restarted proxy keeps each endpoint's index."""
     found: dict[str, dict[bytes, bytes]] = {}
     for name in ("endpoints", "sc-endpoints"):

@@ -44,6 +44,5 @@ def plan(
 
 def ruleset(ledger: Ledger, node: Node) -> Ruleset:
     """A ledger as a ruleset that packets can be traced through."""
-    contents = ledger.contents()
-    table = with_balancers(ledger.table, missing_balancers(ledger.table, contents))
-    return Ruleset(table, contents, node.addresses)
+    table = with_balancers(ledger.table, missing_balancers(ledger.verdicts()))
+    return Ruleset(table, ledger.contents(), node.addresses)

@@ -21,11 +21,10 @@ side of the switch. So an lb chain whose random index just went away takes index
 no packet leaves with a service address, and no service with endpoints refuses.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from netplane.nft import expr, types
-from netplane.nft.elements import Value
 from netplane.nft.expr import FRONTEND, Expr
 from netplane.nft.objects import Chain, Hook, Map, Rule, Set, Table, rule
 from netplane.nft.types import DROP, Family, goto
@@ -158,12 +157,16 @@ def skeleton(family: Family, options: Options) -> Table:
     return Table(family, NAME, _sets(family), tuple(_chains(options)), comment)
 
 
-def missing_balancers(table: Table, contents: Mapping[str, Mapping[bytes, Value]]) -> list[str]:
-    """Names of lb_N and sc_N chains that verdicts go to and the table does not have."""
-    verdicts = {value for name in ("services", "ext-services", "sc-services") for value in contents[name].values()}
-    wanted = {str(verdict).removeprefix("goto ") for verdict in verdicts}
-    have = {chain.name for chain in table.chains}
-    return sorted(name for name in wanted - have if name.startswith((f"{LB}_", f"{SHORT}_")))
+def missing_balancers(verdicts: Iterable[str]) -> list[str]:
+    """Names of lb_N and sc_N chains that verdicts go to and the skeleton does not have, smallest first."""
+    names = {verdict.removeprefix("goto ") for verdict in verdicts}
+    missing = [name for name in names - prepared_balancers() if name.startswith((f"{LB}_", f"{SHORT}_"))]
+    return sorted(missing, key=lambda name: (name[:3], int(name[3:])))
+
+
+def prepared_balancers() -> set[str]:
+    """Names of the lb_N and sc_N chains that the skeleton has."""
+    return {f"{kind}_{count}" for kind in (LB, SHORT) for count in range(PREPARED + 1)}
 
 
 def balancers(names: Iterable[str]) -> tuple[Chain, ...]:

@@ -1,0 +1,20 @@
+"""Durations as Go writes them: `1h30m`, `500ms`, `0s`."""
+
+import re
+
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+
+
+def parse_s(text: str) -> float:
+    """Seconds of a duration.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    if text in ("", "0"):
+        return 0.0
+    if not re.fullmatch(rf"-?(?:{_PART.pattern})+", text):
+        raise ValueError(f"{text!r} is no duration such as 30s or 1h5m")
+    total = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
+    return -total if text.startswith("-") else total

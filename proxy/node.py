@@ -1,0 +1,79 @@
+"""The node this proxy runs on: its addresses from the kernel, its primary addresses and zone from its Node object."""
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Callable
+
+from netplane.api.objects import Node as NodeObject
+from netplane.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
+from netplane.kernel.rtnl import Rtnl
+from netplane.obs import logs
+from proxy.plan.model import Node
+
+log = logs.get("proxy.node")
+
+_RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR = 5, 9
+ZONE = "topology.kubernetes.io/zone"
+
+
+def local_addresses(netns_fd: int | None = None) -> frozenset[bytes]:
+    """Every address of every link, packed."""
+    with Rtnl(netns_fd) as door:
+        return frozenset(address.interface.ip.packed for address in door.addresses())
+
+
+def describe(name: str, said: NodeObject | None, addresses: frozenset[bytes], fallback: tuple[bytes, ...]) -> Node:
+    """The node as the plan needs it.
+
+    The primary address of a family is the first InternalIP of the Node object, else its first ExternalIP, else what
+    `fallback` (the bind address) gives.
+    """
+    if said is None:
+        return Node(name, "", fallback, addresses)
+    zone = (said.metadata.labels or {}).get(ZONE, "")
+    return Node(name, zone, _primary(said) or fallback, addresses)
+
+
+def _primary(said: NodeObject) -> tuple[bytes, ...]:
+    found: dict[int, bytes] = {}
+    listed = (said.status.addresses if said.status else None) or []
+    for kind in ("InternalIP", "ExternalIP"):
+        for address in listed:
+            if address.type == kind:
+                with contextlib.suppress(ValueError):
+                    packed = ipaddress.ip_address(address.address).packed
+                    found.setdefault(len(packed), packed)
+    return tuple(found[size] for size in sorted(found))
+
+
+async def watch_addresses(on_change: Callable[[frozenset[bytes]], None], netns_fd: int | None = None) -> None:
+    """Call `on_change` with all addresses now, and after every change of any; for ever."""
+    changed = asyncio.Event()
+    changed.set()
+    loop = asyncio.get_running_loop()
+    groups = (_RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR)
+    with NetlinkSocket(NETLINK_ROUTE, netns_fd=netns_fd, groups=groups) as events:
+        events.sock.setblocking(False)
+        loop.add_reader(events.fileno(), _drain, events, changed)
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                on_change(local_addresses(netns_fd))
+        finally:
+            loop.remove_reader(events.fileno())
+
+
+def _drain(events: NetlinkSocket, changed: asyncio.Event) -> None:
+    """Only that something changed matters; what, the next dump tells. An overflow is a change too."""
+    changed.set()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            try:
+                events.sock.recv(1 << 16)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                log.warning("address events were lost", error=error.strerror)
+                return

@@ -1,0 +1,158 @@
+"""One family's table in the kernel, kept as its ledger says.
+
+    first run, or after a failure        read the kernel ─► repair only the difference
+    every other run                      changes of the touched services ─► one atomic batch
+
+A first load is sent endpoints first, in parts: rows that no verdict leads to yet are invisible, so each service goes
+from absent to whole in the one transaction at the end, and no transaction holds the kernel's lock for long.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from netplane.kernel.nft import Nft, NftError
+from netplane.nft.elements import Change, Transaction, Value, listing
+from netplane.nft.objects import canonical, chain_commands, ensure_text
+from netplane.nft.types import Family
+from netplane.obs import logs
+from proxy.plan.ledger import Ledger, seeds
+from proxy.plan.model import Fragment, Options
+from proxy.plan.skeleton import NAME, balancers, missing_balancers, prepared_balancers, skeleton, with_balancers
+
+log = logs.get("proxy.plane")
+
+ROW_MAPS = ("endpoints", "sc-endpoints")
+PART_ELEMENTS = 50_000
+
+
+class Applied(NamedTuple):
+    """What a run sent to the kernel."""
+
+    elements: int = 0
+    sent_bytes: int = 0
+    transactions: int = 0
+
+    def plus(self, transaction: Transaction, sent_bytes: int) -> "Applied":
+        """With one more transaction."""
+        return Applied(self.elements + len(transaction), self.sent_bytes + sent_bytes, self.transactions + 1)
+
+
+class Plane:
+    """One family's table. Every method may raise NftError; after one, `apply` with full=True puts things right."""
+
+    def __init__(self, family: Family, options: Options, nft: Nft) -> None:
+        self.family = family
+        self.table = skeleton(family, options)
+        self.ledger = Ledger(self.table)
+        self._nft = nft
+        self._balancers = prepared_balancers()
+
+    def apply(
+        self,
+        updates: Mapping[str, Fragment],
+        *,
+        full: bool,
+        service_cidrs: Iterable[str] = (),
+        pod_cidrs: Iterable[str] = (),
+    ) -> Applied:
+        """Take in changed services and bring the kernel there; a full run also reads and repairs what it holds."""
+        kernel = self._read() if full else None
+        if kernel is not None:
+            self.ledger.seeds = seeds(kernel)
+        changes = (
+            *self.ledger.set_cidrs("service-cidrs", service_cidrs),
+            *self.ledger.set_cidrs("pod-cidrs", pod_cidrs),
+            *self.ledger.update(updates),
+        )
+        self.ledger.seeds = {}
+        if kernel is None:
+            return self._commit(changes)
+        if not self._ensure_skeleton():
+            return Applied()
+        return self._commit_parts(self.ledger.repair(kernel))
+
+    # Read -----------------------------------------------------------------------------------------------------
+
+    def _read(self) -> dict[str, dict[bytes, Value]]:
+        """Every set's elements in the kernel; empty where a set is not there."""
+        return {owner.name: self._nft.list_elements(self.table, owner) or {} for owner in self.table.sets}
+
+    def _ensure_skeleton(self) -> bool:
+        """Make sets and chains so, unless the kernel's listing says they are; False when the table had to be replaced.
+
+        Idempotent commands keep the elements. What they cannot mend (a set of another type, a chain that is none of
+        ours) is replaced with everything in it, in one transaction of text: slower, and just as atomic.
+        """
+        needed = missing_balancers(self.ledger.verdicts())
+        wanted = with_balancers(self.table, needed)
+        listed = self._nft.list_table(self.table)
+        self._balancers = prepared_balancers() | set(needed)
+        if listed is not None and _same(canonical(listed), str(wanted)):
+            return True
+        log.info("skeleton written", table=self.table.spec, was="absent" if listed is None else "different")
+        try:
+            self._nft.run_text(ensure_text(wanted))
+            if _same(canonical(self._nft.list_table(self.table) or ""), str(wanted)):
+                return True
+        except NftError as error:
+            log.warning("table cannot be mended, so it is replaced", table=self.table.spec, error=error.message)
+        self._nft.run_text(f"delete table {self.table.spec}\n{listing(wanted, self.ledger.contents())}")
+        return False
+
+    # Write ----------------------------------------------------------------------------------------------------
+
+    def _commit(self, changes: tuple[Change, ...]) -> Applied:
+        """All changes as one atomic batch, after the chains they need."""
+        self._add_balancers(changes)
+        transaction = Transaction(self.table, changes)
+        if not transaction:
+            return Applied()
+        return Applied().plus(transaction, self._nft.commit(transaction))
+
+    def _commit_parts(self, changes: tuple[Change, ...]) -> Applied:
+        applied = Applied()
+        for transaction in parts(self.ledger, changes):
+            applied = applied.plus(transaction, self._nft.commit(transaction))
+        return applied
+
+    def _add_balancers(self, changes: tuple[Change, ...]) -> None:
+        verdicts = {value for change in changes for _, value in change.add if isinstance(value, str)}
+        missing = [name for name in missing_balancers(verdicts) if name not in self._balancers]
+        if missing:
+            self._nft.run_text("\n".join(chain_commands(self.family, self.table.name, balancers(missing))))
+            self._balancers |= set(missing)
+
+
+def parts(ledger: Ledger, changes: tuple[Change, ...]) -> Iterable[Transaction]:
+    """Invisible rows first, in parts; then everything else at once."""
+    rest: list[Change] = []
+    for change in changes:
+        if change.set.name not in ROW_MAPS or len(change.add) <= PART_ELEMENTS:
+            rest.append(change)
+            continue
+        replaced = set(change.remove)
+        visible = [item for item in change.add if item[0] in replaced]
+        hidden = [item for item in change.add if item[0] not in replaced] if replaced else list(change.add)
+        for start in range(0, len(hidden), PART_ELEMENTS):
+            yield Transaction(ledger.table, (Change(change.set, (), hidden[start : start + PART_ELEMENTS]),))
+        rest.append(Change(change.set, change.remove, visible))
+    last = Transaction(ledger.table, tuple(change for change in rest if change))
+    if last:
+        yield last
+
+
+def _same(listed: str, wanted: str) -> bool:
+    """Whether a listing has every block that is wanted, and beside them only balancers of sizes nobody has now."""
+    have, want = set(listed.split("\n\n")), set(wanted.split("\n\n"))
+    # The last block of either carries the table's closing brace.
+    have, want = ({block.removesuffix("\n}\n").rstrip() for block in blocks} for blocks in (have, want))
+    spare = (block.split()[1] for block in have - want)
+    return want <= have and all(name.startswith(("lb_", "sc_")) for name in spare)
+
+
+def cleanup(family: Family, nft: Nft) -> bool:
+    """Delete the table; returns whether there was one. Connections that it translated go on."""
+    if f"{family.nft} {NAME}" not in nft.tables():
+        return False
+    nft.run_text(f"delete table {family.nft} {NAME}")
+    return True

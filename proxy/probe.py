@@ -1,0 +1,67 @@
+"""Can this machine do it? Asked before anything is touched, and answered in one sentence."""
+
+import os
+from collections.abc import Iterable, Iterator
+
+from netplane.errors import NetplaneError
+from netplane.kernel.nft import Nft, NftError
+from netplane.nft.objects import Table, ensure_text
+from netplane.nft.types import Family
+from netplane.obs import logs
+from proxy.plan.model import Options
+from proxy.plan.skeleton import skeleton
+
+log = logs.get("proxy.probe")
+
+RIVALS = ("kube-proxy",)
+
+
+class Unfit(NetplaneError):
+    """The machine, or what runs on it, does not let a proxy work."""
+
+
+def usable_families(nft: Nft, families: Iterable[Family], options: Options) -> list[Family]:
+    """The families whose whole skeleton the kernel takes; it is made and deleted in one transaction, unseen.
+
+    Raises:
+        Unfit: when it takes none.
+    """
+    if os.geteuid() != 0:
+        raise Unfit("netplane-proxy changes nftables and reads connection tracking", hint="run it as root")
+    reasons: list[str] = []
+    usable = list(_usable(nft, families, options, reasons))
+    if not usable:
+        raise Unfit(
+            f"this kernel cannot hold the proxy's rules: {reasons[0]}",
+            hint="it needs nf_tables with nat, numgen, fib, masquerade and reject (Linux 5.13 or newer)",
+        )
+    return usable
+
+
+def _usable(nft: Nft, families: Iterable[Family], options: Options, reasons: list[str]) -> Iterator[Family]:
+    for family in families:
+        wanted = skeleton(family, options)
+        # A few balancers say as much as all of them.
+        trial = Table(family, "netplane-probe", wanted.sets, tuple(c for c in wanted.chains if not _many(c.name)))
+        try:
+            nft.run_text(f"{ensure_text(trial)}delete table {trial.spec}\n")
+        except NftError as error:
+            reasons.append(error.message)
+            log.warning("family left out: the kernel does not take its rules", family=family.name, why=error.message)
+        else:
+            yield family
+
+
+def _many(chain: str) -> bool:
+    return chain.startswith(("lb_", "sc_")) and int(chain[3:]) > 1
+
+
+def refuse_rivals(nft: Nft) -> None:
+    """Raise Unfit when another service proxy's tables are there: two of them would rewrite each other's packets."""
+    for table in nft.tables():
+        family, _, name = table.partition(" ")
+        if name in RIVALS:
+            raise Unfit(
+                f"nftables table {table} is there: another service proxy runs, or ran, on this node",
+                hint=f"stop it and run its cleanup (kube-proxy --cleanup), or: nft delete table {family} {name}",
+            )

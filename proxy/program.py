@@ -1,0 +1,202 @@
+"""The proxy as a program: informers, the node's addresses, the loop, health, and a clean end.
+
+    Service, EndpointSlice ── informers ──► Syncer ──► planes ──► kernel
+    Node, ServiceCIDR ───────────┘ ▲
+    rtnetlink addresses ───────────┘
+
+The first sync waits until every list has come once: with half of the endpoints known, it would cut off the others.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from netplane.api import kinds
+from netplane.api.objects import EndpointSlice, Node, Service, ServiceCIDR
+from netplane.client import errors
+from netplane.client.api import Api
+from netplane.client.config import Connection
+from netplane.client.informer import Informer
+from netplane.kernel.conntrack import Conntrack
+from netplane.kernel.nft import Nft
+from netplane.net.addresses import packed
+from netplane.nft.types import Family
+from netplane.obs import health as http
+from netplane.obs import logs
+from netplane.obs.runner import Pace, Runner
+from proxy import config as configuration
+from proxy import durations, health, metrics, node
+from proxy.config import Config
+from proxy.conntrack import Cleaner
+from proxy.plan import services, slices
+from proxy.plan.model import HEADLESS, OTHER_PROXY, Options
+from proxy.plane import Plane
+from proxy.sync import Ranges, Report, Syncer
+
+log = logs.get("proxy")
+
+OURS = f"!{OTHER_PROXY},!{HEADLESS}"
+FULL_RESYNC_S = 30 * 60.0
+SERVICE_CIDR_PROBE_S = 60.0
+
+
+class Program:
+    """One proxy. `run` ends when it is cancelled; the rules stay."""
+
+    def __init__(
+        self, config: Config, node_name: str, connection: Connection, nft: Nft, families: Sequence[Family]
+    ) -> None:
+        self._config = config
+        self._options: Options = configuration.options(config)
+        self._node_name = node_name
+        self._api = Api(connection, agent="netplane-proxy")
+        self._stats = metrics.Stats()
+        self._addresses = node.local_addresses()
+        bind = packed(config.bind_address)
+        self._fallback = () if not any(bind) else (bind,)
+        self._planes = [Plane(family, self._options, nft) for family in families]
+        first = node.describe(node_name, None, self._addresses, self._fallback)
+        self._syncer = Syncer(self._planes, Cleaner(Conntrack()), first, self._options, self._poke)
+        pace = Pace(resync_s=FULL_RESYNC_S, min_interval_s=durations.parse_s(config.nftables.min_sync_period))
+        self._runner = Runner("proxy", self._sync, pace)
+        self._state = health.State(time.monotonic)
+        self._checks = health.NodePortChecks(self._state)
+        self._synced = asyncio.Event()
+        self._service_cidrs: Informer[ServiceCIDR] | None = None
+        self._services = Informer(
+            self._api, Service, label_selector=OURS, on_change=self._service_changed, convert=services.read
+        )
+        self._slices = Informer(
+            self._api, EndpointSlice, label_selector=OURS, on_change=self._slice_changed, convert=self._read_slice
+        )
+        self._nodes = Informer(
+            self._api, Node, field_selector=f"metadata.name={node_name}", on_change=self._node_changed
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        healthz = _listen(self._config.healthz_bind_address, "healthzBindAddress", configuration.HEALTHZ_PORT)
+        scraped = _listen(self._config.metrics_bind_address, "metricsBindAddress", configuration.METRICS_PORT)
+        shown = msgspec.json.encode({"kubeproxy.config.k8s.io": self._config})
+        async with self._api, asyncio.TaskGroup() as tasks:
+            for informer in (self._services, self._slices, self._nodes):
+                tasks.create_task(informer.run())
+            tasks.create_task(self._watch_service_cidrs(tasks))
+            tasks.create_task(node.watch_addresses(self._addresses_changed))
+            tasks.create_task(self._loop())
+            # Importing an HTTP server takes a while: connections wait in the sockets' queues until the rules are there.
+            await self._first(self._synced.wait(), 5.0)
+            try:
+                async with health.serving(self._state, self._stats, shown, healthz, scraped):
+                    await asyncio.Event().wait()
+            finally:
+                await self._checks.close()
+
+    async def _loop(self) -> None:
+        for informer in (self._services, self._slices, self._nodes):
+            await informer.synced.wait()
+        await self._runner.run()
+
+    @staticmethod
+    async def _first(waiting: Any, at_most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await waiting
+
+    # Events ---------------------------------------------------------------------------------------------------
+
+    def _read_slice(self, item: EndpointSlice) -> slices.Slice | None:
+        return slices.read(item, self._node_name)
+
+    def _service_changed(self, old: services.Served | None, new: services.Served | None) -> None:
+        self._stats.service_changes += 1
+        self._syncer.service_changed(old, new)
+
+    def _slice_changed(self, old: slices.Slice | None, new: slices.Slice | None) -> None:
+        self._stats.slice_changes += 1
+        self._syncer.slice_changed(old, new)
+
+    def _node_changed(self, _: Node | None, new: Node | None) -> None:
+        self._state.node = new
+        self._describe_node()
+        if self._options.detect_local == "NodeCIDR":
+            self._ranges_changed()
+
+    def _addresses_changed(self, addresses: frozenset[bytes]) -> None:
+        self._addresses = addresses
+        self._describe_node()
+
+    def _describe_node(self) -> None:
+        self._syncer.node_changed(node.describe(self._node_name, self._state.node, self._addresses, self._fallback))
+
+    def _ranges_changed(self, *_: ServiceCIDR | None) -> None:
+        listed = self._service_cidrs.objects.values() if self._service_cidrs is not None else ()
+        ranges = (cidr for item in listed for cidr in item.spec.cidrs or ())
+        pods: Sequence[str] = self._config.cluster_cidrs
+        if self._options.detect_local == "NodeCIDR":
+            said = self._state.node.spec if self._state.node is not None else None
+            pods = (said.pod_cidrs or [said.pod_cidr]) if said is not None and said.pod_cidr else ()
+        self._syncer.ranges_changed(Ranges(tuple(sorted(set(ranges))), tuple(pods)))
+
+    async def _watch_service_cidrs(self, tasks: asyncio.TaskGroup) -> None:
+        """Follow ServiceCIDRs where the server has them; ask again now and then where it has not."""
+        self._ranges_changed()
+        while True:
+            try:
+                await self._api.request("GET", kinds.SERVICE_CIDR.path(), params={"limit": 1})
+                break
+            except errors.ApiError as error:
+                log.debug("no ServiceCIDRs", why=error.message)
+            await asyncio.sleep(SERVICE_CIDR_PROBE_S)
+        self._service_cidrs = Informer(self._api, ServiceCIDR, on_change=self._ranges_changed)
+        tasks.create_task(self._service_cidrs.run())
+
+    # Sync -----------------------------------------------------------------------------------------------------
+
+    def _poke(self) -> None:
+        self._stats.last_queued_unix_s = time.time()
+        self._state.changed()
+        self._runner.poke()
+
+    async def _sync(self, full: bool) -> None:
+        began = time.perf_counter()
+        try:
+            report = await self._syncer.run_once(full)
+        except Exception:
+            self._stats.sync_failures += 1
+            self._state.changed()
+            raise
+        self._count(report, time.perf_counter() - began)
+        await self._checks.update(self._syncer.health)
+
+    def _count(self, report: Report, seconds: float) -> None:
+        stats = self._stats
+        for histogram in (stats.sync_s, stats.full_sync_s if report.full else stats.partial_sync_s):
+            histogram.observe(seconds)
+        stats.elements_written += report.applied.elements
+        stats.transactions += report.applied.transactions
+        stats.flows_deleted += report.flows_deleted
+        stats.last_sync_unix_s = time.time()
+        stats.services = len(self._syncer.tracker.services)
+        stats.frontends = sum(len(plane.ledger) for plane in self._planes)
+        self._state.synced()
+        level = log.info if report.full else log.debug
+        level(
+            "synced",
+            full=report.full,
+            services=report.services,
+            elements=report.applied.elements,
+            flows_deleted=report.flows_deleted,
+            ms=round(seconds * 1e3, 2),
+        )
+        self._synced.set()
+
+
+def _listen(address: str, field: str, default_port: int) -> Any:
+    if not address:
+        return None
+    return http.listen(*http.parse_bind(address, field, default_port=default_port), field)

@@ -1,0 +1,172 @@
+"""The loop: what the cluster says ─► what changed ─► one atomic batch ─► stale flows ─► health.
+
+Events arrive by `service_changed` and `slice_changed` (an informer calls them, in the event loop) and only mark their
+service. A run takes every marked service at once: while one run is busy, events gather for the next, and when nothing
+is going on an event is applied without delay. The first run, and the run after a failure, read the kernel and repair
+only what differs.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from netplane.nft.types import Family
+from netplane.obs import logs
+from proxy.conntrack import Cleaner
+from proxy.plan import desired
+from proxy.plan.changes import Tracker
+from proxy.plan.flows import TCP, UDP, Expected, Flows, candidates, protocol_of, stale
+from proxy.plan.model import Fragment, Frontend, Health, Node, Options
+from proxy.plan.services import Served
+from proxy.plan.slices import Slice
+from proxy.plane import Applied, Plane
+
+log = logs.get("proxy.sync")
+
+
+class Report(NamedTuple):
+    """What a run did."""
+
+    services: int
+    applied: Applied
+    flows_deleted: int
+    full: bool
+
+
+class Ranges(NamedTuple):
+    """Address ranges of the cluster, as CIDRs of both families."""
+
+    service_cidrs: tuple[str, ...] = ()
+    pod_cidrs: tuple[str, ...] = ()
+
+
+class Syncer:
+    """Keeps the planes as the cluster's objects say. `poke` is called when there is something to do."""
+
+    def __init__(
+        self, planes: Iterable[Plane], cleaner: Cleaner, node: Node, options: Options, poke: Callable[[], None]
+    ) -> None:
+        self.tracker = Tracker()
+        self.node = node
+        self.ranges = Ranges()
+        self.health: dict[str, Health] = {}
+        self._planes = tuple(planes)
+        self._cleaner = cleaner
+        self._options = options
+        self._poke = poke
+        self._replan_all = False
+        self._noted: dict[Family, dict[bytes, tuple[str, Frontend | None]]] = {p.family: {} for p in self._planes}
+
+    # Events ---------------------------------------------------------------------------------------------------
+
+    def service_changed(self, old: Served | None, new: Served | None) -> None:
+        """An informer's event."""
+        if self.tracker.service_changed(old, new):
+            _name_problems(new)
+            self._poke()
+
+    def slice_changed(self, old: Slice | None, new: Slice | None) -> None:
+        """An informer's event."""
+        if self.tracker.slice_changed(old, new):
+            _name_problems(new)
+            self._poke()
+
+    def node_changed(self, node: Node) -> None:
+        """The node's addresses or zone: every service may depend on them."""
+        if node != self.node:
+            log.info("node changed", zone=node.zone, addresses=len(node.addresses))
+            self.node, self._replan_all = node, True
+            self._poke()
+
+    def ranges_changed(self, ranges: Ranges) -> None:
+        """Service or pod CIDRs."""
+        if ranges != self.ranges:
+            self.ranges = ranges
+            self._poke()
+
+    # Run ------------------------------------------------------------------------------------------------------
+
+    async def run_once(self, full: bool) -> Report:
+        """Bring the kernel to what the cluster says now. Raises NftError; call it with full=True then."""
+        keys = self._keys(full)
+        for plane in self._planes:
+            self._note_frontends(plane, keys)
+        applied = [self._apply(plane, keys, full) for plane in self._planes]
+        self._count_health(keys)
+        deleted = [await self._clean(plane, keys, full) for plane in self._planes]
+        total = Applied(*(sum(values) for values in zip(*applied, strict=True)))
+        return Report(len(keys), total, sum(deleted), full)
+
+    def _keys(self, full: bool) -> set[str]:
+        if not full and not self._replan_all:
+            return self.tracker.take()
+        self._replan_all = False
+        known = (service for plane in self._planes for service in plane.ledger.services())
+        return self.tracker.everything().union(known)
+
+    def _apply(self, plane: Plane, keys: set[str], full: bool) -> Applied:
+        problems: list[str] = []
+        updates = {key: self._fragment(plane.family, key, problems) for key in keys}
+        for problem in problems:
+            log.warning("skipped", why=problem)
+        return plane.apply(updates, full=full, service_cidrs=self.ranges.service_cidrs, pod_cidrs=self.ranges.pod_cidrs)
+
+    def _fragment(self, family: Family, key: str, problems: list[str]) -> Fragment:
+        service, slices = self.tracker.service(key), self.tracker.slices(key)
+        return desired.fragment(service, slices, family, self.node, self._options, problems)
+
+    def _count_health(self, keys: set[str]) -> None:
+        for key in keys:
+            service = self.tracker.service(key)
+            health = desired.health(service, self.tracker.slices(key)) if service else None
+            if health is not None:
+                self.health[key] = health
+            else:
+                self.health.pop(key, None)
+
+    # Flows ----------------------------------------------------------------------------------------------------
+
+    def _note_frontends(self, plane: Plane, keys: set[str]) -> None:
+        """Remember what touched services have now, until their flows are judged: a failed run must not forget them."""
+        noted = self._noted[plane.family]
+        for service in keys:
+            for key in plane.ledger.frontends_of(service):
+                noted.setdefault(key, (service, plane.ledger.frontend(key)))
+
+    async def _clean(self, plane: Plane, keys: set[str], full: bool) -> int:
+        """Delete flows that go on to endpoints which answer no more; returns how many."""
+        noted, ledger = self._noted[plane.family], plane.ledger
+        for service in keys:
+            for key in ledger.frontends_of(service):
+                noted.setdefault(key, (service, None))
+        owners = {key: service for key, (service, _) in noted.items()}
+        touched = candidates(
+            {key: old for key, (_, old) in noted.items()}, {key: ledger.frontend(key) for key in noted}, ledger.width
+        )
+        deleted = 0
+        for protocol in (UDP, TCP):
+            if not full and not any(protocol_of(key) == protocol for key in touched):
+                continue
+            flows = await asyncio.to_thread(self._cleaner.flows, plane.family, protocol)
+            ours = {s.frontend for _, s in flows if s.frontend in touched or (full and ledger.frontend(s.frontend))}
+            expected = self._expected(plane, ours, owners)
+            gone = list(stale(flows, protocol, expected))
+            deleted += await asyncio.to_thread(self._cleaner.delete, plane.family, gone)
+        noted.clear()
+        return deleted
+
+    def _expected(self, plane: Plane, frontends: Iterable[bytes], owners: Mapping[bytes, str]) -> Flows:
+        by_service: dict[str, list[bytes]] = {}
+        for key in frontends:
+            owner = plane.ledger.owner(key) or owners[key]
+            by_service.setdefault(owner, []).append(key)
+        found: dict[bytes, Expected] = {}
+        for service, keys in by_service.items():
+            served, slices = self.tracker.service(service), self.tracker.slices(service)
+            found.update(desired.expected_flows(served, slices, plane.family, keys))
+        return found
+
+
+def _name_problems(item: Served | Slice | None) -> None:
+    for problem in item.problems if item is not None else ():
+        log.warning("skipped", why=problem)
