@@ -26,6 +26,7 @@ from netplane.api.errors import StatusError
 from netplane.client.fake_store import Change, Entry, FakeStore
 
 OK, CREATED = 200, 201
+PIECE_BYTES = 2**18
 GONE = 410
 REASONS = {200: "OK", 201: "Created", 409: "Conflict", 404: "Not Found", 410: "Gone"}
 PATCHES = {"application/merge-patch+json": False, "application/strategic-merge-patch+json": True}  # strategic?
@@ -129,8 +130,10 @@ class FakeApiserver:
             code, answer = self._answer(asked)
         except StatusError as refused:
             code, answer = refused.code, orjson.dumps(refused.status())
-        writer.write(_head(code, f"Content-Length: {len(answer)}") + answer)
-        await writer.drain()
+        writer.write(_head(code, f"Content-Length: {len(answer)}"))
+        for i in range(0, len(answer), PIECE_BYTES):  # a hundred megabytes in one write would be copied again and again
+            writer.write(answer[i : i + PIECE_BYTES])
+            await writer.drain()
 
     def _answer(self, asked: Asked) -> tuple[int, bytes]:
         match asked.method, asked.name:
