@@ -107,6 +107,9 @@ class _Allocator(Generic[T]):
     def _value(self, slot: int) -> T:
         raise NotImplementedError
 
+    def _refused(self, value: T) -> str:
+        return f"provided {self.what}"
+
     def __contains__(self, value: T) -> bool:
         """Whether it is taken."""
         slot = self._slot(value)
@@ -126,7 +129,7 @@ class _Allocator(Generic[T]):
         slot = self._slot(value)
         if slot is None:
             raise OutOfRange(
-                f"provided {self.what} is not in the valid range. The range of valid {self.what}s is {self}"
+                f"{self._refused(value)} is not in the valid range. The range of valid {self.what}s is {self}"
             )
         if not self.pool.take(slot):
             raise Taken(f"provided {self.what} is already allocated")
@@ -162,6 +165,9 @@ class Addresses(_Allocator[IPAddress]):
 
     def __str__(self) -> str:
         return str(self.network)
+
+    def _refused(self, value: IPAddress) -> str:
+        return f"the provided IP ({value})"
 
     def _slot(self, value: IPAddress) -> int | None:
         slot = int(value) - self._first

@@ -1,6 +1,6 @@
 """What an object must be to be stored: everything wrong with it in one pass, in Kubernetes' words.
 
-Objects are validated after defaulting; types are already right (netplane.api.typed). Source: the validation of
+Objects are validated after defaulting; types are already right (netplane.api.typecheck). Source: the validation of
 Kubernetes 1.36 for core/v1, discovery/v1 and coordination/v1.
 """
 

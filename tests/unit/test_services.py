@@ -1,0 +1,215 @@
+"""Services before and during allocation: what a change keeps, drops, infers and takes."""
+
+import copy
+import ipaddress
+from typing import Any
+
+import pytest
+
+from netplane.api import defaults, kinds, services, validation
+from netplane.api.errors import StatusError
+from netplane.api.service_pools import ServicePools
+from netplane.net.bitmap import Addresses, Ports
+
+Json = dict[str, Any]
+V4 = ipaddress.ip_network("10.96.0.0/24")
+V6 = ipaddress.ip_network("fd00::/120")
+
+
+def pools(*networks: ipaddress.IPv4Network | ipaddress.IPv6Network, high: int = 30100) -> ServicePools:
+    return ServicePools([Addresses(network, seed=5) for network in networks or (V4,)], Ports(30000, high, seed=5))
+
+
+def store(pool: ServicePools, spec: Json, old: Json | None = None, name: str = "s") -> Json:
+    """What an apiserver does with a Service, in order; the claim is kept."""
+    obj: Json = {"metadata": {"name": name, "namespace": "n"}, "spec": copy.deepcopy(spec)}
+    if old is not None:
+        services.keep_allocated(obj["spec"], old["spec"])
+        services.drop_of_old_type(obj["spec"], old["spec"])
+    services.normalize(obj["spec"], old and old["spec"])
+    defaults.apply(kinds.SERVICE, obj)
+    problems = services.settle_families(obj["spec"], old and old["spec"], pool.families)
+    problems += validation.validate(kinds.SERVICE, obj, old)
+    if problems:
+        raise ValueError("; ".join(map(str, problems)))
+    pool.claim(obj, old).keep()
+    return obj
+
+
+@pytest.mark.parametrize(
+    ("spec", "networks", "families", "policy"),
+    [
+        ({}, (V4,), ["IPv4"], "SingleStack"),
+        ({}, (V6, V4), ["IPv6"], "SingleStack"),
+        ({"clusterIP": "None", "selector": {"a": "b"}}, (V4,), ["IPv4"], "SingleStack"),
+        ({"clusterIP": "None"}, (V4,), ["IPv4", "IPv6"], "RequireDualStack"),
+        ({"clusterIP": "None", "ipFamilyPolicy": "SingleStack"}, (V4,), ["IPv4"], "SingleStack"),
+        ({"ipFamilyPolicy": "PreferDualStack"}, (V4,), ["IPv4"], "PreferDualStack"),
+        ({"ipFamilyPolicy": "PreferDualStack"}, (V4, V6), ["IPv4", "IPv6"], "PreferDualStack"),
+        (
+            {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6"]},
+            (V4, V6),
+            ["IPv6", "IPv4"],
+            "RequireDualStack",
+        ),
+        ({"clusterIP": "fd00::7"}, (V4, V6), ["IPv6"], "SingleStack"),
+    ],
+)
+def test_families_follow_from_what_is_said(spec: Json, networks: Any, families: list[str], policy: str) -> None:
+    obj = store(pools(*networks), {"ports": [{"port": 80}], **spec})
+    assert (obj["spec"]["ipFamilies"], obj["spec"]["ipFamilyPolicy"]) == (families, policy)
+    if obj["spec"]["clusterIP"] != "None":
+        versions = [f"IPv{ipaddress.ip_address(ip).version}" for ip in obj["spec"]["clusterIPs"]]
+        assert versions == families
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            {"ipFamilyPolicy": "RequireDualStack"},
+            'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": '
+            "this cluster is not configured for dual-stack services",
+        ),
+        ({"ipFamilies": ["IPv6"]}, 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'),
+        (
+            {"ipFamilies": ["IPv4", "IPv6"]},
+            "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' "
+            "when multiple IP families are specified",
+        ),
+        (
+            {"clusterIP": "fd00::1"},
+            'spec.clusterIPs[0]: Invalid value: ["fd00::1"]: IPv6 is not configured on this cluster',
+        ),
+    ],
+)
+def test_families_a_cluster_does_not_have(spec: Json, message: str) -> None:
+    spec = {"type": "ClusterIP", "clusterIPs": [spec["clusterIP"]] if "clusterIP" in spec else [], **spec}
+    assert [str(error) for error in services.settle_families(spec, None, ("IPv4",))] == [message]
+
+
+def test_types_release_what_they_must() -> None:
+    pool = pools()
+    http = [{"port": 80}]
+    plain = store(pool, {"ports": http})
+    ip = plain["spec"]["clusterIP"]
+    node_port = store(pool, {**plain["spec"], "type": "NodePort"}, plain)
+    number = node_port["spec"]["ports"][0]["nodePort"]
+    assert (node_port["spec"]["clusterIP"], number >= 30000) == (ip, True)
+    back = store(pool, {**node_port["spec"], "type": "ClusterIP"}, node_port)
+    assert "nodePort" not in back["spec"]["ports"][0]
+    assert "externalTrafficPolicy" not in back["spec"]
+    assert pool._ports.free == 101
+    named = store(pool, {**back["spec"], "type": "ExternalName", "externalName": "x.example"}, back)
+    assert not {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"} & set(named["spec"])
+    assert ipaddress.ip_address(ip) not in pool._addresses["IPv4"]
+    again = store(pool, {"ports": http, "type": "ClusterIP"}, named)
+    assert again["spec"]["clusterIP"]
+
+
+def test_a_client_that_says_less_keeps_what_it_has() -> None:
+    pool = pools()
+    old = store(pool, {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80, "name": "a"}]})
+    assert old["spec"]["healthCheckNodePort"] >= 30000
+    new = store(
+        pool,
+        {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 81, "name": "a"}]},
+        old,
+    )
+    for field in ("clusterIP", "clusterIPs", "healthCheckNodePort"):
+        assert new["spec"][field] == old["spec"][field]
+    assert new["spec"]["ports"][0]["nodePort"] == old["spec"]["ports"][0]["nodePort"]
+    pool.release(new)
+    assert (pool._ports.free, pool._addresses["IPv4"].free) == (101, 254)
+
+
+def test_tcp_and_udp_share_a_node_port() -> None:
+    ports = [
+        {"port": 53, "name": "t", "protocol": "TCP"},
+        {"port": 53, "name": "u", "protocol": "UDP", "nodePort": 30053},
+        {"port": 80, "name": "h"},
+    ]
+    obj = store(pools(), {"type": "NodePort", "ports": ports})
+    first, second, third = (port["nodePort"] for port in obj["spec"]["ports"])
+    assert first == second == 30053 != third
+
+
+def test_a_balancer_may_do_without_node_ports() -> None:
+    spec = {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False, "ports": [{"port": 80}]}
+    assert "nodePort" not in store(pools(), spec)["spec"]["ports"][0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "message"),
+    [
+        (
+            {"clusterIP": "10.96.0.7"},
+            "spec.clusterIPs",
+            'Invalid value: ["10.96.0.7"]: failed to allocate IP 10.96.0.7: provided IP is already allocated',
+        ),
+        (
+            {"clusterIP": "10.97.0.1"},
+            "spec.clusterIPs",
+            'Invalid value: ["10.97.0.1"]: failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the '
+            "valid range. The range of valid IPs is 10.96.0.0/24",
+        ),
+        (
+            {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30007}]},
+            "spec.ports[0].nodePort",
+            "Invalid value: 30007: provided port is already allocated",
+        ),
+        (
+            {"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]},
+            "spec.ports[0].nodePort",
+            "Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-30100",
+        ),
+    ],
+)
+def test_what_cannot_be_had_and_nothing_stays_taken(spec: Json, field: str, message: str) -> None:
+    pool = pools()
+    store(pool, {"type": "NodePort", "clusterIP": "10.96.0.7", "ports": [{"port": 80, "nodePort": 30007}]})
+    before = (list(pool._addresses["IPv4"]), list(pool._ports))
+    with pytest.raises(StatusError) as failure:
+        store(pool, {"ports": [{"port": 80}], **spec})
+    assert failure.value.code == 422
+    (cause,) = (failure.value.details or {})["causes"]
+    assert cause == {"reason": "FieldValueInvalid", "message": message, "field": field}
+    assert (list(pool._addresses["IPv4"]), list(pool._ports)) == before
+
+
+def test_exhaustion() -> None:
+    pool = pools(ipaddress.ip_network("10.96.0.0/30"), high=30000)
+    store(pool, {"type": "NodePort", "ports": [{"port": 80}]})
+    with pytest.raises(StatusError, match="failed to allocate a nodePort: range is full") as failure:
+        store(pool, {"type": "NodePort", "ports": [{"port": 80}]})
+    assert failure.value.code == 500
+    store(pool, {"ports": [{"port": 80}]})
+    with pytest.raises(StatusError, match="failed to allocate IP: range is full"):
+        store(pool, {"ports": [{"port": 80}]})
+
+
+def test_a_claim_that_is_given_back_leaves_no_trace_and_adoption_restores() -> None:
+    pool = pools(V4, V6)
+    kept = store(pool, {"type": "NodePort", "ipFamilyPolicy": "PreferDualStack", "ports": [{"port": 80}]})
+    obj = {"metadata": {"name": "x"}, "spec": {"type": "NodePort", "ipFamilies": ["IPv4"], "ports": [{"port": 1}]}}
+    pool.claim(obj, None).give_back()
+    fresh = pools(V4, V6)
+    fresh.adopt(kept)
+    fresh.adopt(kept)
+    for family in ("IPv4", "IPv6"):
+        assert list(fresh._addresses[family]) == list(pool._addresses[family])
+    assert list(fresh._ports) == list(pool._ports)
+
+
+def test_dual_stack_up_and_down() -> None:
+    pool = pools(V4, V6)
+    single = store(pool, {"ports": [{"port": 80}]})
+    dual = store(pool, {**single["spec"], "ipFamilyPolicy": "PreferDualStack"}, single)
+    assert len(dual["spec"]["clusterIPs"]) == 2
+    with pytest.raises(ValueError, match="must be 'SingleStack' to release the secondary cluster IP"):
+        store(pool, {**dual["spec"], "clusterIPs": dual["spec"]["clusterIPs"][:1]}, dual)
+    down = store(pool, {**dual["spec"], "ipFamilyPolicy": "SingleStack"}, dual)
+    assert (down["spec"]["clusterIPs"], down["spec"]["ipFamilies"]) == (single["spec"]["clusterIPs"], ["IPv4"])
+    assert pool._addresses["IPv6"].free == 255
+    with pytest.raises(ValueError, match=r"spec\.clusterIPs\[0\]: Invalid value: .* may not change once set"):
+        store(pool, {**down["spec"], "clusterIP": "10.96.0.99"}, down)
