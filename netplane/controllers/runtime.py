@@ -23,7 +23,7 @@ from netplane.client.api import Api
 from netplane.client.informer import Informer
 from netplane.controllers.controllers import Controller, Moment
 from netplane.controllers.plan.world import LEASE_NAMESPACE, World
-from netplane.controllers.plan.writes import Bind, Create, Delete, Patch, Plan, Replace, Write
+from netplane.controllers.plan.writes import Bind, Create, Delete, Patch, Plan, Replace, Write, is_event
 from netplane.controllers.queue import KeyQueue
 from netplane.obs import logs
 
@@ -111,7 +111,7 @@ class Runtime:
             if plan.note:
                 log.warning("note", controller=controller.name, key=key, note=plan.note)
             for write in plan.writes:
-                await self._perform(write)
+                await (self._tell(write) if is_event(write) else self._perform(write))
                 log.debug("wrote", controller=controller.name, write=str(write))
         except EXPECTED as error:
             log.debug("again", controller=controller.name, write=str(write), reason=error.reason)
@@ -144,6 +144,14 @@ class Runtime:
                 self._wrote(await self._api.get(Pod, name, namespace))
             case Delete():
                 await self._delete(write)
+
+    async def _tell(self, write: Write) -> None:
+        """An Event is for people: one that is refused does not hold up the work it tells about."""
+        try:
+            await self._perform(write)
+        except errors.ApiError as error:
+            self.failures += 1
+            log.warning("event not written", write=str(write), error=error.message)
 
     async def _delete(self, write: Delete) -> None:
         with suppress(errors.NotFound):

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
+import msgspec
 
 from netplane.api.objects import (
     Container,
     EndpointSlice,
+    Event,
     Lease,
     LeaseSpec,
     Node,
@@ -105,6 +107,15 @@ class Cluster:
                 else:
                     return
 
+    async def told(self, reason: str, about: str) -> None:
+        """Wait for an Event."""
+        async with asyncio.timeout(30):
+            while True:
+                events = (await self.api.list(Event)).items
+                if (reason, about) in [(event.reason, event.involved_object.name) for event in events]:
+                    return
+                await asyncio.sleep(0.05)
+
     async def start_pod(self, name: str, ip: str) -> None:
         ready = [{"type": "Ready", "status": "True"}]
         status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": ready}
@@ -164,17 +175,27 @@ def web() -> Service:
 
 async def walk(folder: Path) -> None:
     async with cluster(folder) as one:
-        for obj in (*node("n1"), *node("n2"), web(), pod("web-1"), pod("web-2")):
+        for obj in (*node("n1"), *node("n2"), web()):
             await one.create(obj)
         async with asyncio.TaskGroup() as group:
             beats = [group.create_task(one.heartbeats("n1")), group.create_task(one.heartbeats("n2"))]
             await until(lambda: one.condition("n1") == one.condition("n2") == "True", "both nodes are ready")
+            for name in ("web-1", "web-2"):
+                await one.create(pod(name))
             await until(lambda: all(n.spec.pod_cidr for n in one.nodes.objects.values()), "both have ranges")
             assert len({n.spec.pod_cidr for n in one.nodes.objects.values()}) == 2
             await until(lambda: {p.spec.node_name for p in one.pods.objects.values()} == {"n1", "n2"}, "spread")
             await one.start_pod("web-1", "10.244.0.2")
             await one.start_pod("web-2", "10.244.1.2")
             await until(lambda: one.ready() == {"10.244.0.2", "10.244.1.2"}, "both pods are endpoints")
+
+            picky = pod("picky")
+            await one.create(
+                msgspec.structs.replace(
+                    picky, spec=PodSpec(node_selector={"disk": "ssd"}, containers=picky.spec.containers)
+                )
+            )
+            await one.told("FailedScheduling", "picky")
 
             one.apiserver.kill()
             await one.apiserver.wait()

@@ -140,7 +140,8 @@ def test_a_node_that_renews_is_ready() -> None:
 
 def test_a_node_that_never_said_anything_waits_and_is_then_unknown() -> None:
     world = World.of(node("n", ready=""))
-    assert lifecycle(world, 10.0) == {"ready": "Unknown", "taints": both(UNREACHABLE), "again": 30.0}
+    assert lifecycle(world, 10.0) == {"again": 30.0}
+    assert lifecycle(world, 40.0) == {"ready": "Unknown", "taints": both(UNREACHABLE)}
 
 
 def test_a_silent_node_its_taints_and_its_ready_pods() -> None:

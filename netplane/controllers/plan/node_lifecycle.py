@@ -23,7 +23,7 @@ from netplane.controllers.plan.writes import NOTHING, Patch, Plan, Write
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 EFFECTS = ("NoSchedule", "NoExecute")
-TAINT_OF = {"True": "", "False": NOT_READY, "Unknown": UNREACHABLE}
+TAINT_OF = {"": "", "True": "", "False": NOT_READY, "Unknown": UNREACHABLE}
 
 
 def plan(world: World, key: str, grace_s: float, clock_s: float, now: str) -> Plan:
@@ -40,7 +40,7 @@ def plan(world: World, key: str, grace_s: float, clock_s: float, now: str) -> Pl
     before = ready_of(node)
     after = _judge(before, alive=alive, heard=heard)
     writes = _taints(node, TAINT_OF[after], now)
-    if before is None or after != before.status:
+    if after != (before.status if before else ""):
         writes.append(_condition(node, after, heard=heard, now=now))
     if not alive:
         writes += [_not_ready(pod, now) for pod in world.pods_on(key) if backends.is_ready(pod)]
@@ -58,7 +58,9 @@ def _judge(before: Condition | None, *, alive: bool, heard: bool) -> str:
         return "Unknown"
     if before is not None and before.status in ("True", "False"):
         return before.status
-    return "True" if heard else "Unknown"
+    if heard:
+        return "True"
+    return before.status if before else ""  # new: it has the grace period to say its first word
 
 
 def _condition(node: Node, status: str, *, heard: bool, now: str) -> Patch:

@@ -95,7 +95,7 @@ def event(obj: objects.Object, reason: str, message: str, *, now: str, kind: str
     )
     return Create(
         objects.Event(
-            metadata=objects.ObjectMeta(generate_name=f"{meta.name}.", namespace=meta.namespace or "default"),
+            metadata=objects.ObjectMeta(generate_name=f"{meta.name}-", namespace=meta.namespace or "default"),
             involved_object=about,
             reason=reason,
             message=message,
@@ -107,6 +107,11 @@ def event(obj: objects.Object, reason: str, message: str, *, now: str, kind: str
             reporting_component=by,
         )
     )
+
+
+def is_event(write: Write) -> bool:
+    """Whether the write only tells people something."""
+    return isinstance(write, Create) and isinstance(write.obj, objects.Event)
 
 
 def _kind(cls: type[objects.Object]) -> str:
