@@ -41,16 +41,22 @@ def telling(*, quiet: bool = False) -> Iterator[Tell]:
 
 
 def report(result: Report) -> None:
-    """The table of pods and answers, and what is wrong if anything is."""
-    table = Table(title=f"Service {result.service}  {result.cluster_ip}", title_justify="left", title_style="bold")
-    for name in ("pod", "node", "address"):
-        table.add_column(name)
-    for view in result.views:
-        table.add_column(f"from {view.origin}\n{view.frontend}", justify="right")
+    """The tables of pods and of answers, and what is wrong if anything is."""
+    pods = _table("Pods", "pod", "node", "address", "ready")
     for row in result.pods:
-        counts = [str(view.answers.by_pod.get(row.name, 0)) if row.backend else "·" for view in result.views]
-        table.add_row(row.name, row.node, row.address or "-", *counts)
-    out.print(table)
+        pods.add_row(row.name, row.node, row.address or "-", "[green]yes[/]" if row.ready else "[red]no[/]")
+    out.print()
+    out.print(pods)
+    backends = [row.name for row in result.pods if row.backend]
+    answers = _table(f"Service {result.service}, {result.cluster_ip}: answers per endpoint", "asked from", "through")
+    for name in backends:
+        answers.add_column(name, justify="right")
+    for view in result.views:
+        counts = [str(view.answers.by_pod.get(name, 0)) for name in backends]
+        answers.add_row(view.origin, view.frontend, *counts)
+    out.print()
+    out.print(answers)
+    out.print()
     if result.problems:
         out.print("[red bold]✗[/] not as it should be:")
         for problem in result.problems:
@@ -77,3 +83,10 @@ def what_next(name: str, kubeconfig: str) -> None:
 def stages(done: list[Stage]) -> None:
     """A line that sums up how long it took."""
     progress.print(f"[dim]first answered ClusterIP request {done[-1].at_s:.2f} s after the start[/]")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table

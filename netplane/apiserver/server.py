@@ -54,7 +54,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     store = await _open_store(settings.data_dir / "state.db")
     try:
         cluster = Cluster(store, settings, users, await Allocator.load(store, settings))
-        await bootstrap.run(cluster, settings.listeners[0].port)
+        await bootstrap.run(cluster, settings.advertise_port)
         server = _server(cluster, serving)
         if settings.kubeconfig_out is not None:
             url = client_url(settings.listeners[0])

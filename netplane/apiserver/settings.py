@@ -48,3 +48,9 @@ class Settings(NamedTuple):
     def service_ip(self) -> Address:
         """The address of the `kubernetes` Service: the first of the primary range."""
         return self.networks[0].network_address + 1
+
+    @property
+    def advertise_port(self) -> int:
+        """The port of the listener at the advertised address; the first listener's when none is there itself."""
+        at_address = (one.port for one in self.listeners if one.address == self.advertise)
+        return next(at_address, self.listeners[0].port)

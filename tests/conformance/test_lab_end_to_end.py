@@ -3,8 +3,10 @@
 import asyncio
 import math
 import os
+import ssl
 import subprocess
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 
@@ -127,6 +129,18 @@ def test_an_endpoint_on_the_clients_own_bridge_answers(lab: Lab, on: bool) -> No
             assert neighbours <= set(answers.by_pod), (kind, answers)
     finally:
         wiring.set_bridge_nf_call(node, True)
+
+
+def test_pods_reach_the_apiserver_through_its_service(lab: Lab) -> None:
+    client = labtools.pods(lab)["client"]
+    context = ssl._create_unverified_context()
+
+    def version() -> bytes:
+        with urllib.request.urlopen("https://10.96.0.1/version", timeout=5, context=context) as answer:
+            return bytes(answer.read())
+
+    for space in (labtools.space_of(lab, client), lab.nodes[0].netns):
+        assert b'"gitVersion"' in netns.run_in(space, version)
 
 
 def test_a_service_without_endpoints_refuses_at_once(lab: Lab) -> None:
