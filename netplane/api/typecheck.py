@@ -3,6 +3,7 @@
 A `Shape` is a schema made fast: known members by name. Walking an ordinary Service takes some microseconds.
 
     unknown fields   dropped in place and named: `spec.ports[0].x`; the caller warns, refuses or keeps quiet
+    empty lists      and maps that are optional: dropped, for a typed decoder writes none
     wrong types      WrongType, in the words of Go's decoder: `json: cannot unmarshal string into Go struct field …`
 """
 
@@ -33,16 +34,18 @@ class WrongType(ValueError):
 class Shape:
     """One schema. `type` is object, map, array, a scalar type, int-or-string, quantity, time or any.
 
-    `members` are an object's fields, `item` the element of an array or map, `go` the Go type that messages name.
+    `members` are an object's fields (some `required`), `item` the element of an array or map, `go` the Go type that
+    messages name.
     """
 
-    __slots__ = ("go", "item", "members", "type")
+    __slots__ = ("go", "item", "members", "required", "type")
 
     def __init__(self, kind: str, go: str) -> None:
         self.type = kind
         self.go = go
         self.members: dict[str, Shape] = {}
         self.item: Shape | None = None
+        self.required: frozenset[str] = frozenset()
 
 
 @cache
@@ -63,6 +66,7 @@ def _named(name: str, building: dict[str, Shape]) -> Shape:
     shape = building[name] = _of(definition, building, _go_type(name))
     for member, node in definition.get("properties", {}).items():
         shape.members[member] = _member(node, building)
+    shape.required = frozenset(definition.get("required", ()))
     _shapes[name] = shape
     return shape
 
@@ -100,6 +104,9 @@ def _of(node: Json, building: dict[str, Shape], go: str) -> Shape:
     return Shape(kind, _GO_NAMES[kind]) if kind in _GO_NAMES else Shape("any", "")
 
 
+_CONTAINERS = frozenset({"array", "map"})
+
+
 def clean(kind: Kind, obj: Json) -> list[str]:
     """Drop unknown fields in place and return their paths. Raises WrongType."""
     unknown: list[str] = []
@@ -114,6 +121,9 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
         child = members.get(name)
         if child is None:
             strangers = [name] if strangers is None else [*strangers, name]
+            unknown.append(f"{path}.{name}" if path else name)
+        elif not value and child.type in _CONTAINERS and name not in shape.required:
+            strangers = [name] if strangers is None else [*strangers, name]
         elif child.type == "string":
             if type(value) is not str and value is not None:
                 raise _wrong(value, shape, path, name, child)
@@ -121,7 +131,6 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
             _value(shape, child, value, path, name, unknown)
     for name in strangers or ():
         del obj[name]
-        unknown.append(f"{path}.{name}" if path else name)
 
 
 def _value(parent: Shape, shape: Shape, value: Any, path: str, name: str, unknown: list[str]) -> None:

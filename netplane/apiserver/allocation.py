@@ -1,111 +1,100 @@
-"""ClusterIPs and node ports: taken with the Service that needs them, given back when it goes or its write fails."""
+"""ClusterIPs and node ports: taken with the Service that needs them, given back when it goes or its write fails.
 
-import ipaddress
-import random
+    with allocator.claim(…) as claim:      takes what is missing, writes it into the object
+        commit …; claim.keep()             taken for good; what the old object alone had is free again
+                                           not kept: everything taken is free again
+
+The pools live in memory and are rebuilt from the store at start; addresses and ports are in the Service, so Service and
+allocation are one transaction and there is nothing to repair.
+"""
+
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
 import orjson
 
-from netplane.api import errors, fields, kinds
+from netplane.api import errors, fields, kinds, services
 from netplane.api.kinds import Kind
+from netplane.api.service_pools import Claim as PoolClaim
+from netplane.api.service_pools import ServicePools
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.settings import Settings
+from netplane.net.bitmap import Addresses, Ports
 from netplane.store.protocol import Store
 
 Json = dict[str, Any]
 
+SEED_BITS = 64
+
 
 class Claim:
-    """What one write took. Unless kept, it is given back."""
+    """What one write took. Unless it is kept, it is given back."""
 
     def __init__(self) -> None:
+        self.pools: PoolClaim | None = None
         self.kept = False
-        self.taken: list[tuple[set[Any], Any]] = []
 
     def keep(self) -> None:
         """The write happened."""
         self.kept = True
 
+    def settle(self) -> None:
+        """The write is over."""
+        if self.pools is not None:
+            if self.kept:
+                self.pools.keep()
+            else:
+                self.pools.give_back()
+
 
 class Allocator:
-    """Addresses and ports in use, rebuilt from the store at start."""
+    """The pools of a cluster, for whatever kind needs them: now Services alone."""
 
     def __init__(self, settings: Settings) -> None:
-        self._network = settings.networks[0]
-        self._range = settings.node_ports
-        self._addresses: set[str] = set()
-        self._ports: set[int] = set()
+        seed = secrets.randbits(SEED_BITS)
+        ports = Ports(settings.node_ports.first, settings.node_ports.last, seed)
+        self._pools = ServicePools([Addresses(network, seed) for network in settings.networks], ports)
+        self._first = str(settings.service_ip)
 
     @classmethod
     async def load(cls, store: Store, settings: Settings) -> Self:
-        """The allocator of a store."""
+        """The allocator of what a store holds."""
         self = cls(settings)
         for kv in (await store.range(cl.prefix(kinds.SERVICE))).kvs:
-            spec = orjson.loads(kv.value).get("spec", {})
-            self._addresses |= set(spec.get("clusterIPs") or ()) - {"None"}
-            self._ports |= {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
+            self._pools.adopt(orjson.loads(kv.value))
         return self
 
     def before_validation(self, kind: Kind, obj: Json) -> None:
-        """Nothing yet."""
+        """A Service without a name fails in its address' name first, as on the real server."""
+        if kind is not kinds.SERVICE or obj["metadata"].get("name"):
+            return
+        spec = obj["spec"]
+        if services.needs_cluster_ip(spec) and not spec.get("clusterIP"):
+            why = f'failed to allocate IP: IPAddress.networking.k8s.io "{self._first}" is invalid: '
+            problem = fields.invalid("spec.clusterIPs", [""], why + "spec.parentRef.name: Required value")
+            raise errors.invalid("", "Service", "", [problem])
 
     @contextmanager
-    def claim(self, kind: Kind, obj: Json, old: Json | None, *, dry_run: bool) -> Iterator[Claim]:
-        """Take what the Service needs."""
+    def claim(self, kind: Kind, obj: Json, old: Json | None) -> Iterator[Claim]:
+        """Take what `obj` needs beyond what `old` has, and write it into `obj`. Raises StatusError 422, 500."""
         claim = Claim()
         try:
             if kind is kinds.SERVICE:
-                self._take(obj, old, claim)
+                claim.pools = self._allocate(obj, old)
             yield claim
         finally:
-            if not claim.kept or dry_run:
-                for pool, value in claim.taken:
-                    pool.discard(value)
+            claim.settle()
 
-    def _take(self, obj: Json, old: Json | None, claim: Claim) -> None:
-        spec, before = obj["spec"], (old or {}).get("spec", {})
-        if spec.get("type") == "ExternalName":
-            return
-        if not spec.get("clusterIP"):
-            spec["clusterIP"] = before.get("clusterIP") or self._free_address()
-        spec["clusterIPs"] = [spec["clusterIP"]]
-        spec.setdefault("ipFamilies", [f"IPv{self._network.version}"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        if spec["clusterIP"] != "None" and spec["clusterIP"] != before.get("clusterIP"):
-            self._add(self._addresses, spec["clusterIP"], obj, claim, "spec.clusterIPs")
-        if spec.get("type") not in ("NodePort", "LoadBalancer"):
-            return
-        had = {port.get("nodePort") for port in before.get("ports") or ()}
-        for i, port in enumerate(spec.get("ports") or ()):
-            same = [one.get("nodePort") for one in before.get("ports") or () if one.get("port") == port.get("port")]
-            port["nodePort"] = port.get("nodePort") or next(iter(same), 0) or self._free_port()
-            if port["nodePort"] not in had:
-                self._add(self._ports, port["nodePort"], obj, claim, f"spec.ports[{i}].nodePort")
-
-    def _add(self, pool: set[Any], value: Any, obj: Json, claim: Claim, field: str) -> None:
-        if value in pool:
-            problem = fields.invalid(field, value, "provided port is already allocated")
-            raise errors.invalid("", "Service", obj["metadata"]["name"], [problem])
-        pool.add(value)
-        claim.taken.append((pool, value))
-
-    def _free_address(self) -> str:
-        while True:
-            offset = random.randrange(2, self._network.num_addresses - 1)
-            address = str(ipaddress.ip_address(int(self._network.network_address) + offset))
-            if address not in self._addresses:
-                return address
-
-    def _free_port(self) -> int:
-        while True:
-            port = random.randint(self._range.first, self._range.last)
-            if port not in self._ports:
-                return port
+    def _allocate(self, obj: Json, old: Json | None) -> PoolClaim:
+        before = old.get("spec") or {} if old is not None else None
+        problems = services.settle_families(obj["spec"], before, self._pools.families)
+        if problems:
+            raise errors.invalid("", "Service", obj["metadata"].get("name", ""), problems)
+        return self._pools.claim(obj, old)
 
     def released(self, kind: Kind, obj: Json) -> None:
-        """A Service is gone."""
+        """An object is gone: all it had is free."""
         if kind is kinds.SERVICE:
-            self._addresses -= set(obj["spec"].get("clusterIPs") or ())
-            self._ports -= {port.get("nodePort") for port in obj["spec"].get("ports") or ()}
+            self._pools.release(obj)

@@ -98,7 +98,7 @@ async def create(
     if not own:
         check(kind, obj, None)
     key = cl.key(kind, namespace, name)
-    with cluster.allocator.claim(kind, obj, None, dry_run=dry_run) as claim:
+    with cluster.allocator.claim(kind, obj, None) as claim:
         value = codec.encode(obj)
         for _ in range(ATTEMPTS):
             place = await namespace_open(cluster, kind, namespace, name)
@@ -162,11 +162,11 @@ def prepare(kind: Kind, new: Json, old: Json, scope: Scope) -> None:
             metadata[field] = before[field]
         else:
             metadata.pop(field, None)
+    defaults.apply(kind, new)  # first: what a client leaves out has a meaning even where it may change nothing
     if scope == "status":
         strategy.prepare_status(new, old)
     elif scope == "main":
         strategy.prepare_update(new, old)
-    defaults.apply(kind, new)
     if scope == "main" and (generation := strategy.generation(new, old)):
         metadata["generation"] = generation
     if scope != "all":
@@ -189,10 +189,9 @@ def _check_identity(kind: Kind, new: Json, old: Json) -> None:
 
 async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, dry_run: bool) -> Stored | None:
     """Commit a change of `kv`; None when somebody was faster."""
-    with cluster.allocator.claim(kind, new, old, dry_run=dry_run) as claim:
+    with cluster.allocator.claim(kind, new, old) as claim:
         value = codec.encode(new)
         if value == kv.value or orjson.loads(value) == orjson.loads(kv.value):
-            claim.keep()
             return Stored(kv.value, kv.mod_rev)
         if _last_hold_gone(kind, new):
             if not dry_run and not await remove(cluster, kind, kv, old):

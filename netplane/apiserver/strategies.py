@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import kinds
+from netplane.api import kinds, services
 from netplane.api.kinds import KINDS, Kind
 from netplane.apiserver.options import DeleteOptions
 from netplane.apiserver.strategy import Json, Strategy
@@ -116,8 +116,19 @@ class ServiceStrategy(Strategy):
     answers_deleted = True
 
     def after_defaults(self, obj: Json) -> None:
-        """The status is there from the start."""
+        """Linked fields speak for each other; the status is there from the start."""
+        services.normalize(obj["spec"], None)
         obj.setdefault("status", {"loadBalancer": {}})
+
+    def prepare_update(self, new: Json, old: Json) -> None:
+        """What the old type alone had goes; what was allocated stays."""
+        super().prepare_update(new, old)
+        spec, before = new["spec"], old.get("spec") or {}
+        services.normalize(spec, before)
+        services.keep_allocated(spec, before)
+        services.drop_of_old_type(spec, before)
+        if before.get("type") == "LoadBalancer" != spec.get("type"):
+            new["status"] = {**(new.get("status") or {}), "loadBalancer": {}}
 
 
 class EndpointSliceStrategy(Strategy):
