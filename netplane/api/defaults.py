@@ -67,6 +67,7 @@ _NODE_INFO = (
 
 def _node(obj: Json) -> None:
     fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    _first_of_several(obj["spec"], "podCIDR", "podCIDRs", lambda cidr: cidr)
     status = obj["status"]
     if status.get("allocatable") is None and status.get("capacity") is not None:
         status["allocatable"] = dict(status["capacity"])
@@ -78,6 +79,17 @@ def _node(obj: Json) -> None:
 def _pod(obj: Json) -> None:
     pod_defaults.apply_pod(obj)
     fill(obj, {"status": {}}, zero_counts=False)
+    _first_of_several(obj["status"], "podIP", "podIPs", lambda ip: {"ip": ip})
+    _first_of_several(obj["status"], "hostIP", "hostIPs", lambda ip: {"ip": ip})
+
+
+def _first_of_several(obj: Json, one: str, several: str, item: Callable[[str], Any]) -> None:
+    """`one` is the first of `several`; where they differ the one wins, as the API defines."""
+    first, listed = obj.get(one) or "", obj.get(several) or []
+    if first and listed[:1] != [item(first)]:
+        obj[several] = [item(first)]
+    elif listed and not first:
+        obj[one] = listed[0]["ip"] if isinstance(listed[0], dict) else listed[0]
 
 
 def _endpoints(obj: Json) -> None:

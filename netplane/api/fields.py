@@ -47,7 +47,7 @@ class FieldError(NamedTuple):
         return {"reason": self.problem.value[0], "message": self.body(), "field": self.field}
 
 
-_WITHOUT_VALUE = frozenset({Problem.REQUIRED, Problem.FORBIDDEN, Problem.TOO_LONG, Problem.TOO_MANY, Problem.INTERNAL})
+_WITHOUT_VALUE = frozenset({Problem.REQUIRED, Problem.FORBIDDEN, Problem.TOO_LONG, Problem.INTERNAL})
 
 
 def go_value(value: Any) -> str:

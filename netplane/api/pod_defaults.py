@@ -108,7 +108,7 @@ def pull_policy(image: str) -> str:
     """Always for :latest, which is also what no tag and no digest mean."""
     name, _, digest = image.partition("@")
     tag = re.search(r":([^/:]+)$", name)
-    latest = tag[1] == "latest" if tag else not digest
+    latest = tag[1] == "latest" if tag else bool(name) and not digest
     return "Always" if latest else "IfNotPresent"
 
 
