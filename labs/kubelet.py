@@ -42,6 +42,8 @@ class NodeKeeper:
         self.api = api
         self.runtime = CniRuntime(node.netns, node.cni_bin, node.cni_conf, node.folder / "cni" / "results")
         self.workers: dict[str, pods.PodWorker] = {}
+        # What a former kubelet left running, until the API says what is to become of it.
+        self._left = {record.uid: record for record in pods.load_records(node)}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self.seen: Node | None = None
@@ -57,14 +59,13 @@ class NodeKeeper:
         if worker is None:
             if pod is None:
                 return
-            worker = self._start(pods.PodWorker.fresh(self.lab, self.node, pod))
+            worker = self._start(self._left.pop(uid, None) or pods.PodWorker.fresh(self.lab, self.node, pod))
         worker.update(pod)
 
-    def adopt(self, living: dict[str, Pod]) -> None:
-        """Take up what a former kubelet left: pods that still exist go on, others are removed."""
-        for record in pods.load_records(self.node):
-            if record.uid not in self.workers:
-                self._start(record).update(living.get(record.uid))
+    def remove_strangers(self) -> None:
+        """Once all pods are known: take away what a former kubelet ran for pods that are gone."""
+        while self._left:
+            self._start(self._left.popitem()[1]).update(None)
 
     def _start(self, record: pods.PodRecord) -> pods.PodWorker:
         worker = pods.PodWorker(self.lab, self.node, self.runtime, self.api, record)
@@ -154,9 +155,8 @@ async def keep(lab: Lab) -> None:
             group.create_task(all_pods.run())
             await nodes.synced.wait()
             await all_pods.synced.wait()
-            living = {pod.metadata.uid: pod for pod in all_pods.objects.values()}
             for keeper in keepers.values():
-                keeper.adopt(living)
+                keeper.remove_strangers()
                 group.create_task(keeper.run())
 
 
