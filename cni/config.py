@@ -171,9 +171,9 @@ def parse(stdin: bytes, *, args: dict[str, str], needs_ranges: bool) -> Network:
     )
     if raw.type == "loopback" or not needs_ranges:
         return network
+    _check_unsupported(raw)
     ranges = _ranges(raw.ipam)
     _check_mtu(raw.mtu, ranges)
-    _check_unsupported(raw)
     wanted = _wanted(raw, args, ranges)
     return msgspec.structs.replace(network, ranges=ranges, routes=_routes(raw, ranges), wanted=wanted)
 
@@ -243,7 +243,7 @@ def _ranges(ipam: _Ipam) -> tuple[RangeSet, ...]:
     built = tuple(_range_set(name, ranges) for name, ranges in sets)
     flat = [r for ranges in built for r in ranges]
     for i, r in enumerate(flat):
-        if any(r.first in other or r.last in other for other in flat[:i]):
+        if any(r.overlaps(other) for other in flat[:i]):
             raise invalid("ipam.ranges", f"{r} overlaps another range")
     return built
 

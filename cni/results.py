@@ -134,7 +134,7 @@ def _decode_lists(found: Mapping[str, Any]) -> Result:
         for i in found.get("interfaces") or ()
     ]
     ips = [
-        AssignedIP(ip_interface(ip["address"]), _optional_ip(ip.get("gateway")), ip.get("interface"))
+        AssignedIP(ip_interface(str(ip["address"])), _optional_ip(ip.get("gateway")), ip.get("interface"))
         for ip in found.get("ips") or ()
     ]
     return Result(tuple(interfaces), tuple(ips), _decode_routes(found.get("routes")), _decode_dns(found))
@@ -142,13 +142,13 @@ def _decode_lists(found: Mapping[str, Any]) -> Result:
 
 def _decode_families(found: Mapping[str, Any]) -> Result:
     parts = [found[family] for family in ("ip4", "ip6") if found.get(family)]
-    ips = tuple(AssignedIP(ip_interface(part["ip"]), _optional_ip(part.get("gateway"))) for part in parts)
+    ips = tuple(AssignedIP(ip_interface(str(part["ip"])), _optional_ip(part.get("gateway"))) for part in parts)
     routes = tuple(route for part in parts for route in _decode_routes(part.get("routes")))
     return Result((), ips, routes, _decode_dns(found))
 
 
 def _decode_routes(routes: Any) -> tuple[RouteTo, ...]:
-    return tuple(RouteTo(ip_network(r["dst"], strict=False), _optional_ip(r.get("gw"))) for r in routes or ())
+    return tuple(RouteTo(ip_network(str(r["dst"]), strict=False), _optional_ip(r.get("gw"))) for r in routes or ())
 
 
 def _decode_dns(found: Mapping[str, Any]) -> Dns:
@@ -156,4 +156,4 @@ def _decode_dns(found: Mapping[str, Any]) -> Dns:
 
 
 def _optional_ip(text: str | None) -> IP | None:
-    return ip_address(text) if text else None
+    return ip_address(str(text)) if text else None

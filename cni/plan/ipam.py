@@ -38,6 +38,11 @@ class Range(msgspec.Struct, frozen=True):
         same = address.version == self.subnet.version
         return same and int(self.first) <= int(address) <= int(self.last) and address != self.gateway
 
+    def overlaps(self, other: "Range") -> bool:
+        """Whether an address lies in both."""
+        same = self.subnet.version == other.subnet.version
+        return same and int(self.first) <= int(other.last) and int(other.first) <= int(self.last)
+
     def __str__(self) -> str:
         return f"{self.first}-{self.last}"
 

@@ -1,0 +1,204 @@
+"""The lease store: transitions, exhaustion, cooldown, reboots, other processes, damaged files."""
+
+import sqlite3
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cni import install
+from cni.command import command, table
+from cni.errors import CniError, Code
+from cni.leases import COOLDOWN_S, Leases
+from cni.plan import conflist, ipam
+from cni.plan.lease import Key, Lease
+from netplane.errors import NetplaneError
+
+SMALL = ((ipam.Range.of(ip_network("10.1.0.0/29")),),)  # .2 to .6
+DUAL = (*SMALL, (ipam.Range.of(ip_network("fd00::/64")),))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Leases]:
+    leases = Leases(tmp_path / "leases.db", "boot-1")
+    yield leases
+    leases.close()
+
+
+def lease(container: str, now_s: float = 1000.0, network: str = "net") -> Lease:
+    return Lease(Key(network, container, "eth0"), "reserved", f"veth-{container}", since_s=now_s)
+
+
+def take(store: Leases, container: str, now_s: float = 1000.0) -> str:
+    return str(store.reserve(lease(container, now_s), SMALL).addresses[0])
+
+
+def test_a_lease_goes_from_reserved_to_active_to_gone(store: Leases) -> None:
+    reserved = store.reserve(lease("a"), DUAL)
+    assert [str(a) for a in reserved.addresses] == ["10.1.0.2", "fd00::2"]
+    assert store.get(reserved.key) == reserved
+    store.activate(reserved.key)
+    (found,) = store.all()
+    assert (found.state, found.link, found.addresses) == ("active", "veth-a", reserved.addresses)
+    assert store.release(reserved.key, 1000.0)
+    assert not store.release(reserved.key, 1000.0)
+    assert store.all() == []
+
+
+def test_one_attachment_has_one_lease_and_a_refusal_takes_no_address(store: Leases) -> None:
+    take(store, "a")
+    with pytest.raises(CniError, match="has eth0 in network net already") as caught:
+        take(store, "a")
+    assert caught.value.code == Code.ALREADY_ATTACHED
+    assert take(store, "b") == "10.1.0.3"
+
+
+def test_an_address_belongs_to_one_lease_whatever_its_network(store: Leases) -> None:
+    take(store, "a")
+    other = store.reserve(lease("b", network="other"), SMALL)
+    assert str(other.addresses[0]) == "10.1.0.3"
+
+
+def test_exhaustion_names_the_range_and_takes_nothing(store: Leases) -> None:
+    for name in "abcde":
+        take(store, name)
+    with pytest.raises(CniError, match=r"10\.1\.0\.1-10\.1\.0\.6: all 5") as caught:
+        store.reserve(lease("f"), DUAL)
+    assert caught.value.code == Code.ADDRESSES_EXHAUSTED
+    assert len(store.all()) == 5
+    assert store.free(SMALL[0]) == 0
+    store.release(Key("net", "c", "eth0"), 1000.0)
+    assert store.free(SMALL[0]) == 1
+
+
+def test_round_robin_then_the_coolest(store: Leases) -> None:
+    """A freed address comes back last; while all free ones cool, the one that has cooled longest is given."""
+    assert take(store, "a", 0.0) == "10.1.0.2"
+    store.release(Key("net", "a", "eth0"), 1.0)
+    assert [take(store, name, 2.0) for name in "bcde"] == [f"10.1.0.{i}" for i in (3, 4, 5, 6)]
+    store.release(Key("net", "b", "eth0"), 3.0)
+    store.release(Key("net", "c", "eth0"), 4.0)
+    assert take(store, "f", 5.0) == "10.1.0.2"
+    assert take(store, "g", 5.0) == "10.1.0.3"
+    store.release(Key("net", "g", "eth0"), 6.0)
+    assert take(store, "h", 7.0 + COOLDOWN_S) == "10.1.0.4"
+
+
+def test_a_clock_that_jumped_back_cools_nothing_for_ever(store: Leases) -> None:
+    for name in "abcde":
+        take(store, name)
+    for name in "abcde":
+        store.release(Key("net", name, "eth0"), 9e9)
+    assert take(store, "f", 1000.0) == "10.1.0.2"
+
+
+def test_requested_addresses(store: Leases) -> None:
+    want = [ip_address("10.1.0.5")]
+    assert store.reserve(lease("a"), DUAL, want).addresses[0] == want[0]
+    with pytest.raises(CniError, match="in use"):
+        store.reserve(lease("b"), DUAL, want)
+    assert take(store, "c") == "10.1.0.2"
+
+
+def test_a_boot_voids_leases_and_a_restart_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "x" / "leases.db"
+    first = Leases(path, "boot-1")
+    assert first.fresh
+    take(first, "a")
+    first.close()
+    again = Leases(path, "boot-1")
+    assert (again.fresh, again.void, len(again.all())) == (False, 0, 1)
+    again.close()
+    booted = Leases(path, "boot-2")
+    assert (booted.void, booted.all(), booted.free(SMALL[0])) == (1, [], 5)
+    assert take(booted, "b") == "10.1.0.3", "the turn goes on"
+    booted.close()
+
+
+def test_two_processes_share_the_file(store: Leases) -> None:
+    other = Leases(store.path, "boot-1")
+    assert [take(store, "a"), take(other, "b"), take(store, "c")] == ["10.1.0.2", "10.1.0.3", "10.1.0.4"]
+    other.close()
+
+
+def test_a_file_that_is_none_or_newer_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.db"
+    bad.write_bytes(b"this is not a database, not at all, whatever you say" * 50)
+    with pytest.raises(CniError, match=r"the lease store .*bad\.db"):
+        Leases(bad, "boot")
+    newer = tmp_path / "newer.db"
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(CniError, match="version 9"):
+        Leases(newer, "boot")
+
+
+def test_an_empty_file_is_a_fresh_store(tmp_path: Path) -> None:
+    (tmp_path / "leases.db").touch()
+    leases = Leases(tmp_path / "leases.db", "boot")
+    assert leases.fresh
+    leases.close()
+
+
+def test_leases_are_listed(store: Leases) -> None:
+    store.reserve(Lease(Key("net", "c" * 64, "eth0"), "reserved", "veth1", pod="ns/web"), DUAL)
+    head, row = table(store.path, "")
+    assert head.split() == ["ADDRESSES", "STATE", "NETWORK", "POD", "CONTAINER", "INTERFACE", "LINK", "AGE"]
+    assert row.split()[:7] == ["10.1.0.2,fd00::2", "reserved", "net", "ns/web", "c" * 13, "eth0", "veth1"]
+    assert len(table(store.path, "other")) == 1
+    listed = CliRunner().invoke(command, ["leases", "--state-dir", str(store.path.parent)])
+    assert "ns/web" in listed.output
+    with pytest.raises(NetplaneError, match="the lease store"):
+        table(Path("/nowhere/leases.db"), "")
+
+
+# Installing ----------------------------------------------------------------------------------------------------
+
+
+def test_install_and_uninstall_leave_what_was(tmp_path: Path) -> None:
+    bin_dir, conf_dir = tmp_path / "bin", tmp_path / "net.d"
+    install.install_relay(bin_dir, Path("/run/x.sock"))
+    assert {p.name for p in bin_dir.iterdir()} == {"netplane", "loopback", ".netplane-relay"}
+    assert (bin_dir / "netplane").stat().st_mode & 0o777 == 0o755
+    assert (bin_dir / ".netplane-relay").read_text() == "socket /run/x.sock\n"
+    assert install.install_conflist(conf_dir, b"{}")
+    assert not install.install_conflist(conf_dir, b"{}"), "the same is not written again"
+    assert [p.name for p in conf_dir.iterdir()] == [conflist.FILE]
+    assert len(install.uninstall(bin_dir, conf_dir)) == 4
+    assert [*bin_dir.iterdir(), *conf_dir.iterdir()] == []
+    assert install.uninstall(bin_dir, conf_dir) == []
+
+
+def test_anothers_loopback_stays(tmp_path: Path) -> None:
+    (tmp_path / "loopback").write_text("another's")
+    for _ in range(2):
+        install.install_relay(tmp_path, Path("/run/x.sock"))
+    install.uninstall(tmp_path, tmp_path)
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["another's"]
+
+
+def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    flags = ["--bin-dir", str(tmp_path / "bin")]
+    assert "installed" in run(command, ["install", *flags, "--socket", "/run/x.sock"]).output
+    assert run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output.count("removed") == 3
+    assert "nothing" in run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output
+
+
+def test_the_python_relay_imports_only_what_starts_at_once() -> None:
+    lines = install.python_relay().decode().splitlines()
+    assert lines[0].startswith("#!/")
+    assert lines[0].endswith(" -IS")
+    imports = {line.split()[1] for line in lines if line.startswith(("import ", "from "))}
+    assert imports == {"sys", "posix", "_socket"}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NetplaneError, match="cannot install the CNI plugin"):
+        install.install_relay(tmp_path / "file", Path("/run/x.sock"))
+    with pytest.raises(NetplaneError, match="cannot write the CNI configuration"):
+        install.install_conflist(tmp_path / "file", b"{}")
