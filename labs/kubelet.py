@@ -59,7 +59,8 @@ class NodeKeeper:
         if worker is None:
             if pod is None:
                 return
-            worker = self._start(self._left.pop(uid, None) or pods.PodWorker.fresh(self.lab, self.node, pod))
+            known = uid in self._left
+            worker = self._start(self._left.pop(uid) if known else pods.PodWorker.fresh(self.lab, self.node, pod))
         worker.update(pod)
 
     def remove_strangers(self) -> None:
