@@ -8,6 +8,7 @@ A `Shape` is a schema made fast: known members by name. Walking an ordinary Serv
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -52,6 +53,12 @@ class Shape:
 def of_kind(kind: Kind) -> Shape:
     """The shape of a served kind."""
     return _named(schema.name_for(kind.group, kind.version, kind.kind), {})
+
+
+@cache
+def of_name(group: str, version: str, kind: str) -> Shape:
+    """The shape of anything the schemas carry."""
+    return _named(schema.name_for(group, version, kind), {})
 
 
 _shapes: dict[str, Shape] = {}
@@ -104,13 +111,24 @@ def _of(node: Json, building: dict[str, Shape], go: str) -> Shape:
     return Shape(kind, _GO_NAMES[kind]) if kind in _GO_NAMES else Shape("any", "")
 
 
+_ZERO: dict[str, Callable[[], Any]] = {
+    **dict.fromkeys(("string", "time", "quantity"), str),
+    **dict.fromkeys(("integer", "number", "int-or-string"), int),
+    "boolean": bool,
+    "array": list,
+}
 _CONTAINERS = frozenset({"array", "map"})
 
 
 def clean(kind: Kind, obj: Json) -> list[str]:
     """Drop unknown fields in place and return their paths. Raises WrongType."""
+    return clean_as(of_kind(kind), obj)
+
+
+def clean_as(shape: Shape, obj: Json) -> list[str]:
+    """The same for what is not stored: options, bindings, evictions."""
     unknown: list[str] = []
-    _object(of_kind(kind), obj, "", unknown)
+    _object(shape, obj, "", unknown)
     return unknown
 
 
@@ -144,7 +162,9 @@ def _value(parent: Shape, shape: Shape, value: Any, path: str, name: str, unknow
             raise _wrong(value, parent, path, name, shape)
         assert shape.item is not None
         for i, one in enumerate(value):
-            if one is not None:
+            if one is None:
+                value[i] = _ZERO.get(shape.item.type, dict)()  # a typed decoder makes an empty element of null
+            else:
                 _value(parent, shape.item, one, path, f"{name}[{i}]", unknown)
     elif kind == "map":
         if type(value) is not dict:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import yaml
 
-from netplane.api import errors
+from netplane.api import errors, typecheck
 from netplane.api.kinds import Kind
 from netplane.apiserver import negotiate
 from netplane.apiserver.call import Call
@@ -28,6 +28,15 @@ async def read(call: Call, kind: str, api_version: str, *, optional: bool = Fals
         call.duplicates = duplicates(raw)
     check_kind(obj, kind, api_version)
     return obj
+
+
+def check_types(obj: Json, group: str, version: str, kind: str) -> None:
+    """Refuse wrong types in a body that is no stored kind. Raises StatusError 400."""
+    try:
+        typecheck.clean_as(typecheck.of_name(group, version, kind), obj)
+    except typecheck.WrongType as error:
+        api_version = f"{group}/{version}" if group else version
+        raise errors.cannot_handle(kind, api_version, str(error)) from error
 
 
 def parse(raw: bytes, media: str, kind: str) -> Json:

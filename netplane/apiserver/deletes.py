@@ -24,7 +24,8 @@ AT_ONCE = 256
 async def options_of(call: Call) -> DeleteOptions:
     """DeleteOptions from the body and the query."""
     raw = await call.body()
-    body = bodies.parse(raw, call.media, "DeleteOptions") if raw else None
+    body = bodies.parse(raw, call.media, "DeleteOptions") if raw else {}
+    bodies.check_types(body, "", "v1", "DeleteOptions")
     return delete_options(body, call.query)
 
 

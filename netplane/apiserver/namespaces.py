@@ -23,32 +23,35 @@ FINALIZER = "kubernetes"
 
 
 async def run(cluster: Cluster) -> None:
-    """Finish deleted namespaces, for ever."""
+    """Finish deleted namespaces, until cancelled."""
     emptying: dict[str, asyncio.Task[None]] = {}
-    async with asyncio.TaskGroup() as group:
+    try:
         while True:
             with contextlib.suppress(StoreError):
-                await _follow(cluster, emptying, group)
+                await _follow(cluster, emptying)
             await asyncio.sleep(AGAIN_S)
+    finally:
+        for task in emptying.values():
+            task.cancel()
 
 
-async def _follow(cluster: Cluster, emptying: dict[str, asyncio.Task[None]], group: asyncio.TaskGroup) -> None:
+async def _follow(cluster: Cluster, emptying: dict[str, asyncio.Task[None]]) -> None:
     prefix = cl.prefix(kinds.NAMESPACE)
     found = await cluster.store.range(prefix)
     for kv in found.kvs:
-        _start(cluster, kv, emptying, group)
+        _start(cluster, kv, emptying)
     async with cluster.store.watch(prefix, found.rev + 1) as watch:
         async for batch in watch:
             for event in batch:
                 if not event.deleted:
-                    _start(cluster, event.kv, emptying, group)
+                    _start(cluster, event.kv, emptying)
 
 
-def _start(cluster: Cluster, kv: KV, emptying: dict[str, asyncio.Task[None]], group: asyncio.TaskGroup) -> None:
+def _start(cluster: Cluster, kv: KV, emptying: dict[str, asyncio.Task[None]]) -> None:
     namespace = codec.decode(kinds.NAMESPACE, kv.value, kv.mod_rev)
     name = namespace["metadata"]["name"]
     if namespace["metadata"].get("deletionTimestamp") and name not in emptying:
-        task = emptying[name] = group.create_task(_finish(cluster, name))
+        task = emptying[name] = asyncio.create_task(_finish(cluster, name))
         task.add_done_callback(lambda _: emptying.pop(name, None))
 
 
@@ -62,8 +65,8 @@ async def _finish(cluster: Cluster, name: str) -> None:
             if error.code == 404:
                 return
             log.warning("a namespace is not empty yet", namespace=name, problem=str(error))
-        except StoreError as error:
-            log.warning("a namespace could not be emptied", namespace=name, problem=str(error))
+        except Exception:
+            log.exception("a namespace could not be emptied", namespace=name)
         await asyncio.sleep(AGAIN_S)
 
 

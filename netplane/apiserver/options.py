@@ -186,13 +186,9 @@ class DeleteOptions(NamedTuple):
 
 
 def delete_options(body: Mapping[str, Any] | None, query: Query) -> DeleteOptions:
-    """A body wins over the query; kubectl's carries no kind. Raises StatusError 400 or 422."""
+    """A body (of right types) wins over the query; kubectl's carries no kind. Raises StatusError 400 or 422."""
     body = body or {}
     grace = body.get("gracePeriodSeconds", integer(query, "gracePeriodSeconds"))
-    if grace is not None and not isinstance(grace, int):
-        raise errors.bad_request(
-            "json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
-        )
     preconditions = body.get("preconditions") or {}
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy", "")
     if propagation not in ("", "Background", "Foreground", "Orphan"):

@@ -44,7 +44,8 @@ class NamespaceStrategy(Strategy):
 
 def _label_name(obj: Json) -> None:
     metadata = obj["metadata"]
-    metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
+    if metadata.get("name"):
+        metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
 
 
 class NodeStrategy(Strategy):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import errors
+from netplane.api import errors, fields
 from netplane.apiserver import bodies, commit, deletes, writes
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
@@ -18,10 +18,9 @@ async def bind(call: Call) -> Reply:
     """POST pods/NAME/binding: give a pod to a node, once."""
     options = write_options(call.query, "CreateOptions")
     binding = await bodies.read(call, "Binding", "v1")
+    bodies.check_types(binding, "", "v1", "Binding")
     name, node = call.target.name, (binding.get("target") or {}).get("name")
     if not node:
-        from netplane.api import fields  # noqa: PLC0415
-
         raise errors.invalid("", "Binding", name, [fields.required("target.name")])
 
     def alter(pod: Json) -> Json:
@@ -57,6 +56,7 @@ def _check_unbound(pod: Json, name: str) -> None:
 async def evict(call: Call) -> Reply:
     """POST pods/NAME/eviction: a deletion by another name (there are no disruption budgets)."""
     eviction = await bodies.read(call, "Eviction", "policy/v1")
+    bodies.check_types(eviction, "policy", "v1", "Eviction")
     options = delete_options(eviction.get("deleteOptions"), call.query)
     await deletes.remove(call.cluster, call.kind, call.target.namespace, call.target.name, options)
     return of_json(_DONE, 201)
@@ -65,6 +65,7 @@ async def evict(call: Call) -> Reply:
 async def finalize(call: Call) -> Reply:
     """PUT namespaces/NAME/finalize: set spec.finalizers; the last one gone, so is the namespace."""
     body = await bodies.read(call, *bodies.of_kind(call.kind))
+    bodies.check_types(body, call.kind.group, call.kind.version, call.kind.kind)
     finalizers = (body.get("spec") or {}).get("finalizers") or []
     rev = (body.get("metadata") or {}).get("resourceVersion")
 

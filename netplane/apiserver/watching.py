@@ -51,6 +51,7 @@ class Stream:
         self._first = self._show.form is Form.TABLE  # its columns go out once
         self._busy = asyncio.Lock()
         self._pump_task: asyncio.Task[None] | None = None
+        self._events: Watch | None = None
         namespace = call.target.namespace if call.kind.namespaced else ""
         self._prefix = cluster.prefix(call.kind, namespace)
         if wanted.name and (namespace or not call.kind.namespaced):
@@ -93,7 +94,7 @@ class Stream:
         try:
             rev = await self._begin()
             async with self._call.cluster.store.watch(self._prefix, rev) as events:
-                self._events: Watch = events
+                self._events = events
                 async for batch in events:
                     async with self._busy:
                         await self._write(self._lines(batch))
@@ -152,7 +153,7 @@ class Stream:
         return self._show.event(kind, value, rev, first=first)
 
     async def _bookmark(self) -> None:
-        if not self._options.bookmarks or self._busy.locked() or not hasattr(self, "_events"):
+        if not self._options.bookmarks or self._busy.locked() or self._events is None:
             return
         async with self._busy:
             await self._write([self._show.bookmark(self._events.progress)])
