@@ -1,7 +1,7 @@
 """A node for a pod: which nodes it may run on, and which of them is best. A small scheduler for clusters without one.
 
 It honours what a cluster of namespaces needs: readiness, cordons, taints and tolerations, nodeSelector, required node
-affinity, host ports and the node's number of pods. A pod with pod (anti-)affinity or a hard spread constraint is
+affinity, host ports and the node's number of pods. A pod with required pod (anti-)affinity is
 refused rather than placed wrongly. Among the fitting nodes it takes the one with the fewest pods like this one (same
 namespace and labels), then the fewest pods at all, then the first by name.
 """
