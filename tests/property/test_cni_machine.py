@@ -1,0 +1,257 @@
+"""Any sequence of ADD, DEL, CHECK, GC, crashes at any step, restarts and reboots, against the kernel and a model:
+no address twice, nothing leaked, DEL always succeeds, pods that were added stay attached.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from cni import bridges, engine, reaper
+from cni.errors import Code
+from cni.leases import Leases
+from netplane.kernel.rtnl import Rtnl
+from netplane.rtnl import Link, delete
+from tests.cnitools import Node, Spaces, config, door
+
+pytestmark = pytest.mark.privileged
+
+CONTAINERS = st.sampled_from([f"c{i}" for i in range(6)])
+STEPS = st.integers(0, 12)
+# Room for four pods only, so that exhaustion is met as well.
+CONFIG = config(
+    "1.1.0", ipam={"ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.10", "rangeEnd": "10.244.1.13"}]]}
+)
+
+
+class Crash(BaseException):
+    """The process is gone: nothing it wanted to do afterwards happens either."""
+
+
+class Fuse:
+    """Lets so many steps pass, and none after that."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+
+    def step(self) -> None:
+        if self.left is None:
+            return
+        if self.left <= 0:
+            raise Crash
+        self.left -= 1
+
+
+FUSE = Fuse()
+
+
+class FusedRtnl(Rtnl):
+    """Every send may be the last, before it or after it."""
+
+    def apply(self, requests: Any, *, undo: bool = True) -> None:
+        FUSE.step()
+        super().apply(requests, undo=undo)
+        FUSE.step()
+
+
+class FusedLeases(Leases):
+    """So may every transition."""
+
+    def reserve(self, *args: Any, **more: Any) -> Any:
+        FUSE.step()
+        found = super().reserve(*args, **more)
+        FUSE.step()
+        return found
+
+    def activate(self, *args: Any) -> None:
+        FUSE.step()
+        super().activate(*args)
+        FUSE.step()
+
+    def release(self, *args: Any) -> bool:
+        FUSE.step()
+        found = super().release(*args)
+        FUSE.step()
+        return found
+
+
+class CrashingNode(Node):
+    """A node whose engine is built of parts with the fuse."""
+
+    def _engine(self) -> engine.Engine:
+        leases = FusedLeases(self.state_dir / "leases.db", self.boot_id)
+        made = engine.Engine(leases, clock=lambda: self.now_s)
+        made.reconcile()
+        return made
+
+
+class Machine(RuleBasedStateMachine):
+    """The model: which containers were told they are attached, and with which address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = Spaces()
+        self.folder = Path(tempfile.mkdtemp(prefix="npt-cni-"))
+        self.attached: dict[str, str] = {}
+        self.results: dict[str, Any] = {}
+        self.unsure: set[str] = set()  # crashed in the middle: the runtime must DEL before it may ADD
+        self.boots = 0
+
+    @initialize()
+    def begin(self) -> None:
+        FUSE.left = None
+        self.node = CrashingNode(self.place.name("node"), self.folder)
+        self.pods = {f"c{i}": self.place.name(f"p{i}") for i in range(6)}
+
+    def call(self, command: str, container: str = "", crash_after: int | None = None, **extra: Any) -> Any:
+        """The answer; None when the process died on the way, and was started again."""
+        self.node.now_s += 1.0
+        FUSE.left = crash_after
+        space = self.pods.get(container, "")
+        try:
+            return self.node.call(command, container, space, config=CONFIG | extra)
+        except Crash:
+            return None
+        finally:
+            FUSE.left = None
+
+    def restart(self) -> None:
+        """What a start must have made of whatever was left: every lease active, with its link."""
+        self.node.restart()
+        leases, links = self.node.engine.leases.all(), {link.name for link in self.node.links()}
+        assert {lease.state for lease in leases} <= {"active"}
+        assert {lease.link for lease in leases} == links
+
+    @rule(container=CONTAINERS)
+    def add(self, container: str) -> None:
+        answer = self.call("ADD", container)
+        if container in self.attached or container in self.unsure:
+            assert answer.status == 1 or container in self.unsure
+        if answer.status == 0:
+            address = answer.body["ips"][0]["address"]
+            assert address not in self.attached.values(), "no address twice"
+            self.attached[container] = address
+            self.results[container] = answer.body
+            self.unsure.discard(container)
+        elif container not in self.attached and container not in self.unsure:
+            assert answer.body["code"] == Code.ADDRESSES_EXHAUSTED
+            assert len(self.attached) + len(self.unsure) >= 4
+
+    @rule(container=CONTAINERS)
+    def remove(self, container: str) -> None:
+        answer = self.call("DEL", container)
+        assert answer == (0, {}), "DEL always succeeds"
+        self.attached.pop(container, None)
+        self.unsure.discard(container)
+
+    @rule(container=CONTAINERS)
+    def check(self, container: str) -> None:
+        result = self.results.get(container, {"cniVersion": "1.1.0"})
+        answer = self.call("CHECK", container, prevResult=result)
+        assert (answer.status == 0) == (container in self.attached) or container in self.unsure
+
+    @rule(keep=st.sets(CONTAINERS))
+    def collect(self, keep: set[str]) -> None:
+        valid = [{"containerID": container, "ifname": "eth0"} for container in keep]
+        extra: dict[str, Any] = {"cni.dev/valid-attachments": valid}
+        assert self.call("GC", **extra) == (0, {})
+        for container in {*self.attached, *self.unsure} - keep:
+            self.attached.pop(container, None)
+            self.unsure.discard(container)
+
+    @rule(container=CONTAINERS, steps=STEPS, command=st.sampled_from(["ADD", "DEL"]))
+    def crash(self, container: str, steps: int, command: str) -> None:
+        answer = self.call(command, container, crash_after=steps)
+        self.restart()
+        if answer is None:
+            if command == "DEL" or container not in self.attached:
+                self.attached.pop(container, None)
+                self.unsure.add(container)
+        elif command == "DEL":
+            self.attached.pop(container, None)
+            self.unsure.discard(container)
+        elif answer.status == 0:
+            self.attached[container] = answer.body["ips"][0]["address"]
+            self.results[container] = answer.body
+            self.unsure.discard(container)
+
+    @rule()
+    def plain_restart(self) -> None:
+        self.restart()
+
+    @rule(container=CONTAINERS)
+    def pod_vanishes(self, container: str) -> None:
+        """The runtime removed the namespace, and only later says DEL."""
+        with door(self.pods[container]) as rtnl:
+            if rtnl.link("eth0") is not None:
+                rtnl.apply([delete(Link("eth0"))])
+        if container in self.attached:
+            self.attached.pop(container)
+            self.unsure.add(container)
+
+    @precondition(lambda self: self.attached)
+    @rule()
+    def reboot(self) -> None:
+        with door(self.node.space) as rtnl:
+            rtnl.apply([delete(link) for link in self.node.links()])
+        self.boots += 1
+        self.node.restart(f"boot-{self.boots + 1}")
+        self.attached.clear()
+        self.unsure.clear()
+
+    @invariant()
+    def leases_and_links_agree(self) -> None:
+        if not hasattr(self, "node"):
+            return
+        leases = self.node.engine.leases.all()
+        addresses = [str(a) for lease in leases for a in lease.addresses]
+        assert len(addresses) == len(set(addresses))
+        held = {lease.key.container for lease in leases}
+        assert set(self.attached) <= held <= {*self.attached, *self.unsure}
+        links = {link.name for link in self.node.links()}
+        by_container = {lease.key.container: lease for lease in leases}
+        assert {by_container[c].link for c in self.attached} <= links, "who was added stays attached"
+        assert links <= {lease.link for lease in leases}, "no link without a lease"
+        for container, address in self.attached.items():
+            assert _has(self.pods[container], address)
+
+    def teardown(self) -> None:
+        try:
+            for container in getattr(self, "pods", {}):
+                assert self.call("DEL", container) == (0, {})
+            if hasattr(self, "node"):
+                assert self.node.links() == []
+                assert self.node.engine.leases.all() == []
+                self.node.close()
+        finally:
+            self.place.close()
+            shutil.rmtree(self.folder)
+
+
+def _has(space: str, address: str) -> bool:
+    with door(space) as rtnl:
+        found: Sequence[Any] = rtnl.addresses("eth0")
+    return address in [a.interface.with_prefixlen for a in found]
+
+
+@pytest.fixture(autouse=True)
+def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (engine, reaper, bridges):
+        monkeypatch.setattr(module, "Rtnl", FusedRtnl)
+
+
+def test_any_sequence_leaks_nothing() -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
