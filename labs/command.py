@@ -95,7 +95,7 @@ def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, check: b
     if report is not None:
         show.report(report)
     if not check:
-        show.what_next(lab.name, str(lab.kubeconfig))
+        show.what_next(lab.name, str(lab.kubeconfig), report.cluster_ip if report else "CLUSTER-IP")
 
 
 @command.command()

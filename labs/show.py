@@ -66,7 +66,7 @@ def report(result: Report) -> None:
         out.print(f"[green]✓[/] {total} connections, every one answered by an endpoint of the Service")
 
 
-def what_next(name: str, kubeconfig: str) -> None:
+def what_next(name: str, kubeconfig: str, cluster_ip: str) -> None:
     """How to go on with a lab that is up."""
     netplane = os.environ.get("NETPLANE_CALLED_AS", "netplane")
     option, word = ("", "") if name == "lab" else (f" --lab {name}", f" {name}")
@@ -74,7 +74,7 @@ def what_next(name: str, kubeconfig: str) -> None:
         f"\nThe lab is up. Use it:\n"
         f"  export KUBECONFIG={kubeconfig}\n"
         f"  kubectl get pods -o wide\n"
-        f"  {netplane} lab exec{option} client -- curl -s CLUSTER-IP   [dim]# any command, from a pod[/]\n"
+        f"  {netplane} lab exec{option} client -- curl -s {cluster_ip}   [dim]# any command, from a pod[/]\n"
         f"  {netplane} lab status{word}\n"
         f"  {netplane} lab down{word}"
     )
