@@ -1,8 +1,11 @@
-"""Builds the CNI relay (cni/shim.c) into the wheel when there is a C compiler; without one the Python relay serves.
+"""What is made while Netplane is built: the CNI relay, and the table of the API's schemas.
 
-It lies under share/netplane of the environment, for an ordinary and for an editable install alike.
+The relay (cni/shim.c) needs a C compiler; without one the Python relay serves. It lies under share/netplane of the
+environment, for an ordinary and for an editable install alike. The schemas come from the package kubernetes-validate,
+which carries all releases (108 MB); the one that is served becomes a file of 100 KB beside the code that reads it.
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,13 +19,37 @@ RELAY = "netplane-cni-relay"
 FLAGS = ["-O2", "-Wall", "-Wextra", "-s"]
 
 
-class RelayHook(BuildHookInterface):
-    """Adds the relay to wheels."""
+class NetplaneHook(BuildHookInterface):
+    """Adds the relay and the schemas to wheels."""
+
+    def dependencies(self) -> list[str]:
+        """What the build environment needs; nothing when the schemas are there already."""
+        return [] if self._schemas().exists() else ["kubernetes-validate>=1.36,<2"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it packs a wheel (`version` is "standard" or "editable")."""
         if self.target_name != "wheel":
             return
+        self._add_schemas()
+        self._add_relay(build_data)
+
+    def _schemas(self) -> Path:
+        return Path(self.root, "netplane", "api", "schema", "v1.36.json.gz")
+
+    def _add_schemas(self) -> None:
+        target = self._schemas()
+        if target.exists():
+            return
+        spec = importlib.util.spec_from_file_location("schema_build", target.with_name("build.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        draft = target.with_suffix(".new")
+        draft.write_bytes(module.packed())
+        draft.replace(target)
+
+    def _add_relay(self, build_data: dict[str, Any]) -> None:
         out = Path(self.root, "build", RELAY)
         if not compile_relay(Path(self.root, "cni", "shim.c"), out):
             self.app.display_warning("no C compiler made the CNI relay; the Python one will be used")

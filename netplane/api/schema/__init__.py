@@ -1,6 +1,6 @@
 """OpenAPI v3 schemas of everything the apiserver serves, loaded when first asked for (about 10 ms).
 
-The table is the API of Kubernetes 1.36, extracted by `build.py` (see NOTICE beside it). Beside types it carries what
+The table is the API of Kubernetes 1.36, extracted by `build.py` when Netplane is built. Beside types it carries what
 patches need: `x-kubernetes-patch-merge-key`, `x-kubernetes-patch-strategy`, `x-kubernetes-list-type`,
 `x-kubernetes-list-map-keys`.
 """

@@ -1,8 +1,7 @@
-"""Extracts the schemas of the served kinds from the package `kubernetes-validate`; run at development time only.
+"""Extracts the schemas of the served kinds from the package `kubernetes-validate`, while Netplane is built.
 
-    pip install --target /tmp/kv kubernetes-validate && PYTHONPATH=/tmp/kv python -m netplane.api.schema.build
-
-The package carries every release's definitions as JSON Schema (108 MB); Netplane serves one release, and only what its
+The build hook (hatch_build.py) runs this with that package in the build environment; the result is not kept in the
+repository. It imports nothing of Netplane, which is not installed then. The package carries every release's definitions as JSON Schema (108 MB); Netplane serves one release, and only what its
 kinds reach. They are written back as OpenAPI v3 says them: no "null" beside a type, references into
 #/components/schemas, a reference with siblings inside allOf, as the real server publishes them.
 """
@@ -111,16 +110,9 @@ def _trimmed(schema: Json) -> Json:
     return schema
 
 
-def main() -> None:
-    """Write the table beside this file."""
+def packed() -> bytes:
+    """The table: gzipped JSON, definitions by name. The same input gives the same bytes."""
     package = importlib.import_module("kubernetes_validate")
     source = files(package).joinpath("kubernetes-json-schema", f"{RELEASE}.0-local", "_definitions.json")
     table = reachable(json.loads(source.read_bytes())["$defs"], roots())
-    body = json.dumps(table, separators=(",", ":"), sort_keys=True).encode()
-    target = str(files("netplane.api.schema").joinpath(f"{RELEASE}.json.gz"))
-    with open(target, "wb") as out:  # noqa: PTH123 - pathlib imports os, which this room must not
-        out.write(gzip.compress(body, mtime=0))
-
-
-if __name__ == "__main__":
-    main()
+    return gzip.compress(json.dumps(table, separators=(",", ":"), sort_keys=True).encode(), mtime=0)
