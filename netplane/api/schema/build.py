@@ -1,9 +1,10 @@
 """Extracts the schemas of the served kinds from the package `kubernetes-validate`, while Netplane is built.
 
 The build hook (hatch_build.py) runs this with that package in the build environment; the result is not kept in the
-repository. It imports nothing of Netplane, which is not installed then. The package carries every release's definitions as JSON Schema (108 MB); Netplane serves one release, and only what its
-kinds reach. They are written back as OpenAPI v3 says them: no "null" beside a type, references into
-#/components/schemas, a reference with siblings inside allOf, as the real server publishes them.
+repository. It imports nothing of Netplane, which is not installed then. The package carries every release's
+definitions as JSON Schema (108 MB); Netplane serves one release, and only what its kinds reach. They are written as
+OpenAPI v3 says them: no "null" beside a type, references into #/components/schemas, a reference with siblings inside
+allOf, as the real server publishes them.
 """
 
 import gzip
