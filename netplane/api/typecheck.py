@@ -117,7 +117,7 @@ _ZERO: dict[str, Callable[[], Any]] = {
     "boolean": bool,
     "array": list,
 }
-_CONTAINERS = frozenset({"array", "map"})
+_EMPTY: dict[str, type] = {"array": list, "map": dict}
 
 
 def clean(kind: Kind, obj: Json) -> list[str]:
@@ -140,7 +140,7 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
         if child is None:
             strangers = [name] if strangers is None else [*strangers, name]
             unknown.append(f"{path}.{name}" if path else name)
-        elif not value and child.type in _CONTAINERS and name not in shape.required:
+        elif not value and type(value) is _EMPTY.get(child.type) and name not in shape.required:
             strangers = [name] if strangers is None else [*strangers, name]
         elif child.type == "string":
             if type(value) is not str and value is not None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from netplane.apiserver.settings import Address, Listener, Network, PortRange
 from netplane.errors import UsageError
+from netplane.net.bitmap import MAX_HOST_BITS
 
-MAX_IPV6_BITS = 20
 MIN_ADDRESSES = 8
 
 
@@ -45,8 +45,11 @@ def service_networks(text: str) -> tuple[Network, ...]:
 def _check_size(flag: str, network: Network) -> None:
     if network.num_addresses < MIN_ADDRESSES:
         raise UsageError(f"{flag}: {network} has only {network.num_addresses} addresses", hint="give at least a /29")
-    if network.max_prefixlen - network.prefixlen > MAX_IPV6_BITS and network.version == 6:
-        raise UsageError(f"{flag}: {network} is too large", hint="give an IPv6 network of /108 or smaller")
+    if network.max_prefixlen - network.prefixlen > MAX_HOST_BITS:
+        least = network.max_prefixlen - MAX_HOST_BITS
+        raise UsageError(
+            f"{flag}: {network} is too large", hint=f"give an IPv{network.version} network of /{least} or smaller"
+        )
 
 
 def node_ports(text: str) -> PortRange:

@@ -88,7 +88,6 @@ class Stream:
             if done:
                 return
             await self._bookmark()
-        await self._bookmark()
 
     async def _pump(self) -> None:
         try:

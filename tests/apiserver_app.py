@@ -1,0 +1,134 @@
+"""The apiserver's application in this process, without sockets: requests go straight in, answers come straight out."""
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from netplane.apiserver import app, bootstrap
+from netplane.apiserver.allocation import Allocator
+from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.settings import Listener, PortRange, Settings
+from netplane.apiserver.tokens import AUTHENTICATED, MASTERS, User
+from netplane.store.memory import MemoryStore
+
+ADMIN, READER = "admin-token", "reader-token"
+USERS = {
+    ADMIN: User("admin", "1", (MASTERS, AUTHENTICATED)),
+    READER: User("reader", "2", ("people", AUTHENTICATED)),
+}
+PATCH_TYPE = {"merge": "merge-patch+json", "strategic": "strategic-merge-patch+json", "json": "json-patch+json"}
+
+
+def settings(networks: str = "10.96.0.0/24", ports: tuple[int, int] = (30000, 30099)) -> Settings:
+    """Small ranges, so that they can be filled."""
+    return Settings(
+        Path("/nowhere"),
+        (Listener(ipaddress.ip_address("127.0.0.1"), 6443),),
+        tuple(ipaddress.ip_network(one) for one in networks.split(",")),
+        PortRange(*ports),
+        ipaddress.ip_address("192.0.2.10"),
+    )
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(self.body)
+
+    @property
+    def lines(self) -> list[Any]:
+        """The body as lines of JSON."""
+        return [orjson.loads(line) for line in self.body.splitlines()]
+
+
+class Server:
+    """One application on a memory store."""
+
+    def __init__(self, cluster: Cluster, store: MemoryStore) -> None:
+        self.cluster = cluster
+        self.store = store
+        self.app = app.build(cluster)
+
+    async def __call__(self, method: str, path: str, body: Any = None, *, token: str = ADMIN, **headers: str) -> Answer:
+        """One whole request; header names use underscores."""
+        sent: list[dict[str, Any]] = []
+        await self.open(method, path, body, sent, token=token, headers=headers)
+        return Answer(sent[0]["status"], _headers(sent[0]), b"".join(one.get("body", b"") for one in sent[1:]))
+
+    async def open(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        sent: list[dict[str, Any]],
+        *,
+        token: str = ADMIN,
+        gone: asyncio.Event | None = None,
+        hold: asyncio.Event | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Serve a request; what is sent is added to `sent` as it comes.
+
+        The client hangs up when `gone` is set; with `hold`, it reads nothing of the body until that is set.
+        """
+        raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+        messages = [{"type": "http.request", "body": raw, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            await (gone or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if hold is not None and message["type"] == "http.response.body":
+                await hold.wait()
+            sent.append(message)
+
+        given = {"authorization": f"Bearer {token}"} if token else {}
+        given |= {name.replace("_", "-"): value for name, value in (headers or {}).items()}
+        where, _, query = path.partition("?")
+        scope = {
+            "type": "http", "method": method, "path": where, "raw_path": where.encode(), "root_path": "",
+            "query_string": query.encode(), "headers": [(k.encode(), v.encode()) for k, v in given.items()],
+            "server": ("127.0.0.1", 6443), "client": ("127.0.0.1", 1), "scheme": "https", "http_version": "1.1",
+        }  # fmt: skip
+        await self.app(scope, receive, send)
+
+    async def create(self, path: str, obj: Any) -> Any:
+        """POST that must succeed; the object."""
+        answer = await self("POST", path, obj)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    async def patch(self, path: str, patch: Any, way: str = "merge") -> Answer:
+        """PATCH of one of the three kinds."""
+        return await self("PATCH", path, patch, content_type=f"application/{PATCH_TYPE[way]}")
+
+
+def _headers(start: dict[str, Any]) -> dict[str, str]:
+    return {name.decode().lower(): value.decode() for name, value in start["headers"]}
+
+
+@asynccontextmanager
+async def serving(given: Settings | None = None, store: MemoryStore | None = None) -> AsyncIterator[Server]:
+    """A cluster that is ready, as after the program's start."""
+    given = given or settings()
+    store = store or MemoryStore()
+    cluster = Cluster(store, given, USERS, await Allocator.load(store, given))
+    await bootstrap.run(cluster, 6443)
+    yield Server(cluster, store)
+    cluster.stop()
+    await store.close()

@@ -1,0 +1,219 @@
+"""Objects between store, wire and typed decoders: bytes spliced, types checked, protobuf read."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netplane.api import codec, kinds, protobuf, typecheck
+from netplane.api.errors import StatusError
+
+SERVICE = {
+    "kind": "Service",
+    "apiVersion": "v1",
+    "metadata": {"name": "a", "namespace": "b", "resourceVersion": "5", "labels": {"x": "ü\n"}},
+    "spec": {"ports": [{"port": 80}]},
+}
+
+
+def test_stored_bytes_carry_neither_kind_nor_revision() -> None:
+    stored = codec.encode(SERVICE)
+    assert stored.startswith(b'{"metadata":{"')
+    assert "resourceVersion" not in json.loads(stored)["metadata"]
+    assert SERVICE["metadata"]["resourceVersion"] == "5", "the object itself is left alone"  # type: ignore[index]
+
+
+@given(rev=st.integers(1, 2**62), data=st.dictionaries(st.text(), st.text(), max_size=3))
+def test_spliced_bytes_say_what_the_decoded_object_says(rev: int, data: dict[str, str]) -> None:
+    obj: dict[str, Any] = {**SERVICE, "data": data}
+    stored = codec.encode(obj)
+    decoded = codec.decode(kinds.SERVICE, stored, rev)
+    assert json.loads(codec.object_bytes(kinds.SERVICE, stored, rev)) == decoded
+    alone = {key: value for key, value in decoded.items() if key not in ("kind", "apiVersion")}
+    assert json.loads(codec.item_bytes(stored, rev)) == alone
+    listed = json.loads(codec.list_bytes(kinds.SERVICE, [codec.item_bytes(stored, rev)], rev, "t", 3))
+    assert listed["items"] == [alone]
+    assert listed["metadata"] == {"resourceVersion": str(rev), "continue": "t", "remainingItemCount": 3}
+    event = json.loads(codec.event_bytes("ADDED", codec.object_bytes(kinds.SERVICE, stored, rev)))
+    assert event == {"type": "ADDED", "object": decoded}
+    assert codec.encode(decoded) == stored
+
+
+# Types ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("x", "json: cannot unmarshal string into Go struct field Service.spec of type v1.ServiceSpec"),
+        (
+            {"ports": {}},
+            "json: cannot unmarshal object into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort",
+        ),
+        (
+            {"ports": [{"port": "80"}]},
+            "json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32",
+        ),
+        ({"ports": [{"port": 1.5}]}, "json: cannot unmarshal number 1.5 into Go struct field"),
+        ({"publishNotReadyAddresses": "yes"}, "of type bool"),
+        (
+            {"selector": {"a": 1}},
+            "json: cannot unmarshal number into Go struct field ServiceSpec.spec.selector.a of type string",
+        ),
+        (
+            {"clusterIP": True},
+            "json: cannot unmarshal bool into Go struct field ServiceSpec.spec.clusterIP of type string",
+        ),
+        ({"ports": [{"port": 1, "targetPort": []}]}, "of type intstr.IntOrString"),
+    ],
+)
+def test_wrong_types_are_refused_in_words_users_know(spec: Any, message: str) -> None:
+    with pytest.raises(typecheck.WrongType) as caught:
+        typecheck.clean(kinds.SERVICE, {"metadata": {"name": "a"}, "spec": spec})
+    assert message in str(caught.value)
+
+
+def test_unknown_fields_are_dropped_and_named_in_order() -> None:
+    obj: dict[str, Any] = {
+        "metadata": {"name": "a", "colour": 1},
+        "spec": {"bogus": 1, "ports": [{"port": 80, "x": 2}, {"port": 81}]},
+        "extra": {},
+    }
+    assert typecheck.clean(kinds.SERVICE, obj) == ["metadata.colour", "spec.bogus", "spec.ports[0].x", "extra"]
+    assert obj == {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}, {"port": 81}]}}
+    assert typecheck.clean(kinds.SERVICE, obj) == []
+
+
+def test_empty_optional_lists_and_nulls_are_as_a_typed_decoder_sees_them() -> None:
+    obj: dict[str, Any] = {"metadata": {"name": "a", "labels": {}, "finalizers": []}, "spec": {"ports": [None]}}
+    assert typecheck.clean(kinds.SERVICE, obj) == []
+    assert obj == {"metadata": {"name": "a"}, "spec": {"ports": [{}]}}
+
+
+def test_times_quantities_and_numbers_or_strings() -> None:
+    good: dict[str, Any] = {
+        "metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {
+            "containers": [
+                {
+                    "name": "c",
+                    "resources": {"limits": {"cpu": 1, "memory": "1Gi"}},
+                    "livenessProbe": {"httpGet": {"port": "http"}},
+                }
+            ]
+        },
+    }
+    assert typecheck.clean(kinds.POD, good) == []
+    good["metadata"]["deletionTimestamp"] = "yesterday"
+    with pytest.raises(typecheck.WrongType, match='parsing time "yesterday"'):
+        typecheck.clean(kinds.POD, good)
+
+
+# Protobuf -------------------------------------------------------------------------------------------------------
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number > 0x7F:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def field(number: int, value: bytes | int | str) -> bytes:
+    """One field of a message: a number, or bytes with their length."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value & (1 << 64) - 1)
+    raw = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(raw)) + raw
+
+
+def envelope(api_version: str, kind: str, content: bytes) -> bytes:
+    return protobuf.MAGIC + field(1, field(1, api_version) + field(2, kind)) + field(2, content)
+
+
+def test_a_service_as_go_writes_it() -> None:
+    port = (
+        field(1, "http")
+        + field(2, "TCP")
+        + field(3, 80)
+        + field(4, field(1, 1) + field(2, 0) + field(3, "web"))
+        + field(5, 0)
+    )
+    spec = (
+        field(1, port)
+        + field(2, field(1, "app") + field(2, "web"))
+        + field(3, "")
+        + field(4, "ClusterIP")
+        + field(13, 0)
+    )
+    meta = field(1, "a") + field(2, "") + field(3, "b") + field(7, 0) + field(8, b"")
+    assert protobuf.decode(envelope("v1", "Service", field(1, meta) + field(2, spec) + field(3, field(1, b"")))) == {
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": "a", "namespace": "b"},
+        "spec": {
+            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": "web"}],
+            "selector": {"app": "web"},
+            "type": "ClusterIP",
+        },
+        "status": {"loadBalancer": {}},
+    }
+
+
+def test_pointers_tell_false_from_not_said() -> None:
+    conditions = field(1, 0) + field(2, 1)
+    content = field(1, field(1, "s")) + field(2, field(1, "10.0.0.1") + field(2, conditions)) + field(4, "IPv4")
+    found = protobuf.decode(envelope("discovery.k8s.io/v1", "EndpointSlice", content))
+    assert found["endpoints"] == [{"addresses": ["10.0.0.1"], "conditions": {"ready": False, "serving": True}}]
+
+
+def test_special_types() -> None:
+    moment = field(1, 1767225600) + field(2, 123456000)
+    lease = field(1, field(1, "l") + field(8, field(1, 1767225600))) + field(
+        2, field(1, "me") + field(2, 15) + field(4, moment)
+    )
+    found = protobuf.decode(envelope("coordination.k8s.io/v1", "Lease", lease))
+    assert found["metadata"]["creationTimestamp"] == "2026-01-01T00:00:00Z"
+    assert found["spec"] == {
+        "holderIdentity": "me",
+        "leaseDurationSeconds": 15,
+        "renewTime": "2026-01-01T00:00:00.123456Z",
+    }
+    config = field(1, field(1, "c")) + field(3, field(1, "key") + field(2, b"\x00\xff"))
+    found = protobuf.decode(envelope("v1", "ConfigMap", config))
+    assert base64.b64decode(found["binaryData"]["key"]) == b"\x00\xff"
+    probe = field(1, field(2, field(2, field(2, 8080)))) + field(2, 5)  # ProbeHandler is inlined
+    pod = field(
+        2, field(2, field(1, "c") + field(10, probe) + field(8, field(1, field(1, "cpu") + field(2, field(1, "1")))))
+    )
+    container = protobuf.decode(envelope("v1", "Pod", pod))["spec"]["containers"][0]
+    assert container["livenessProbe"] == {"httpGet": {"port": 8080}, "initialDelaySeconds": 5}
+    assert container["resources"] == {"limits": {"cpu": "1"}}
+
+
+def test_negative_numbers_and_unknown_fields() -> None:
+    content = field(1, field(1, "n") + field(500, "from the future")) + field(2, field(2, -5))
+    found = protobuf.decode(envelope("coordination.k8s.io/v1", "Lease", content))
+    assert found["spec"] == {"leaseDurationSeconds": -5}
+    assert found["metadata"] == {"name": "n"}
+
+
+def test_options_are_the_same_in_every_group() -> None:
+    options = field(1, 5) + field(2, field(1, "uid-1"))
+    found = protobuf.decode(envelope("policy/v1", "DeleteOptions", options))
+    assert found["gracePeriodSeconds"] == 5
+    assert found["preconditions"] == {"uid": "uid-1"}
+
+
+@given(st.binary(max_size=60))
+def test_garbage_is_the_clients_fault(garbage: bytes) -> None:
+    for body in (garbage, protobuf.MAGIC + garbage, envelope("v1", "Service", garbage)):
+        try:
+            code = 200 if isinstance(protobuf.decode(body), dict) else 500
+        except StatusError as error:
+            code = error.code
+        assert code in (200, 400)

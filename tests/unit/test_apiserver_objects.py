@@ -1,0 +1,354 @@
+"""Create, read, update, patch and delete, as clients see them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.apiserver_app import Server, serving, settings
+
+SERVICES = "/api/v1/namespaces/default/services"
+PODS = "/api/v1/namespaces/default/pods"
+CONFIG = "/api/v1/namespaces/default/configmaps"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+
+
+def run(test: Callable[[Server], Awaitable[None]], **options: Any) -> None:
+    async def body() -> None:
+        async with serving(**options) as server:
+            await test(server)
+
+    asyncio.run(body())
+
+
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}, **spec}}
+
+
+def pod(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
+
+
+def config(name: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "data": data}
+
+
+def test_a_new_object_gets_what_only_the_server_can_say() -> None:
+    async def test(ask: Server) -> None:
+        made = await ask.create(CONFIG, {"metadata": {"generateName": "c-", "uid": "mine", "generation": 7}})
+        metadata = made["metadata"]
+        assert metadata["name"].startswith("c-")
+        assert len(metadata["name"]) == 7
+        assert metadata["uid"] not in ("", "mine")
+        assert metadata["namespace"] == "default"
+        assert "generation" not in metadata
+        again = (await ask("GET", f"{CONFIG}/{metadata['name']}")).json
+        assert again == made
+
+    run(test)
+
+
+def test_revisions_grow_and_a_no_op_keeps_them() -> None:
+    async def test(ask: Server) -> None:
+        first = await ask.create(CONFIG, config("c", a="1"))
+        same = await ask("PUT", f"{CONFIG}/c", first)
+        assert same.json["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+        first["data"]["a"] = "2"
+        changed = (await ask("PUT", f"{CONFIG}/c", first)).json
+        assert int(changed["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
+        stale = await ask("PUT", f"{CONFIG}/c", first)
+        assert (stale.status, stale.json["reason"]) == (409, "Conflict")
+
+    run(test)
+
+
+def test_put_of_a_missing_object_creates_some_kinds() -> None:
+    async def test(ask: Server) -> None:
+        assert (await ask("PUT", f"{SERVICES}/new", service("new"))).status == 201
+        assert (await ask("PUT", f"{CONFIG}/new", config("new"))).status == 404
+        lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me", "leaseDurationSeconds": 15}}
+        assert (await ask("PUT", f"{LEASES}/l", lease)).status == 201
+        blind = await ask("PUT", f"{LEASES}/l", {**lease, "spec": {"holderIdentity": "you"}})
+        assert blind.status == 422
+        assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in blind.json["message"]
+
+    run(test)
+
+
+def test_status_and_spec_are_written_apart() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(PODS, {**pod("p"), "status": {"phase": "Running"}})
+        assert (await ask("GET", f"{PODS}/p")).json["status"]["phase"] == "Pending"
+        both = {"spec": {"nodeName": "n9"}, "status": {"phase": "Running", "podIP": "10.0.0.9"}}
+        status = (await ask.patch(f"{PODS}/p/status", both)).json
+        assert status["status"]["podIP"] == "10.0.0.9"
+        assert "nodeName" not in status["spec"]
+        main = (await ask.patch(f"{PODS}/p", {"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Failed"}})).json
+        assert (main["status"]["phase"], main["metadata"]["labels"]) == ("Running", {"a": "b"})
+
+    run(test)
+
+
+def test_generation_counts_changes_of_content() -> None:
+    async def test(ask: Server) -> None:
+        slice_ = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}
+        assert (await ask.create(SLICES, slice_))["metadata"]["generation"] == 1
+        noted = await ask.patch(f"{SLICES}/s", {"metadata": {"annotations": {"a": "b"}}})
+        assert noted.json["metadata"]["generation"] == 1
+        moved = await ask.patch(f"{SLICES}/s", {"endpoints": [{"addresses": ["10.0.0.2"]}]})
+        assert moved.json["metadata"]["generation"] == 2
+
+    run(test)
+
+
+def test_a_pod_is_bound_once() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(PODS, pod("p"))
+        target = {"target": {"kind": "Node", "name": "n1"}}
+        assert (await ask("POST", f"{PODS}/p/binding", target)).status == 201
+        bound = (await ask("GET", f"{PODS}/p")).json
+        assert bound["spec"]["nodeName"] == "n1"
+        assert bound["status"]["conditions"][0]["type"] == "PodScheduled"
+        again = await ask("POST", f"{PODS}/p/binding", {"target": {"name": "n2"}})
+        assert (again.status, again.json["reason"]) == (409, "Conflict")
+        assert 'already assigned to node "n1"' in again.json["message"]
+
+    run(test)
+
+
+def test_a_bound_pod_goes_when_its_kubelet_says_so() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(PODS, pod("free"))
+        assert (await ask("DELETE", f"{PODS}/free")).status == 200
+        assert (await ask("GET", f"{PODS}/free")).status == 404
+        await ask.create(PODS, pod("bound", nodeName="n1", terminationGracePeriodSeconds=7))
+        marked = (await ask("DELETE", f"{PODS}/bound")).json["metadata"]
+        assert marked["deletionGracePeriodSeconds"] == 7
+        longer = (await ask("DELETE", f"{PODS}/bound?gracePeriodSeconds=60")).json["metadata"]
+        assert longer["deletionTimestamp"] == marked["deletionTimestamp"]
+        shorter = (await ask("DELETE", f"{PODS}/bound", {"gracePeriodSeconds": 1})).json["metadata"]
+        assert shorter["deletionGracePeriodSeconds"] == 1
+        assert (await ask("DELETE", f"{PODS}/bound", {"gracePeriodSeconds": 0})).status == 200
+        assert (await ask("GET", f"{PODS}/bound")).status == 404
+
+    run(test)
+
+
+def test_finalizers_hold_an_object_until_the_last_is_gone() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(CONFIG, {"metadata": {"name": "c", "finalizers": ["a.io/x", "b.io/y"]}})
+        held = (await ask("DELETE", f"{CONFIG}/c")).json
+        assert held["kind"] == "ConfigMap"
+        assert held["metadata"]["deletionTimestamp"]
+        assert (await ask.patch(f"{CONFIG}/c", {"metadata": {"finalizers": ["b.io/y"]}})).status == 200
+        assert (await ask("GET", f"{CONFIG}/c")).status == 200
+        assert (await ask.patch(f"{CONFIG}/c", {"metadata": {"finalizers": None}})).status == 200
+        assert (await ask("GET", f"{CONFIG}/c")).status == 404
+
+    run(test)
+
+
+def test_delete_answers_and_preconditions() -> None:
+    async def test(ask: Server) -> None:
+        made = await ask.create(CONFIG, config("c"))
+        wrong = await ask("DELETE", f"{CONFIG}/c", {"preconditions": {"resourceVersion": "1"}})
+        assert wrong.status == 409
+        dry = await ask("DELETE", f"{CONFIG}/c?dryRun=All")
+        assert dry.status == 200
+        done = (await ask("DELETE", f"{CONFIG}/c", {"preconditions": {"uid": made["metadata"]["uid"]}})).json
+        assert (done["status"], done["details"]["uid"]) == ("Success", made["metadata"]["uid"])
+        assert (await ask("DELETE", f"{CONFIG}/c")).status == 404
+
+    run(test)
+
+
+def test_delete_collection_takes_what_the_selector_names() -> None:
+    async def test(ask: Server) -> None:
+        for i in range(5):
+            labels = {"even": "yes" if i % 2 == 0 else "no"}
+            await ask.create(CONFIG, {"metadata": {"name": f"c{i}", "labels": labels}})
+        gone = (await ask("DELETE", f"{CONFIG}?labelSelector=even%3Dyes")).json
+        assert [item["metadata"]["name"] for item in gone["items"]] == ["c0", "c2", "c4"]
+        left = (await ask("GET", CONFIG)).json
+        assert [item["metadata"]["name"] for item in left["items"]] == ["c1", "c3"]
+
+    run(test)
+
+
+def test_dry_run_stores_and_takes_nothing() -> None:
+    async def test(ask: Server) -> None:
+        before = await ask.store.current_rev()
+        free = [await ask("POST", f"{SERVICES}?dryRun=All", service("s", type="NodePort")) for _ in range(200)]
+        assert {answer.status for answer in free} == {201}
+        assert await ask.store.current_rev() == before
+        assert (await ask("GET", f"{SERVICES}/s")).status == 404
+
+    run(test)
+
+
+def test_addresses_and_ports_come_back_when_services_go() -> None:
+    async def test(ask: Server) -> None:
+        for _ in range(3):  # more than fit at once: 100 node ports
+            for i in range(60):
+                await ask.create(SERVICES, service(f"s{i}", type="NodePort"))
+            await ask("DELETE", SERVICES)
+            await ask("DELETE", f"{SERVICES}/kubernetes")
+
+    run(test)
+
+
+def test_a_full_range_is_said_and_leaves_nothing_behind() -> None:
+    async def test(ask: Server) -> None:
+        for i in range(3):
+            await ask.create(SERVICES, service(f"s{i}", type="NodePort"))
+        refused = await ask("POST", SERVICES, service("more", type="NodePort"))
+        assert (refused.status, refused.json["reason"]) == (500, "InternalError")
+        assert "range is full" in refused.json["message"]
+        await ask("DELETE", f"{SERVICES}/s0")
+        await ask.create(SERVICES, service("more", type="NodePort"))
+
+    run(test, given=settings(ports=(30000, 30002)))
+
+
+def test_a_failed_write_gives_back_what_it_took() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(SERVICES, service("s", type="NodePort"))
+        for _ in range(300):
+            assert (await ask("POST", SERVICES, service("s", type="NodePort"))).status == 409
+        for i in range(99):
+            await ask.create(SERVICES, service(f"n{i}", type="NodePort"))
+
+    run(test)
+
+
+def test_allocations_survive_a_restart() -> None:
+    async def body() -> None:
+        async with serving() as first:
+            made = await first.create(SERVICES, service("s", type="NodePort"))
+            taken = made["spec"]["ports"][0]["nodePort"]
+            store = first.store
+            async with serving(store=store) as second:
+                asked = service("t", type="NodePort", ports=[{"port": 80, "nodePort": taken}])
+                refused = await second("POST", SERVICES, asked)
+                assert "provided port is already allocated" in refused.json["message"]
+                asked = service("t", clusterIP=made["spec"]["clusterIP"])
+                refused = await second("POST", SERVICES, asked)
+                assert "provided IP is already allocated" in refused.json["message"]
+
+    asyncio.run(body())
+
+
+def test_dual_stack_clusters_give_two_addresses() -> None:
+    async def test(ask: Server) -> None:
+        both = (await ask.create(SERVICES, service("s", ipFamilyPolicy="RequireDualStack")))["spec"]
+        assert both["ipFamilies"] == ["IPv4", "IPv6"]
+        assert both["clusterIPs"][1].startswith("fd00:")
+        one = (await ask.patch(f"{SERVICES}/s", {"spec": {"ipFamilyPolicy": "SingleStack"}})).json["spec"]
+        assert one["clusterIPs"] == both["clusterIPs"][:1]
+        again = await ask("POST", SERVICES, service("t", clusterIP=both["clusterIPs"][1], ipFamilies=["IPv6"]))
+        assert again.status == 201, again.body
+
+    run(test, given=settings("10.96.0.0/24,fd00::/112"))
+
+
+def test_concurrent_creations_never_share() -> None:
+    async def test(ask: Server) -> None:
+        made = await asyncio.gather(*(ask.create(SERVICES, service(f"s{i}", type="NodePort")) for i in range(90)))
+        assert len({one["spec"]["clusterIP"] for one in made}) == 90
+        assert len({one["spec"]["ports"][0]["nodePort"] for one in made}) == 90
+
+    run(test)
+
+
+def test_concurrent_patches_all_count() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(CONFIG, config("c"))
+        patches = [ask.patch(f"{CONFIG}/c", {"data": {f"k{i}": "x"}}) for i in range(30)]
+        assert {answer.status for answer in await asyncio.gather(*patches)} == {200}
+        assert len((await ask("GET", f"{CONFIG}/c")).json["data"]) == 30
+
+    run(test)
+
+
+def test_namespaces_open_and_close() -> None:
+    async def test(ask: Server) -> None:
+        missing = await ask("POST", "/api/v1/namespaces/nowhere/configmaps", config("c"))
+        assert missing.json["message"] == 'namespaces "nowhere" not found'
+        await ask.create("/api/v1/namespaces", {"metadata": {"name": "ns"}})
+        going = (await ask("DELETE", "/api/v1/namespaces/ns")).json
+        assert going["status"]["phase"] == "Terminating"
+        refused = await ask("POST", "/api/v1/namespaces/ns/configmaps", config("c"))
+        assert refused.status == 403
+        assert refused.json["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+        body = {"metadata": {"name": "ns"}, "spec": {"finalizers": []}}
+        assert (await ask("PUT", "/api/v1/namespaces/ns/finalize", body)).status == 200
+        assert (await ask("GET", "/api/v1/namespaces/ns")).status == 404
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "message"),
+    [
+        ("POST", CONFIG, b"{oops", 400, "json parse error: invalid character 'o' looking for beginning of object key"),
+        ("POST", CONFIG, b"[1]", 400, "cannot unmarshal array"),
+        ("POST", CONFIG, {"metadata": "x"}, 400, "cannot unmarshal string into Go struct field ConfigMap.metadata"),
+        ("POST", CONFIG, {"kind": 5}, 400, "kind and apiVersion must be strings"),
+        ("POST", CONFIG, {"metadata": {"name": "c", "namespace": "other"}}, 400, "does not match the namespace"),
+        ("POST", CONFIG, {"metadata": {"name": "c", "resourceVersion": "5"}}, 400, "should not be set on objects"),
+        ("POST", CONFIG, {"metadata": {"name": "NOT OK"}}, 422, "metadata.name"),
+        ("POST", f"{CONFIG}?dryRun=Some", config("c"), 422, "dryRun"),
+        ("POST", f"{CONFIG}?fieldValidation=Never", config("c"), 422, "fieldValidation"),
+        ("PUT", f"{CONFIG}/a", config("b"), 400, "the name of the object (b) does not match the name on the URL (a)"),
+        ("POST", f"{CONFIG}/a", config("a"), 405, "does not allow this method"),
+        ("PATCH", CONFIG, {}, 405, "does not allow this method"),
+        ("DELETE", "/api/v1/namespaces", None, 405, "does not allow this method"),
+        ("GET", f"{CONFIG}/a/status", None, 404, "could not find the requested resource"),
+        ("GET", f"{CONFIG}/a/b/c", None, 404, "404 page not found"),
+        ("DELETE", "/api/v1/namespaces/kube-system", None, 403, "this namespace may not be deleted"),
+        ("DELETE", f"{CONFIG}/a", {"gracePeriodSeconds": "soon"}, 400, "cannot unmarshal string"),
+        ("DELETE", f"{CONFIG}/a", {"propagationPolicy": "Maybe"}, 422, "propagationPolicy"),
+        ("POST", CONFIG, b"x" * (3 * 1024 * 1024 + 1), 413, "Request entity too large"),
+    ],
+)
+def test_bad_requests_are_told_what_is_wrong(method: str, path: str, body: Any, status: int, message: str) -> None:
+    async def test(ask: Server) -> None:
+        before = await ask.store.current_rev()
+        answer = await ask(method, path, body)
+        assert answer.status == status, answer.body
+        assert message in answer.body.decode()
+        assert await ask.store.current_rev() == before
+
+    run(test)
+
+
+def test_patches_that_cannot_be() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(CONFIG, config("c"))
+        renamed = await ask.patch(f"{CONFIG}/c", {"metadata": {"name": "d"}})
+        assert (renamed.status, "does not match the name on the URL" in renamed.json["message"]) == (400, True)
+        apply = await ask("PATCH", f"{CONFIG}/c", {}, content_type="application/apply-patch+yaml")
+        assert (apply.status, apply.json["reason"]) == (415, "UnsupportedMediaType")
+        assert (await ask.patch(f"{CONFIG}/c", b"{", "merge")).status == 400
+        assert (await ask.patch(f"{CONFIG}/c", {"not": "a list"}, "json")).status == 400
+        assert (await ask.patch(f"{CONFIG}/c", [{"op": "remove", "path": "/nothing"}], "json")).status == 422
+
+    run(test)
+
+
+def test_unknown_and_duplicate_fields() -> None:
+    async def test(ask: Server) -> None:
+        odd = b'{"metadata":{"name":"c"},"dta":{"a":"b"},"data":{"k":"1","k":"2"}}'
+        warned = await ask("POST", f"{CONFIG}?fieldValidation=Warn", odd)
+        assert warned.status == 201
+        assert warned.headers["warning"].startswith('299 - "')
+        assert "dta" not in warned.json
+        refused = await ask("POST", f"{CONFIG}?fieldValidation=Strict", odd.replace(b'"c"', b'"d"'))
+        assert refused.status == 400
+        assert 'unknown field "dta", duplicate field "data.k"' in refused.json["message"]
+        quiet = await ask("POST", f"{CONFIG}?fieldValidation=Ignore", odd.replace(b'"c"', b'"e"'))
+        assert (quiet.status, "warning" in quiet.headers) == (201, False)
+
+    run(test)
