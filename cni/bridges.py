@@ -1,13 +1,14 @@
 """The node's bridges, made when the first pod needs them: device, addresses, forwarding, firewall.
 
-What was made once in this process is not made again as long as the link is the same one; a link of that name that was
-deleted and made by somebody else has another index.
+What was made once in this process is not made again as long as the link is the same one: one that was deleted and made
+by somebody else has another index.
 """
 
 import threading
 from collections import defaultdict
 
 from cni.config import Network
+from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.plan import firewall, pod
 from netplane.kernel import sysctl
@@ -19,9 +20,10 @@ from netplane.rtnl import Bridge, Link
 class Bridges:
     """Bridges of the namespace it was made in. Methods may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, rtnl: Doors) -> None:
+        self._rtnl = rtnl
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._done: set[tuple[object, ...]] = set()
+        self._done: dict[str, tuple[Network, Link]] = {}
 
     def ensure(self, network: Network) -> Link:
         """The network's bridge, as it should be.
@@ -30,24 +32,32 @@ class Bridges:
             CniError: a link of that name is no bridge.
             NetplaneError: the kernel refused.
         """
-        with self._locks[network.bridge], Rtnl() as rtnl:
-            found = rtnl.link(network.bridge)
-            if found is not None and self._fingerprint(network, found) in self._done:
-                return found
-            if found is not None and not isinstance(found.kind, Bridge):
-                raise CniError(Code.INVALID_CONFIG, f"bridge: the link {network.bridge} is no bridge: {found.kind}")
-            addresses = rtnl.addresses(network.bridge) if found is not None else []
-            rtnl.apply(pod.bridge(network, found, addresses))
-            _forwarding(network)
-            _firewall(network)
-            made = rtnl.link(network.bridge)
-            assert made is not None, "it was there a moment ago"
-            self._done.add(self._fingerprint(network, made))
+        with self._locks[network.bridge]:
+            known, made = self._done.get(network.bridge, (None, None))
+            if made is not None and same_bridge(known, network) and self._rtnl.here.find(network.bridge) == made.index:
+                return made
+            made = _make(self._rtnl.here, network)
+            self._done[network.bridge] = network, made
             return made
 
-    def _fingerprint(self, network: Network, link: Link) -> tuple[object, ...]:
-        wanted = network.mtu_bytes or link.mtu
-        return (link.index, link.up, link.mtu == wanted, network.is_gateway, network.ip_masq, network.ranges)
+
+def same_bridge(one: Network | None, other: Network) -> bool:
+    """Whether two configurations ask the same of their bridge."""
+    fields = ("mtu_bytes", "is_gateway", "ip_masq", "promisc", "host_prefix", "ranges")
+    return one is not None and all(getattr(one, field) == getattr(other, field) for field in fields)
+
+
+def _make(rtnl: Rtnl, network: Network) -> Link:
+    found = rtnl.link(network.bridge)
+    if found is not None and not isinstance(found.kind, Bridge):
+        raise CniError(Code.INVALID_CONFIG, f"bridge: the link {network.bridge} is no bridge: {found.kind}")
+    addresses = rtnl.addresses(network.bridge) if found is not None else []
+    rtnl.apply(pod.bridge(network, found, addresses))
+    _forwarding(network)
+    _firewall(network)
+    made = rtnl.link(network.bridge)
+    assert made is not None, "it was there a moment ago"
+    return made
 
 
 def _forwarding(network: Network) -> None:

@@ -13,6 +13,7 @@ from cni import errors, results
 from cni.bridges import Bridges
 from cni.check import Observed, differences
 from cni.config import version_of
+from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.frames import Request
 from cni.leases import Leases
@@ -47,8 +48,9 @@ class Engine:
         self.owner = pod.owner_mark(str(leases.path.parent.resolve()))
         self._trouble = trouble
         self._clock = clock
-        self._reaper = Reaper()
-        self._bridges = Bridges()
+        self._doors = Doors()
+        self._reaper = Reaper(self._doors)
+        self._bridges = Bridges(self._doors)
 
     def close(self) -> None:
         """Finish deletions under way and close the store; pods stay as they are."""
@@ -121,9 +123,9 @@ class Engine:
             bridge_mac=bridge.mac,
         )
         wiring = pod.wiring(attachment, space)
-        with Rtnl() as node, Rtnl(space) as inside:
+        with Rtnl(space) as inside:
             try:
-                node.apply(wiring.node, undo=False)
+                self._doors.here.apply(wiring.node, undo=False)
             except KernelError as error:
                 raise _taken(call, error) from error
             if 6 in pod.families(call.network):

@@ -17,6 +17,7 @@ import msgspec
 from cni import install
 from cni.bridges import Bridges
 from cni.config import parse
+from cni.doors import Doors
 from cni.plan import conflist, firewall, overlay
 from netplane.errors import NetplaneError
 from netplane.kernel.nft import Nft, NftError
@@ -58,7 +59,7 @@ class NodeSync:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.trouble = "the node has no podCIDR yet"
-        self._bridges = Bridges()
+        self._bridges = Bridges(Doors())
         self._underlay: overlay.Underlay | None = None
 
     def sync(self, nodes: Mapping[str, overlay.Peer | None]) -> None:

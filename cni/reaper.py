@@ -5,8 +5,8 @@ under way are therefore done together, as one group: thirty cost little more tha
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from cni.doors import Doors
 from netplane.kernel.netlink import KernelError
-from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Change, DeleteGroup, Request, delete_link
 
 # Only links that are about to be deleted are ever in this group ("np" in ASCII).
@@ -14,17 +14,16 @@ DOOMED_GROUP = 0x6E70
 
 
 class Reaper:
-    """Deletes links of the namespace it was made in; callers of any thread wait until theirs is gone."""
+    """Deletes links of the namespace it and its callers are in; callers of any thread wait until theirs is gone."""
 
-    def __init__(self) -> None:
-        self._rtnl = Rtnl()
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
         self._waiting: deque[tuple[str, Future[None]]] = deque()
         self._worker = ThreadPoolExecutor(1, "reaper")
 
     def close(self) -> None:
         """Finish what waits."""
         self._worker.shutdown()
-        self._rtnl.close()
 
     def delete(self, name: str) -> None:
         """Delete a link and return once it is gone; one that is not there is gone already.
@@ -32,16 +31,12 @@ class Reaper:
         Raises:
             KernelError: the kernel refused.
         """
-        if self._absent(name):
+        if not self._doors.here.find(name):
             return
         done: Future[None] = Future()
         self._waiting.append((name, done))
         self._worker.submit(self._drain)
         done.result()
-
-    def _absent(self, name: str) -> bool:
-        with Rtnl() as rtnl:
-            return rtnl.link(name) is None
 
     def _drain(self) -> None:
         batch: list[tuple[str, Future[None]]] = []
@@ -53,7 +48,7 @@ class Reaper:
             return
         for name, done in batch:
             try:
-                self._rtnl.apply([delete_link(name, missing_ok=True)], undo=False)
+                self._doors.here.apply([delete_link(name, missing_ok=True)], undo=False)
                 done.set_result(None)
             except BaseException as error:
                 done.set_exception(error)
@@ -62,7 +57,7 @@ class Reaper:
         """Whether all are gone: False when one vanished meanwhile, and then each is tried alone."""
         requests: list[Request] = [Change(name, group=DOOMED_GROUP) for name in dict.fromkeys(names)]
         try:
-            self._rtnl.apply([*requests, DeleteGroup(DOOMED_GROUP)], undo=False)
+            self._doors.here.apply([*requests, DeleteGroup(DOOMED_GROUP)], undo=False)
         except KernelError:
             return False
         return True

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cni import bridges, engine, reaper
+from cni import doors, engine
 from cni.errors import Code
 from cni.leases import Leases
 from netplane.kernel.rtnl import Rtnl
@@ -242,7 +242,7 @@ def _has(space: str, address: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (engine, reaper, bridges):
+    for module in (engine, doors):
         monkeypatch.setattr(module, "Rtnl", FusedRtnl)
 
 
