@@ -47,15 +47,22 @@ async def keep(lab: Lab, program: Program) -> None:
         child = processes.start(
             program.argv, lab_folder=lab.folder, log=lab.logs / f"{program.name}.log", netns_name=program.netns
         )
-        record = lab.folder / "run" / f"{program.name}.pid"
-        record.parent.mkdir(exist_ok=True)
-        record.write_text(f"{child.pid} {processes.start_time(child.pid) or 0}\n")
+        _record(lab, program.name, child.pid)
         await _ended(child.pid)
         code = child.wait()
         deaths = 0 if loop.time() - began > WELL_AFTER_S else deaths + 1
         pause = RESTART_S[min(max(deaths - 1, 0), len(RESTART_S) - 1)]
         log.warning("program ended, starting it again", program=program.name, code=code, pause_s=pause)
         await asyncio.sleep(pause)
+
+
+def _record(lab: Lab, name: str, pid: int) -> None:
+    """Note who runs now; readers see the former or the new one, never half a line."""
+    folder = lab.folder / "run"
+    folder.mkdir(exist_ok=True)
+    draft = folder / f".{name}.new"
+    draft.write_text(f"{pid} {processes.start_time(pid) or 0}\n")
+    draft.replace(folder / f"{name}.pid")
 
 
 async def _ended(pid: int) -> None:
