@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,7 @@ Handler = Callable[[Request, int | None], tuple[int, bytes]]
 WORKERS = 16
 CLIENT_TIMEOUT_S = 10.0
 BACKLOG = 1024
+SWEEP_S = 30.0
 _SO_PEERCRED_BYTES = struct.calcsize("3i")
 _MAX_RIGHTS = 4
 
@@ -51,13 +53,19 @@ class Agent:
         self._clients: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Serve until cancelled; calls under way are finished first."""
-        self._work_off_pending()
+        """Serve until cancelled; calls under way are finished first.
+
+        Once the socket listens no relay saves a DEL any more, so saved ones are worked off right then, before the first
+        call; later ones (of a relay that gave up waiting) every SWEEP_S.
+        """
         listener = self._listen()
+        await self._work_off_pending()
+        sweeper = asyncio.create_task(self._sweep())
         try:
             await self._accept(listener)
         finally:
             listener.close()
+            sweeper.cancel()
             self.path.unlink(missing_ok=True)
             if self._clients:
                 await asyncio.wait(self._clients)
@@ -129,25 +137,29 @@ class Agent:
             if users > 1:
                 self._turns[container] = lock, users - 1
 
-    def _work_off_pending(self) -> None:
-        """DELs that came while nobody listened. One that fails is kept for the next start."""
-        if not self.pending.is_dir():
-            return
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            await self._work_off_pending()
+
+    async def _work_off_pending(self) -> None:
+        """DELs that came while nobody listened. One that fails is kept for the next time."""
         for file in sorted(self.pending.iterdir()):
             if file.name.endswith("~"):
-                file.unlink(missing_ok=True)
+                if time.time() - file.stat().st_mtime > SWEEP_S:
+                    file.unlink(missing_ok=True)
                 continue
             try:
                 request = frames.decode_request(file.read_bytes())
-            except (frames.FrameError, struct.error) as error:
+            except frames.FrameError as error:
                 log.warning("dropped a saved request that cannot be read", file=file.name, error=str(error))
                 file.unlink(missing_ok=True)
                 continue
-            status, text = self._handler(request, None)
-            if status == 0 or request.environment.get("CNI_COMMAND") != "DEL":
-                file.unlink(missing_ok=True)
-            else:
+            status, text = await self.call(request, None)
+            if status and request.environment.get("CNI_COMMAND") == "DEL":
                 log.warning("a saved DEL failed and is kept", file=file.name, error=text.decode(errors="replace"))
+                continue
+            file.unlink(missing_ok=True)
 
 
 def _check_peer(client: socket.socket) -> None:

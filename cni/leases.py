@@ -8,8 +8,8 @@
 
 Every transition is one committed transaction before anybody is told. A lease that is still `reserved` when a process
 starts belongs to nobody: no runtime was ever told of it. A boot makes all leases void, since no link survived it; the
-store remembers the boot it belongs to. That is why no commit waits for the disk (WAL, synchronous=NORMAL): kill -9 loses
-nothing the kernel has, a power loss can lose only what the next boot would void (docs/adr/0003).
+store remembers the boot it belongs to. That is why no commit waits for the disk (WAL, synchronous=NORMAL): kill -9
+loses nothing that the kernel has, a power loss can lose only what the next boot would void (docs/adr/0003).
 """
 
 import sqlite3
