@@ -1,0 +1,177 @@
+"""`netplane-proxy` as a process: against an apiserver that comes and goes, killed, restarted, cleaned up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netplane.kernel import netns
+from netplane.kernel.nft import Nft
+from netplane.nft.types import IPV4
+from proxy.plan.model import Options
+from proxy.plan.skeleton import skeleton
+
+pytestmark = pytest.mark.privileged
+NAMESPACE = f"npt-proxy-{os.getpid():x}"
+URL = "http://127.0.0.1:8080"
+SERVICES = 30
+
+
+class Machine:
+    """A namespace with a fake apiserver and a proxy in it."""
+
+    def __init__(self, logs: Path, fd: int) -> None:
+        self.nft = Nft(fd)
+        self._logs = logs
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """A program in the namespace; its output in a file of its name."""
+        with (self._logs / name).open("ab") as log:
+            command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-m", *arguments]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        self._running.append(process)
+        return process
+
+    def apiserver(self) -> subprocess.Popen[bytes]:
+        """A made-up cluster."""
+        return self.start(
+            "apiserver", "netplane.client.fake", "--port", "8080", "--services", str(SERVICES), "--endpoints", "3"
+        )
+
+    def proxy(self, *flags: str) -> subprocess.Popen[bytes]:
+        """The proxy."""
+        return self.start("proxy", "proxy", "--master", URL, "--hostname-override", "node-0", "-v4", *flags)
+
+    def log(self, name: str) -> str:
+        """What a program said."""
+        return (self._logs / name).read_text()
+
+    def rows(self) -> int:
+        """Endpoints in the kernel."""
+        table = skeleton(IPV4, Options())
+        return len(self.nft.list_elements(table, table.set("endpoints")) or {})
+
+    def stop_all(self) -> None:
+        """Kill what still runs, by its own id."""
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    netns.create(NAMESPACE)
+    try:
+        subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
+        with netns.opened(NAMESPACE) as fd:
+            made = Machine(tmp_path, fd)
+            try:
+                yield made
+            finally:
+                made.stop_all()
+                made.nft.close()
+    finally:
+        netns.delete(NAMESPACE)
+
+
+def eventually(condition: Callable[[], Any], what: str, *, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+def ask(method: str, path: str, body: object = None) -> Any:
+    """A request from inside the namespace."""
+    request = urllib.request.Request(
+        path if path.startswith("http") else URL + path,
+        method=method,
+        data=json.dumps(body).encode() if body is not None else None,
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+
+    def work() -> bytes:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: bytes = answer.read()
+            return found
+
+    return netns.run_in(NAMESPACE, work)
+
+
+def first_slice() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ask("GET", "/apis/discovery.k8s.io/v1/endpointslices"))["items"][0]
+    return found
+
+
+def test_from_start_to_cleanup(machine: Machine) -> None:
+    apiserver = machine.apiserver()
+    proxy = machine.proxy()
+    eventually(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
+
+    apiserver.kill()
+    apiserver.wait()
+    time.sleep(0.5)
+    assert machine.rows() == SERVICES * 3, "without an apiserver everything stays"
+    machine.apiserver()
+    eventually(lambda: "\n" in machine.log("apiserver").strip(), "the second apiserver")
+
+    item = first_slice()
+    meta = item["metadata"]
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{meta['namespace']}/endpointslices/{meta['name']}"
+    ask("PATCH", path, {"endpoints": item["endpoints"][:1]})
+    eventually(lambda: machine.rows() == SERVICES * 3 - 2, "two endpoints gone")
+    metrics = ask("GET", "http://127.0.0.1:10249/metrics").decode()
+    assert "kubeproxy_sync_proxy_rules_nftables_sync_failures_total 0.0" in metrics
+    assert ask("GET", "http://127.0.0.1:10249/proxyMode") == b"nftables"
+    assert json.loads(ask("GET", "http://127.0.0.1:10256/healthz"))["nodeEligible"] is True
+
+    proxy.send_signal(signal.SIGTERM)
+    assert proxy.wait(10) == 0
+    assert "the rules stay" in machine.log("proxy")
+    assert machine.rows() == SERVICES * 3 - 2
+
+    before = machine.log("proxy").count("elements=0")
+    again = machine.proxy()
+    eventually(lambda: machine.log("proxy").count("elements=0") > before, "a restart that writes nothing")
+    again.kill()
+    again.wait()
+    assert machine.rows() == SERVICES * 3 - 2, "killed, and the rules stay"
+
+    assert machine.proxy("--cleanup").wait(20) == 0
+    assert machine.nft.tables() == []
+
+
+def test_a_killed_proxy_catches_up_with_what_it_missed(machine: Machine) -> None:
+    machine.apiserver()
+    proxy = machine.proxy()
+    eventually(lambda: "synced" in machine.log("proxy"), "the first sync")
+    proxy.kill()
+    proxy.wait()
+    meta = first_slice()["metadata"]
+    ask("DELETE", f"/apis/discovery.k8s.io/v1/namespaces/{meta['namespace']}/endpointslices/{meta['name']}")
+    machine.proxy()
+    eventually(lambda: machine.rows() == SERVICES * 3 - 3, "what was missed")
+    eventually(lambda: machine.log("proxy").count("synced") == 2, "the second proxy's first sync")
+    written = int(machine.log("proxy").rpartition("elements=")[2].split()[0])
+    assert 5 <= written <= 6, "three rows gone, a verdict replaced, perhaps a hairpin gone, and no more"
+
+
+def test_what_cannot_work_is_said_before_anything_is_touched(machine: Machine) -> None:
+    machine.nft.run_text("add table ip kube-proxy")
+    assert machine.proxy().wait(20) == 1
+    assert "another service proxy" in machine.log("proxy")
+    assert machine.nft.tables() == ["ip kube-proxy"]
+    command = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-m", "proxy", "--master", URL]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "run as root" in refused.stderr
