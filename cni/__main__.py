@@ -7,7 +7,7 @@ import signal
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 import click
 
@@ -19,6 +19,9 @@ from netplane.cli import run
 from netplane.errors import NetplaneError, UsageError
 from netplane.obs import logs
 from netplane.rtnl import Network
+
+if TYPE_CHECKING:
+    from netplane.client.config import Connection
 
 DEFAULT_STATE_DIR = Path("/var/lib/netplane")
 _DIR = click.Path(path_type=Path)
@@ -72,8 +75,12 @@ def command(  # noqa: PLR0913, PLR0917 - flags
         bin_dir=cni_bin_dir,
         conf_dir=cni_conf_dir,
     )
+    # The client costs 0.1 s to import; mistakes in flags are told before that, and all of them before anything is made.
+    from netplane.client import config  # noqa: PLC0415
+
+    connection = config.load(kubeconfig)
     with locked(state_dir):
-        asyncio.run(_main(settings, state_dir, kubeconfig))
+        asyncio.run(_main(settings, state_dir, connection))
 
 
 def parse_cidrs(text: str) -> tuple[Network, ...]:
@@ -109,18 +116,15 @@ def locked(state_dir: Path) -> IO[str]:
     return file
 
 
-async def _main(settings: Settings, state_dir: Path, kubeconfig: str | None) -> None:
-    # The client costs 0.1 s to import; mistakes in flags are told before that.
+async def _main(settings: Settings, state_dir: Path, connection: "Connection") -> None:
     from cni.agent import Agent  # noqa: PLC0415
     from cni.engine import Engine  # noqa: PLC0415
     from cni.leases import Leases, boot_id  # noqa: PLC0415
     from netplane.api.objects import Node  # noqa: PLC0415
-    from netplane.client import config  # noqa: PLC0415
     from netplane.client.api import Api  # noqa: PLC0415
     from netplane.client.informer import Informer  # noqa: PLC0415
 
     log = logs.get("cni")
-    connection = config.load(kubeconfig)
     node = NodeSync(settings)
     engine = Engine(Leases(state_dir / "leases.db", boot_id()), trouble=lambda: node.trouble)
     async with AsyncExitStack() as stack:

@@ -140,7 +140,10 @@ class Agent:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            await self._work_off_pending()
+            try:
+                await self._work_off_pending()
+            except OSError as error:
+                log.warning("cannot read saved requests", folder=str(self.pending), error=str(error))
 
     async def _work_off_pending(self) -> None:
         """DELs that came while nobody listened. One that fails is kept for the next time."""
