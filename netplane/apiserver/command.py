@@ -30,7 +30,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--service-cluster-ip-range", default="10.96.0.0/16", help="ClusterIPs come from here; IPv4, IPv6 or both."
 )
 @click.option("--service-node-port-range", default="30000-32767", help="Node ports come from here.")
-@click.option("--token-auth-file", type=_FILE, help='CSV: token,user,uid,"groups".  [default: one admin token is made]')
+@click.option(
+    "--token-auth-file",
+    type=_FILE,
+    help='CSV: token,user,uid,"groups". Group system:masters may do everything, other users may read.  '
+    "[default: one admin token is made]",
+)
 @click.option("--tls-cert-file", type=_FILE, help="PEM certificate (chain).  [default: a CA and certificate are made]")
 @click.option("--tls-private-key-file", type=_FILE, help="PEM key of --tls-cert-file.")
 @click.option("--kubeconfig-out", type=_FILE, help="Write the administrator's kubeconfig here (mode 0600).")

@@ -31,10 +31,10 @@ MAX_GENERATED_BASE = 58
 class Stored:
     """A value as it now stands: in the store at `rev`, or (dry run) as it would."""
 
-    __slots__ = ("created", "removed", "rev", "value")
+    __slots__ = ("created", "rev", "value")
 
-    def __init__(self, value: bytes, rev: int, *, created: bool = False, removed: bool = False) -> None:
-        self.value, self.rev, self.created, self.removed = value, rev, created, removed
+    def __init__(self, value: bytes, rev: int, *, created: bool = False) -> None:
+        self.value, self.rev, self.created = value, rev, created
 
 
 def generated_name(base: str) -> str:
@@ -196,7 +196,7 @@ async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, 
         if _last_hold_gone(kind, new):
             if not dry_run and not await remove(cluster, kind, kv, old):
                 return None
-            return Stored(value, kv.mod_rev, removed=True)
+            return Stored(value, kv.mod_rev)
         if dry_run:
             return Stored(value, kv.mod_rev)
         done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Put(kv.key, value)])

@@ -1,5 +1,6 @@
 """Discovery: which groups, versions and resources there are, the old way and aggregated. Built from the registry."""
 
+import base64
 import hashlib
 from functools import cache
 from typing import Any
@@ -93,8 +94,6 @@ def _response(kind: Kind, subresource: str) -> tuple[str, str, str]:
 
 def storage_hash(kind: Kind) -> str:
     """How kube-apiserver derives it: the first 8 bytes of SHA-256 of group/version/kind, in base64."""
-    import base64  # noqa: PLC0415
-
     digest = hashlib.sha256(f"{kind.group}/{kind.version}/{kind.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -26,6 +26,7 @@ log = logs.get("apiserver")
 KEEP_ALIVE_S = 180
 DRAIN_S = 10
 COMPACT_EVERY_S = 300
+AGAIN_S = 1
 
 
 def run(settings: Settings) -> None:
@@ -136,14 +137,25 @@ async def _until_told(server: uvicorn.Server, cluster: Cluster, sockets: list[so
 
 
 @contextlib.asynccontextmanager
-async def _background(cluster: Cluster):  # type: ignore[no-untyped-def]
-    tasks = [asyncio.create_task(namespaces.run(cluster)), asyncio.create_task(_compact(cluster.store))]
+async def _background(cluster: Cluster) -> AsyncIterator[None]:
+    work = [lambda: namespaces.run(cluster), lambda: _compact(cluster.store)]
+    tasks = [asyncio.create_task(_keep_going(one)) for one in work]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep_going(work: Callable[[], Awaitable[None]]) -> None:
+    """Work that never ends by itself; when it fails it is told and begun again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("background work failed; trying again")
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _compact(store: Store) -> None:

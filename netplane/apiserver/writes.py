@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from netplane.api import codec, errors, fields, patch, typecheck
 from netplane.apiserver import bodies, commit
 from netplane.apiserver.call import Call
@@ -93,8 +95,6 @@ async def patching(call: Call) -> Reply:
 
 
 def _document(raw: bytes, way: str) -> Any:
-    import orjson  # noqa: PLC0415
-
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
