@@ -57,6 +57,8 @@ class Plane:
     ) -> Applied:
         """Take in changed services and bring the kernel there; a full run also reads and repairs what it holds."""
         kernel = self._read() if full else None
+        # Onto an empty kernel, an empty ledger's changes are all there is to write: no need to compare.
+        first = kernel is not None and not len(self.ledger) and not any(kernel.values())
         if kernel is not None:
             self.ledger.seeds = seeds(kernel)
         changes = (
@@ -69,7 +71,7 @@ class Plane:
             return self._commit(changes)
         if not self._ensure_skeleton():
             return Applied()
-        return self._commit_parts(self.ledger.repair(kernel))
+        return self._commit_parts(changes if first else self.ledger.repair(kernel))
 
     # Read -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ The first sync waits until every list has come once: with half of the endpoints 
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -79,6 +80,7 @@ class Program:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        gc.disable()  # until the first sync: a first load makes hundreds of thousands of objects, and no cycles
         healthz = _listen(self._config.healthz_bind_address, "healthzBindAddress", configuration.HEALTHZ_PORT)
         scraped = _listen(self._config.metrics_bind_address, "metricsBindAddress", configuration.METRICS_PORT)
         shown = msgspec.json.encode({"kubeproxy.config.k8s.io": self._config})
@@ -193,7 +195,11 @@ class Program:
             flows_deleted=report.flows_deleted,
             ms=round(seconds * 1e3, 2),
         )
-        self._synced.set()
+        if not self._synced.is_set():
+            # What was loaded stays for long: keep the garbage collector from walking it again and again.
+            gc.freeze()
+            gc.enable()
+            self._synced.set()
 
 
 def _listen(address: str, field: str, default_port: int) -> Any:

@@ -16,7 +16,7 @@ from proxy.conntrack import Cleaner
 from proxy.plan import desired
 from proxy.plan.changes import Tracker
 from proxy.plan.flows import TCP, UDP, Expected, Flows, candidates, protocol_of, stale
-from proxy.plan.model import Fragment, Frontend, Health, Node, Options
+from proxy.plan.model import EMPTY, Fragment, Frontend, Health, Node, Options
 from proxy.plan.services import Served
 from proxy.plan.slices import Slice
 from proxy.plane import Applied, Plane
@@ -106,7 +106,9 @@ class Syncer:
 
     def _apply(self, plane: Plane, keys: set[str], full: bool) -> Applied:
         problems: list[str] = []
-        updates = {key: self._fragment(plane.family, key, problems) for key in keys}
+        fragments = ((key, self._fragment(plane.family, key, problems)) for key in keys)
+        # A service of the other family only is nothing to this one, unless it was of both before.
+        updates = {key: made for key, made in fragments if made is not EMPTY or plane.ledger.owns(key)}
         for problem in problems:
             log.warning("skipped", why=problem)
         return plane.apply(updates, full=full, service_cidrs=self.ranges.service_cidrs, pod_cidrs=self.ranges.pod_cidrs)

@@ -159,6 +159,10 @@ class Ledger:
         """Frontends that a service asked for."""
         return self._owned.get(service, _NONE).frontends
 
+    def owns(self, service: str) -> bool:
+        """Whether a service has anything in this table."""
+        return service in self._owned
+
     def services(self) -> list[str]:
         """Services that have anything in this table."""
         return list(self._owned)
