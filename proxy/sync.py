@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from netplane.kernel.conntrack import ConntrackError
 from netplane.nft.types import Family
 from netplane.obs import logs
 from proxy.conntrack import Cleaner
@@ -93,9 +94,15 @@ class Syncer:
             self._note_frontends(plane, keys)
         applied = [self._apply(plane, keys, full) for plane in self._planes]
         self._count_health(keys)
-        deleted = [await self._clean(plane, keys, full) for plane in self._planes]
+        deleted = 0
+        for plane in self._planes:
+            try:
+                deleted += await self._clean(plane, keys, full)
+            except ConntrackError as error:
+                # The rules are right, and new connections go where they should; writing them again would not help.
+                log.warning("stale flows were not deleted", family=plane.family.name, why=error.message)
         total = Applied(*(sum(values) for values in zip(*applied, strict=True)))
-        return Report(len(keys), total, sum(deleted), full)
+        return Report(len(keys), total, deleted, full)
 
     def _keys(self, full: bool) -> set[str]:
         if not full and not self._replan_all:
