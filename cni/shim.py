@@ -74,7 +74,8 @@ def ask(path: bytes, frame: bytes, netns: bytes) -> "tuple[int, bytes] | None":
         else:
             rights = [(_SOL_SOCKET, _SCM_RIGHTS, space.to_bytes(4, sys.byteorder))]
         sent = agent.sendmsg([frame], rights, _MSG_NOSIGNAL)
-        agent.sendall(frame[sent:], _MSG_NOSIGNAL)
+        if sent < len(frame):  # a send of nothing still fails when the agent has answered and hung up
+            agent.sendall(frame[sent:], _MSG_NOSIGNAL)
         reply = b""
         while more := agent.recv(65536):
             reply += more
