@@ -76,13 +76,14 @@ def services(draw: st.DrawFn) -> Service:
     """A service in one or both families, with any mix of ways to reach it."""
     name = draw(service_names)
     number = int(name[1:])
-    families = draw(st.sampled_from([(4,), (6,), (4, 6)]))
+    families = draw(st.sampled_from([(4,), (4,), (6,), (4, 6)]))
     ips = [{4: f"10.96.0.{number + 1}", 6: f"fd00:96::{number + 1}"}[family] for family in families]
-    ports = draw(st.lists(st.sampled_from(PORTS), min_size=1, max_size=3, unique=True))
-    node_ports = draw(st.booleans())
-    external = [ip for family in families for ip in draw(_unique(SHARED[family], 1))]
-    balanced = [ip for family in families for ip in draw(_unique(SHARED[family], 1))]
-    ranges = draw(_unique(("10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "fd00::/16"), 2))
+    others = draw(_unique(PORTS[1:], 2))
+    ports = [PORTS[0], *others] if draw(st.integers(0, 3)) else others or [PORTS[1]]
+    node_ports = draw(st.integers(0, 2)) == 0
+    external = [ip for family in families for ip in draw(st.sampled_from([(), SHARED[family][:1], SHARED[family]]))]
+    balanced = [ip for family in families for ip in draw(st.sampled_from([(), SHARED[family][-1:]]))]
+    ranges = draw(_unique(("10.0.0.0/8", "203.0.113.0/24", "192.0.2.0/24", "fd00::/16"), 2))
     return Service(
         metadata=ObjectMeta(namespace="ns", name=name),
         spec=ServiceSpec(
@@ -120,11 +121,12 @@ hints = st.sampled_from(
 def slices(draw: st.DrawFn) -> EndpointSlice:
     """A slice of one of the services, of either family."""
     name = draw(slice_names)
-    family = draw(st.sampled_from([4, 6]))
+    owner = draw(st.sampled_from([name.partition("-")[0]] * 5 + ["s0"]))  # a slice may change its service
+    family = draw(st.sampled_from([4, 4, 6]))
     pattern = {4: "10.1.0.{}", 6: "fd00:1::{:x}"}[family]
     numbers = draw(st.lists(st.integers(1, 6), max_size=5, unique=True))
     return EndpointSlice(
-        metadata=ObjectMeta(namespace="ns", name=name, labels={"kubernetes.io/service-name": name.split("-")[0]}),
+        metadata=ObjectMeta(namespace="ns", name=name, labels={"kubernetes.io/service-name": owner}),
         address_type=f"IPv{family}",
         endpoints=[
             Endpoint(
@@ -148,13 +150,19 @@ nodes = st.builds(
     st.sampled_from([(), (packed("2001:db8::1"),)]),
 )
 
-actions: st.SearchStrategy[Action] = st.one_of(
+changes: st.SearchStrategy[Action] = st.one_of(
+    st.builds(PutService, services()),
     st.builds(PutService, services()),
     st.builds(PutSlice, slices()),
     st.builds(PutSlice, slices()),
     st.builds(lambda name: Delete("service", name), service_names),
     st.builds(lambda name: Delete("slice", name), slice_names),
     st.builds(Move, nodes),
-    st.builds(Sync, st.just(False)),
-    st.builds(Sync, st.booleans()),
 )
+
+actions: st.SearchStrategy[Action] = st.one_of(changes, changes, changes, changes, st.builds(Sync, st.booleans()))
+
+
+def histories(batches: int) -> st.SearchStrategy[list[list[Action]]]:
+    """Batches of changes, with a sync after each."""
+    return st.lists(st.lists(changes, min_size=1, max_size=4), min_size=2, max_size=batches)

@@ -221,7 +221,7 @@ def test_no_connection_fails_while_endpoints_churn(hosts: Hosts) -> None:
         threads = [threading.Thread(target=hammer) for _ in range(3)]
         for thread in threads:
             thread.start()
-        for turn in range(400):
+        for turn in range(200):
             made.put(None, churned({1 + (turn * 5 + i) % 6 for i in range(1 + turn % 6)}))
         stop.set()
         for thread in threads:

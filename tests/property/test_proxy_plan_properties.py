@@ -1,6 +1,6 @@
 """The service plan under any sequence of changes: incremental equals from scratch, and changes are as few as can be."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netplane.nft.elements import Value
@@ -44,20 +44,17 @@ class Incremental:
         apply_strictly(self.kernel, self.ledger.update(updates))
 
 
-@given(st.sampled_from(FAMILIES), st.lists(moves.actions, max_size=25))
-def test_incremental_equals_from_scratch(family: Family, actions: list[moves.Action]) -> None:
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FAMILIES), moves.histories(8))
+def test_incremental_equals_from_scratch(family: Family, history: list[list[moves.Action]]) -> None:
     cluster, incremental = Cluster(moves.NODE), Incremental(family)
-    moved = False
-    for action in [*actions, moves.Sync(full=False)]:
-        if isinstance(action, moves.Sync):
-            incremental.sync(cluster, everything=moved)
-            moved = False
-            assert incremental.kernel == incremental.ledger.contents()
-            wanted = cluster.from_scratch(family, moves.OPTIONS)
-            assert comparable(incremental.kernel) == comparable(wanted)
-        else:
-            moved = moved or isinstance(action, moves.Move)
+    for batch in history:
+        for action in batch:
             cluster.apply(action, incremental.tracker)
+        incremental.sync(cluster, everything=any(isinstance(action, moves.Move) for action in batch))
+        assert incremental.kernel == incremental.ledger.contents()
+        wanted = cluster.from_scratch(family, moves.OPTIONS)
+        assert comparable(incremental.kernel) == comparable(wanted)
 
 
 @given(st.sampled_from(FAMILIES), st.lists(moves.actions, max_size=15), st.lists(moves.actions, max_size=8))

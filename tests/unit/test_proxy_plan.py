@@ -154,6 +154,13 @@ def test_slices_are_merged_by_port_name(items: list[EndpointSlice], expected: li
     assert destinations(service(), *items) == expected
 
 
+def test_of_an_endpoint_in_two_slices_the_one_that_is_local_counts() -> None:
+    there, here = ({"addresses": ["10.1.0.1"], "nodeName": node} for node in ("there", "here"))
+    for first, second in ((there, here), (here, there)):
+        pieces = [piece(first), piece(second, name="web-2")]
+        assert destinations(service(internalTrafficPolicy="Local"), *pieces) == ["10.1.0.1:8080"]
+
+
 def test_a_service_of_too_many_endpoints_is_skipped_with_its_name() -> None:
     many = [f"10.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}" for i in range(MAX_ENDPOINTS + 1)]
     ledger, problems = offline.plan(
