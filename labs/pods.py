@@ -95,6 +95,8 @@ class PodWorker:
 
     def update(self, pod: Pod | None) -> None:
         """The object changed; None when it is gone from the API."""
+        if pod is not None and _contradicts(pod, self._reported):
+            self._reported = None  # somebody (the node controller, of a silent node's pods) knew it worse
         self.pod = pod
         self._wake.set()
 
@@ -337,6 +339,15 @@ def load_records(node: LabNode) -> list[PodRecord]:
     if not node.pods.is_dir():
         return []
     return [msgspec.json.decode(path.read_bytes(), type=PodRecord) for path in sorted(node.pods.glob("*.json"))]
+
+
+def _contradicts(pod: Pod, report: dict[str, Any] | None) -> bool:
+    """Whether the API says another readiness than we reported last."""
+    if report is None:
+        return False
+    told = {c["type"]: c["status"] for c in report["conditions"]}
+    stored = {c.type: c.status for c in (pod.status.conditions if pod.status else None) or []}
+    return bool(stored.get("Ready") != told["Ready"])
 
 
 def _settled(report: dict[str, Any] | None) -> Any:

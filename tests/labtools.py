@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from labs import inspect, processes, state, supervisor, verify, wiring
 from labs.topology import Lab, LabNode
-from netplane.api.objects import Pod, Service
+from netplane.api.objects import Node, Pod, Service
 from netplane.client import config
 from netplane.client.api import Api
 from netplane.kernel import netns
@@ -142,3 +142,9 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def node_conditions(lab: Lab) -> list[str]:
+    """The Ready condition of every node: True, False or Unknown."""
+    nodes = ask(lab, lambda api: api.list(Node)).items
+    return [c.status for n in nodes for c in (n.status.conditions if n.status else None) or [] if c.type == "Ready"]

@@ -1,8 +1,10 @@
 """The whole walk with real packets: a three-node lab, the real kubectl, and everything killed in turn."""
 
 import asyncio
+import json
 import math
 import os
+import signal
 import ssl
 import subprocess
 import time
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from labs import probe, wiring
+from labs import cluster, probe, wiring
 from labs.topology import Lab
 from netplane.api.objects import EndpointSlice, Pod
 from netplane.client.api import Api
@@ -178,15 +180,11 @@ def test_deleting_a_pod_moves_new_connections_within_a_second(lab: Lab) -> None:
 
 
 def _uid_of(manifest: str) -> str:
-    import json
-
     uid: str = json.loads(manifest)["metadata"]["uid"]
     return uid
 
 
 def _make_again(lab: Lab, name: str) -> None:
-    from labs import cluster
-
     (obj,) = [o for o in cluster.read_manifests(cluster.FIRST_WALK) if o["metadata"]["name"] == name]
     labtools.ask(lab, lambda api: cluster.apply(api, [obj]))
     labtools.until(f"{name} ready", lambda: name in (p := labtools.pods(lab)) and cluster.pod_ready(p[name]))
@@ -242,6 +240,21 @@ spec: {selector: {app: late}, ports: [{port: 80, targetPort: 8080}]}
     address = labtools.service(lab, "late").spec.cluster_ip
     labtools.until("the late Service answers", lambda: probe.count(space, "http", address, 80, 1, 0.5).ok)
     kubectl(lab, "delete", "service/late", "pod/late")
+
+
+def test_a_silent_node_is_noticed_and_comes_back(lab: Lab) -> None:
+    space = labtools.space_of(lab, labtools.pods(lab)["client"])
+    address = labtools.service(lab).spec.cluster_ip
+    pid, _ = labtools.program(lab, "kubelet")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        labtools.until("nodes are Unknown", lambda: set(labtools.node_conditions(lab)) == {"Unknown"})
+        labtools.until("pods are not ready", lambda: not any(map(cluster.pod_ready, labtools.pods(lab).values())))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    labtools.until("nodes are ready", lambda: set(labtools.node_conditions(lab)) == {"True"})
+    labtools.until("pods are ready", lambda: all(map(cluster.pod_ready, labtools.pods(lab).values())))
+    labtools.until("the Service answers", lambda: probe.count(space, "http", address, 80, 10).ok)
 
 
 def test_kubectl_tells_the_truth(lab: Lab) -> None:
