@@ -147,7 +147,7 @@ def plan(name: str, node_count: int) -> Lab:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    return Lab(checked_name(name), node_count, port)
+    return Lab(checked_name(name), node_count, port, sys.prefix)
 
 
 def running(name: str) -> Lab | None:

@@ -211,16 +211,18 @@ def _print_log(path: Path, lines: int, *, follow: bool) -> None:
 
 @command.command()
 @click.argument("name", default="lab")
-@click.option("--all", "everything", is_flag=True, help="Take down every lab there is.")
-def down(name: str, everything: bool) -> None:
+@click.option("--all", "everything", is_flag=True, help="Take down every lab on this machine.")
+@click.option("--own", is_flag=True, help="Take down every lab that runs from this installation.")
+def down(name: str, everything: bool, own: bool) -> None:
     """Take a lab down, whatever state it is in, and leave nothing."""
     if os.geteuid() != 0:
         raise NetplaneError("taking a lab down needs root", hint="sudo ./run lab down")
-    for each in state.names() if everything else [name]:
+    names = state.names() if everything else state.own_names() if own else [name]
+    for each in names:
         found = wiring.remove(each)
         if found:
             click.echo(f"lab {each} is down: removed {', '.join(found)}")
-        elif not everything:
+        else:
             click.echo(f"there is no lab {each}; nothing to remove")
 
 

@@ -1,6 +1,7 @@
 """What a lab keeps on disk: `lab.json` says its shape; everything else is found from there and from the kernel."""
 
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -51,3 +52,16 @@ def names() -> list[str]:
     if not LABS_DIR.is_dir():
         return []
     return sorted(path.name for path in LABS_DIR.iterdir() if path.is_dir())
+
+
+def own_names() -> list[str]:
+    """Names of the labs whose programs run from this Python environment; those that cannot be read are not ours."""
+    found = []
+    for name in names():
+        try:
+            lab = load(LABS_DIR / name)
+        except UsageError:
+            continue
+        if lab.environment == sys.prefix:
+            found.append(name)
+    return found

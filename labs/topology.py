@@ -63,12 +63,13 @@ class LabNode(msgspec.Struct, frozen=True):
 class Lab(msgspec.Struct, frozen=True):
     """A lab: everything else about it is derived from these fields, which `lab.json` keeps.
 
-    `port` is the apiserver's on root loopback.
+    `port` is the apiserver's on root loopback, `environment` the Python environment its programs run from.
     """
 
     name: str
     node_count: int
     port: int
+    environment: str = ""
 
     @property
     def folder(self) -> Path:
