@@ -14,6 +14,7 @@ import msgspec
 import uvloop
 
 from labs import pods, state, status
+from labs.containers import PodRecord, now
 from labs.runtime import CniRuntime
 from labs.topology import Lab, LabNode
 from netplane import __version__
@@ -68,7 +69,7 @@ class NodeKeeper:
         while self._left:
             self._start(self._left.popitem()[1]).update(None)
 
-    def _start(self, record: pods.PodRecord) -> pods.PodWorker:
+    def _start(self, record: PodRecord) -> pods.PodWorker:
         worker = pods.PodWorker(self.lab, self.node, self.runtime, self.api, record)
         self.workers[record.uid] = worker
         task = asyncio.create_task(worker.run())
@@ -115,7 +116,7 @@ class NodeKeeper:
         conditions = (self.seen.status.conditions if self.seen and self.seen.status else None) or []
         if any(c.type == "Ready" and c.status == "True" for c in conditions):
             return
-        body = status.node_status(self.node, ready=True, now=pods.now(), kubelet_version=KUBELET_VERSION)
+        body = status.node_status(self.node, ready=True, now=now(), kubelet_version=KUBELET_VERSION)
         self.seen = await self.api.patch(
             Node, self.node.name, "", {"status": body}, kind="strategic", subresource="status"
         )

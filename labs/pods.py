@@ -7,19 +7,16 @@ desired (API)  ──►  PodWorker.reconcile  ──►  namespace → CNI ADD 
 
 import asyncio
 import contextlib
-import os
-import signal
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from labs import processes, status
+from labs import status
+from labs.containers import Containers, PodRecord, now
 from labs.runtime import Attachment, CniRuntime
-from labs.status import ContainerState
 from labs.topology import Lab, LabNode
-from netplane.api.objects import Container, Pod
+from netplane.api.objects import Pod
 from netplane.client.api import Api
 from netplane.client.errors import ApiError, NotFound
 from netplane.errors import NetplaneError
@@ -30,33 +27,6 @@ log = logs.get("lab.pod")
 
 DEFAULT_GRACE_S = 30
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-class ProcessRecord(msgspec.Struct):
-    """A container's process: pid and start time name it for ever; `ready` is what its readiness was last."""
-
-    pid: int = 0
-    started: int = 0
-    started_at: str = ""
-    ready: bool = False
-    restarts: int = 0
-    exit_code: int | None = None
-
-
-class PodRecord(msgspec.Struct):
-    """What exists of a pod on this machine, kept in a file of its own."""
-
-    uid: str
-    namespace: str
-    name: str
-    netns: str
-    addresses: list[str] = []
-    processes: dict[str, ProcessRecord] = {}
-
-
-def now() -> str:
-    """The time as the API writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class PodWorker:
@@ -79,7 +49,7 @@ class PodWorker:
         self.trouble: NetplaneError | None = None
         self._wake = asyncio.Event()
         self._reported: dict[str, Any] | None = None
-        self._watched: dict[int, int] = {}
+        self.containers = Containers(lab, node, record, save=self._save, changed=self._wake.set)
 
     @staticmethod
     def fresh(lab: Lab, node: LabNode, pod: Pod) -> PodRecord:
@@ -142,7 +112,7 @@ class PodWorker:
         elif not self.record.addresses:
             await self._connect()
         for container in pod.spec.containers:
-            await self._ensure_running(pod, container)
+            await self.containers.ensure_running(pod, container)
 
     async def _connect(self) -> None:
         if not netns.exists(self.record.netns):
@@ -163,122 +133,12 @@ class PodWorker:
             args=f"{args};K8S_POD_UID={record.uid}",
         )
 
-    async def _ensure_running(self, pod: Pod, container: Container) -> None:
-        process = self.record.processes.setdefault(container.name, ProcessRecord())
-        if process.pid and processes.start_time(process.pid) == process.started:
-            self._watch(process)
-            return
-        if process.pid:
-            self._note_exit(process)
-            wanted = pod.spec.restart_policy or "Always"
-            if wanted == "Never" or (wanted == "OnFailure" and process.exit_code == 0):
-                return
-            await asyncio.sleep(RETRY_S[min(process.restarts, len(RETRY_S) - 1)])
-            process.restarts += 1
-        await self._start(pod, container, process)
-
-    async def _start(self, pod: Pod, container: Container, process: ProcessRecord) -> None:
-        argv = status.command_line(container)
-        tells = container.image.startswith(status.ECHO_IMAGE) and not container.command
-        env = {e.name: e.value for e in container.env or []} | {
-            "POD_NAME": pod.metadata.name,
-            "POD_NAMESPACE": pod.metadata.namespace,
-            "POD_IP": self.record.addresses[0] if self.record.addresses else "",
-            "NODE_NAME": self.node.name,
-        }
-        read_end, write_end = os.pipe()
-        os.set_blocking(read_end, False)
-        try:
-            child = processes.start(
-                argv,
-                lab_folder=self.lab.folder,
-                log=self.lab.logs / f"pod-{self.record.namespace}-{self.record.name}.log",
-                netns_name=self.record.netns,
-                env=env | ({"NOTIFY_FD": str(write_end)} if tells else {}),
-                pass_fds=[write_end] if tells else [],
-            )
-        except OSError as error:
-            os.close(read_end)
-            raise NetplaneError(f"container {container.name}: {argv[0]}: {error.strerror}") from error
-        finally:
-            os.close(write_end)
-        process.pid, process.started = child.pid, processes.start_time(child.pid) or 0
-        process.started_at, process.exit_code, process.ready = now(), None, not tells
-        self._save()
-        self._watch(process)
-        if tells:
-            self._await_ready(read_end, process)
-        else:
-            os.close(read_end)
-
-    def _await_ready(self, fd: int, process: ProcessRecord) -> None:
-        loop = asyncio.get_running_loop()
-
-        def readable() -> None:
-            loop.remove_reader(fd)
-            process.ready = bool(os.read(fd, 16))
-            os.close(fd)
-            self._save()
-            self._wake.set()
-
-        loop.add_reader(fd, readable)
-
-    def _watch(self, process: ProcessRecord) -> None:
-        """Wake when the process ends; works for children and for processes a former kubelet started."""
-        if process.pid in self._watched:
-            return
-        try:
-            fd = os.pidfd_open(process.pid)
-        except ProcessLookupError:
-            self._wake.set()
-            return
-        loop = asyncio.get_running_loop()
-
-        def ended() -> None:
-            loop.remove_reader(fd)
-            os.close(fd)
-            self._watched.pop(process.pid, None)
-            self._wake.set()
-
-        self._watched[process.pid] = fd
-        loop.add_reader(fd, ended)
-
-    def _note_exit(self, process: ProcessRecord) -> None:
-        process.ready = False
-        if process.exit_code is not None:
-            return
-        try:
-            _, raw = os.waitpid(process.pid, os.WNOHANG)
-            code = os.waitstatus_to_exitcode(raw)
-        except ChildProcessError:
-            code = 1  # a former kubelet's child: how it ended was told to nobody
-        process.exit_code = code if code >= 0 else 128 - code
-        self._save()
-
     # Status ---------------------------------------------------------------------------------------------------
 
-    def _states(self, pod: Pod) -> list[ContainerState]:
-        states = []
-        for container in pod.spec.containers:
-            process = self.record.processes.get(container.name, ProcessRecord())
-            running = bool(process.pid) and processes.start_time(process.pid) == process.started
-            trouble = self.trouble if not running else None
-            states.append(
-                ContainerState(
-                    name=container.name,
-                    running=running,
-                    ready=running and process.ready,
-                    restarts=process.restarts,
-                    exit_code=None if running or trouble else process.exit_code,
-                    reason="ErrImagePull" if isinstance(trouble, status.ImageUnknown) else "",
-                    message=str(trouble) if trouble else "",
-                    started_at=process.started_at,
-                )
-            )
-        return states
-
     async def _report(self, pod: Pod) -> None:
-        wanted = status.pod_status(pod, self._states(pod), self.record.addresses, host_ip=self.node.address, now=now())
+        wanted = status.pod_status(
+            pod, self.containers.states(pod, self.trouble), self.record.addresses, host_ip=self.node.address, now=now()
+        )
         if _settled(wanted) == _settled(self._reported):
             return
         with contextlib.suppress(NotFound):
@@ -295,7 +155,7 @@ class PodWorker:
         if pod is not None and pod.metadata.deletion_grace_period_seconds is not None:
             grace_s = pod.metadata.deletion_grace_period_seconds
         try:
-            await self._end_processes(grace_s if pod is not None else 0)
+            await self.containers.end(grace_s if pod is not None else 0)
             if not self.host_network:
                 await asyncio.to_thread(self.runtime.delete, self._attachment())
                 await asyncio.to_thread(netns.delete, self.record.netns)
@@ -307,19 +167,6 @@ class PodWorker:
             return False
         self._path().unlink(missing_ok=True)
         return True
-
-    async def _end_processes(self, grace_s: float) -> None:
-        deadline = asyncio.get_running_loop().time() + grace_s
-        number = signal.SIGTERM if grace_s else signal.SIGKILL
-        for process in self.record.processes.values():
-            processes.kill(process.pid, process.started, number)
-        while any(processes.start_time(p.pid) == p.started for p in self.record.processes.values()):
-            if asyncio.get_running_loop().time() > deadline:
-                for process in self.record.processes.values():
-                    processes.kill(process.pid, process.started)
-            await asyncio.sleep(0.01)
-        for process in self.record.processes.values():
-            self._note_exit(process)
 
     # The file ------------------------------------------------------------------------------------------------
 
