@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import msgspec
 
 from netplane.api import kinds
 from netplane.api.objects import EndpointSlice, Node, Service, ServiceCIDR
@@ -33,37 +31,50 @@ from proxy import config as configuration
 from proxy import durations, health, metrics, node
 from proxy.config import Config
 from proxy.conntrack import Cleaner
-from proxy.plan import services, slices
+from proxy.plan import nodeports, services, slices
 from proxy.plan.model import HEADLESS, OTHER_PROXY, Options
 from proxy.plane import Plane
 from proxy.sync import Ranges, Report, Syncer
+from proxy.triggers import ANNOTATION
 
 log = logs.get("proxy")
 
 OURS = f"!{OTHER_PROXY},!{HEADLESS}"
 FULL_RESYNC_S = 30 * 60.0
 SERVICE_CIDR_PROBE_S = 60.0
+# A list of all flows costs milliseconds however few there are: under churn, no oftener than this.
+SWEEP_INTERVAL_S = 0.1
 
 
 class Program:
     """One proxy. `run` ends when it is cancelled; the rules stay."""
 
     def __init__(
-        self, config: Config, node_name: str, connection: Connection, nft: Nft, families: Sequence[Family]
+        self,
+        config: Config,
+        node_name: str,
+        connection: Connection,
+        nft: Nft,
+        families: Sequence[Family],
+        *,
+        node_cidrs: tuple[str, ...] = (),
+        once_synced: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._options: Options = configuration.options(config)
         self._node_name = node_name
-        self._api = Api(connection, agent="netplane-proxy")
-        self._stats = metrics.Stats()
+        self._stats = metrics.Stats([family.name for family in families], time.time())
+        self._api = Api(connection, agent="netplane-proxy", on_answer=self._stats.requested)
+        self._once_synced = once_synced
         self._addresses = node.local_addresses()
         bind = packed(config.bind_address)
         self._fallback = () if not any(bind) else (bind,)
-        self._planes = [Plane(family, self._options, nft) for family in families]
+        self._planes = [Plane(family, configuration.options(config, family, node_cidrs), nft) for family in families]
         first = node.describe(node_name, None, self._addresses, self._fallback)
         self._syncer = Syncer(self._planes, Cleaner(Conntrack()), first, self._options, self._poke)
         pace = Pace(resync_s=FULL_RESYNC_S, min_interval_s=durations.parse_s(config.nftables.min_sync_period))
         self._runner = Runner("proxy", self._sync, pace)
+        self._sweeper = Runner("proxy.flows", self._sweep, Pace(resync_s=0, min_interval_s=SWEEP_INTERVAL_S))
         self._state = health.State(time.monotonic)
         self._checks = health.NodePortChecks(self._state)
         self._synced = asyncio.Event()
@@ -81,9 +92,9 @@ class Program:
     async def run(self) -> None:
         """Serve until cancelled."""
         gc.disable()  # until the first sync: a first load makes hundreds of thousands of objects, and no cycles
-        healthz = _listen(self._config.healthz_bind_address, "healthzBindAddress", configuration.HEALTHZ_PORT)
-        scraped = _listen(self._config.metrics_bind_address, "metricsBindAddress", configuration.METRICS_PORT)
-        shown = msgspec.json.encode({"kubeproxy.config.k8s.io": self._config})
+        healthz = _listen(self._config.healthz_address, "healthzBindAddress", configuration.HEALTHZ_PORT)
+        scraped = _listen(self._config.metrics_address, "metricsBindAddress", configuration.METRICS_PORT)
+        shown = configuration.shown(self._config)
         async with self._api, asyncio.TaskGroup() as tasks:
             for informer in (self._services, self._slices, self._nodes):
                 tasks.create_task(informer.run())
@@ -92,6 +103,7 @@ class Program:
             tasks.create_task(self._loop())
             # Importing an HTTP server takes a while: connections wait in the sockets' queues until the rules are there.
             await self._first(self._synced.wait(), 5.0)
+            tasks.create_task(self._sweeper.run())
             try:
                 async with health.serving(self._state, self._stats, shown, healthz, scraped):
                     await asyncio.Event().wait()
@@ -112,7 +124,10 @@ class Program:
     # Events ---------------------------------------------------------------------------------------------------
 
     def _read_slice(self, item: EndpointSlice) -> slices.Slice | None:
-        return slices.read(item, self._node_name)
+        found = slices.read(item, self._node_name)
+        if found is not None and item.metadata.annotations is not None:
+            self._stats.triggers.seen(found.service, item.metadata.annotations.get(ANNOTATION))
+        return found
 
     def _service_changed(self, old: services.Served | None, new: services.Served | None) -> None:
         self._stats.service_changes += 1
@@ -120,6 +135,8 @@ class Program:
 
     def _slice_changed(self, old: slices.Slice | None, new: slices.Slice | None) -> None:
         self._stats.slice_changes += 1
+        if new is None and old is not None:
+            self._stats.triggers.gone(old.service)
         self._syncer.slice_changed(old, new)
 
     def _node_changed(self, _: Node | None, new: Node | None) -> None:
@@ -140,8 +157,7 @@ class Program:
         ranges = (cidr for item in listed for cidr in item.spec.cidrs or ())
         pods: Sequence[str] = self._config.cluster_cidrs
         if self._options.detect_local == "NodeCIDR":
-            said = self._state.node.spec if self._state.node is not None else None
-            pods = (said.pod_cidrs or [said.pod_cidr]) if said is not None and said.pod_cidr else ()
+            pods = node.cidrs_of(self._state.node)
         self._syncer.ranges_changed(Ranges(tuple(sorted(set(ranges))), tuple(pods)))
 
     async def _watch_service_cidrs(self, tasks: asyncio.TaskGroup) -> None:
@@ -165,15 +181,27 @@ class Program:
         self._runner.poke()
 
     async def _sync(self, full: bool) -> None:
-        began = time.perf_counter()
+        began, stats = time.perf_counter(), self._stats
+        stats.services_synced, stats.slices_synced = stats.service_changes, stats.slice_changes
         try:
-            report = await self._syncer.run_once(full)
+            report = self._syncer.apply(full)
         except Exception:
             self._stats.sync_failures += 1
             self._state.changed()
             raise
+        if not self._synced.is_set():
+            self._once_synced()
         self._count(report, time.perf_counter() - began)
-        await self._checks.update(self._syncer.health)
+        self._sweeper.poke()
+        families = [plane.family for plane in self._planes]
+        hosts = nodeports.health_hosts(families, self._syncer.node, self._options)
+        await self._checks.update(self._syncer.health, hosts)
+
+    async def _sweep(self, _full: bool) -> None:
+        deleted = await self._syncer.clean()
+        self._stats.flows_deleted += deleted
+        if deleted:
+            log.info("stale flows deleted", flows=deleted)
 
     def _count(self, report: Report, seconds: float) -> None:
         stats = self._stats
@@ -181,8 +209,9 @@ class Program:
             histogram.observe(seconds)
         stats.elements_written += report.applied.elements
         stats.transactions += report.applied.transactions
-        stats.flows_deleted += report.flows_deleted
         stats.last_sync_unix_s = time.time()
+        for took_s in stats.triggers.take(stats.last_sync_unix_s):
+            stats.network_s.observe(took_s)
         stats.services = len(self._syncer.tracker.services)
         stats.frontends = sum(len(plane.ledger) for plane in self._planes)
         self._state.synced()
@@ -192,7 +221,6 @@ class Program:
             full=report.full,
             services=report.services,
             elements=report.applied.elements,
-            flows_deleted=report.flows_deleted,
             ms=round(seconds * 1e3, 2),
         )
         if not self._synced.is_set():

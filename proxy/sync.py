@@ -24,6 +24,9 @@ from proxy.plane import Applied, Plane
 
 log = logs.get("proxy.sync")
 
+Noted = dict[bytes, tuple[str, Frontend | None]]
+"""Frontends whose flows are to be judged: who asked for each, and what it was before."""
+
 
 class Report(NamedTuple):
     """What a run did."""
@@ -56,7 +59,8 @@ class Syncer:
         self._options = options
         self._poke = poke
         self._replan_all = False
-        self._noted: dict[Family, dict[bytes, tuple[str, Frontend | None]]] = {p.family: {} for p in self._planes}
+        self._noted: dict[Family, Noted] = {plane.family: {} for plane in self._planes}
+        self._all_flows = False
 
     # Events ---------------------------------------------------------------------------------------------------
 
@@ -88,21 +92,41 @@ class Syncer:
     # Run ------------------------------------------------------------------------------------------------------
 
     async def run_once(self, full: bool) -> Report:
+        """`apply`, then `clean`; for who does not mind waiting for both."""
+        report = self.apply(full)
+        return report._replace(flows_deleted=await self.clean())
+
+    def apply(self, full: bool) -> Report:
         """Bring the kernel to what the cluster says now. Raises NftError; call it with full=True then."""
         keys = self._keys(full)
         for plane in self._planes:
             self._note_frontends(plane, keys)
         applied = [self._apply(plane, keys, full) for plane in self._planes]
+        for plane in self._planes:
+            self._note_newcomers(plane, keys)
+        self._all_flows |= full
         self._count_health(keys)
+        total = Applied(*(sum(values) for values in zip(*applied, strict=True)))
+        return Report(len(keys), total, 0, full)
+
+    async def clean(self) -> int:
+        """Delete the flows that what was applied since the last time made stale; returns how many.
+
+        To be called by one task at a time, while others may apply: listing flows walks the kernel's whole table, which
+        takes several milliseconds however few there are, and no change should wait for that.
+        """
+        full, self._all_flows = self._all_flows, False
         deleted = 0
         for plane in self._planes:
+            noted, self._noted[plane.family] = self._noted[plane.family], {}
             try:
-                deleted += await self._clean(plane, keys, full)
+                deleted += await self._clean(plane, noted, full)
             except ConntrackError as error:
                 # The rules are right, and new connections go where they should; writing them again would not help.
                 log.warning("stale flows were not deleted", family=plane.family.name, why=error.message)
-        total = Applied(*(sum(values) for values in zip(*applied, strict=True)))
-        return Report(len(keys), total, deleted, full)
+                self._noted[plane.family] |= noted
+                self._all_flows |= full
+        return deleted
 
     def _keys(self, full: bool) -> set[str]:
         if not full and not self._replan_all:
@@ -142,12 +166,16 @@ class Syncer:
             for key in plane.ledger.frontends_of(service):
                 noted.setdefault(key, (service, plane.ledger.frontend(key)))
 
-    async def _clean(self, plane: Plane, keys: set[str], full: bool) -> int:
-        """Delete flows that go on to endpoints which answer no more; returns how many."""
-        noted, ledger = self._noted[plane.family], plane.ledger
+    def _note_newcomers(self, plane: Plane, keys: set[str]) -> None:
+        """Frontends that were not there before: flows of theirs may have gone by untranslated."""
+        noted = self._noted[plane.family]
         for service in keys:
-            for key in ledger.frontends_of(service):
+            for key in plane.ledger.frontends_of(service):
                 noted.setdefault(key, (service, None))
+
+    async def _clean(self, plane: Plane, noted: Noted, full: bool) -> int:
+        """Delete flows that go on to endpoints which answer no more; returns how many."""
+        ledger = plane.ledger
         owners = {key: service for key, (service, _) in noted.items()}
         touched = candidates(
             {key: old for key, (_, old) in noted.items()}, {key: ledger.frontend(key) for key in noted}, ledger.width
@@ -161,7 +189,6 @@ class Syncer:
             expected = self._expected(plane, ours, owners)
             gone = list(stale(flows, protocol, expected))
             deleted += await asyncio.to_thread(self._cleaner.delete, plane.family, gone)
-        noted.clear()
         return deleted
 
     def _expected(self, plane: Plane, frontends: Iterable[bytes], owners: Mapping[bytes, str]) -> Flows:
