@@ -12,12 +12,16 @@ from typing import Any
 
 import msgspec
 
-from cni.errors import CniError, Code
+from cni.errors import CniError, Code, invalid
+from cni.plan import hostports
+from cni.plan.hostports import PortMapping
 from cni.plan.ipam import Range, RangeSet
 from cni.results import OLDEST, VERSIONS, Dns, RouteTo
 from netplane.net import names
 from netplane.rtnl import IP
 
+# Plugins that work on what another one made, and answer its result.
+CHAINED = ("netplane-portmap",)
 BUILT_IN_IPAM = ("", "netplane", "host-local")
 MTU_MIN_BYTES, MTU_MAX_BYTES = 68, 65535
 _REMEMBER_MAX_BYTES = 4096
@@ -71,6 +75,10 @@ class _Config(_Struct, frozen=True):
     hairpin_mode: bool = False
     promisc_mode: bool = False
     host_prefix: bool = False
+    snat: bool = True
+    masq_all: bool = False
+    conditions_v4: list[str] | None = None
+    conditions_v6: list[str] | None = None
     ipam: _Ipam = _Ipam()
     dns: Dns | None = None
     args: _Args | None = None
@@ -102,6 +110,9 @@ class Network(msgspec.Struct, frozen=True):
         dns: passed through.
         prev_result: what ADD answered, undecoded; None when absent.
         attachments: GC: (container, interface) pairs that are alive; None when absent.
+        ports: host ports that were asked for.
+        snat: hide neighbours' addresses on the way through a host port.
+        masq_all: hide everybody's.
     """
 
     version: str
@@ -122,11 +133,9 @@ class Network(msgspec.Struct, frozen=True):
     dns: Dns = Dns()
     prev_result: bytes | None = None
     attachments: frozenset[tuple[str, str]] | None = None
-
-
-def invalid(field: str, problem: str, advice: str = "") -> CniError:
-    """An INVALID_CONFIG error that names its field."""
-    return CniError(Code.INVALID_CONFIG, f"{field}: {problem}", advice)
+    ports: tuple[PortMapping, ...] = ()
+    snat: bool = True
+    masq_all: bool = False
 
 
 def version_of(stdin: bytes) -> str:
@@ -177,8 +186,14 @@ def _parse(stdin: bytes, asked: tuple[tuple[str, str], ...], needs_ranges: bool)
         prev_result=_given(raw.prev_result),
         attachments=_attachments(raw),
         mac=_mac(raw, args),
+        snat=raw.snat,
+        masq_all=raw.masq_all,
     )
     if raw.type == "loopback" or not needs_ranges:
+        return network
+    network = msgspec.structs.replace(network, ports=hostports.parse((raw.runtime_config or {}).get("portMappings")))
+    if raw.type in CHAINED:
+        _check_conditions(raw)
         return network
     _check_unsupported(raw)
     ranges = _ranges(raw.ipam)
@@ -211,7 +226,7 @@ def _check_names(raw: _Config) -> None:
         raise invalid("name", "is missing", "name the network")
     if not is_identifier(raw.name):
         raise invalid("name", f"{raw.name!r} is not a letter or digit followed by letters, digits, '_', '.' or '-'")
-    if raw.type != "loopback" and (problem := names.problem(raw.bridge)):
+    if raw.type not in ("loopback", *CHAINED) and (problem := names.problem(raw.bridge)):
         raise invalid("bridge", f"{raw.bridge!r} {problem}")
 
 
@@ -236,13 +251,20 @@ def _check_unsupported(raw: _Config) -> None:
             f"ipam.type: {raw.ipam.type!r} is not built in",
             "use 'host-local' or leave it out: both mean the built-in address management",
         )
-    for key in ("portMappings", "bandwidth"):
+    for key in ("bandwidth",):
         if (raw.runtime_config or {}).get(key):
             raise CniError(
                 Code.UNSUPPORTED_FIELD,
                 f"runtimeConfig.{key}: is not done by this plugin",
                 f"remove the capability {key} from it and chain a plugin that has it",
             )
+
+
+def _check_conditions(raw: _Config) -> None:
+    """Keys of the reference portmap that hold iptables arguments; there is no iptables here that could take them."""
+    for key, given in (("conditionsV4", raw.conditions_v4), ("conditionsV6", raw.conditions_v6)):
+        if given:
+            raise CniError(Code.UNSUPPORTED_FIELD, f"{key}: holds iptables arguments", "use nftables rules of your own")
 
 
 def _ranges(ipam: _Ipam) -> tuple[RangeSet, ...]:

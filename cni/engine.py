@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable
 
 from cni import errors, results
 from cni.bridges import Bridges
+from cni.chained import PortMap, alive, previous
 from cni.check import Observed, differences
 from cni.config import version_of
 from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.frames import Request
+from cni.hostports import HostPorts
 from cni.leases import Leases
 from cni.plan import ipam, pod
 from cni.plan.lease import Key, Lease
@@ -51,6 +53,8 @@ class Engine:
         self._doors = Doors()
         self._reaper = Reaper(self._doors)
         self._bridges = Bridges(self._doors)
+        self._ports = HostPorts(self._doors, self.owner)
+        self._portmap = PortMap(leases, self._ports, self._doors)
 
     def close(self) -> None:
         """Finish deletions under way and close the store; pods stay as they are."""
@@ -76,6 +80,8 @@ class Engine:
             return 1, errors.encode(failure, version_of(request.stdin))
 
     def _verb(self, call: Call, netns_fd: int | None) -> bytes:
+        if call.network.type == "netplane-portmap" and call.verb is not Verb.VERSION:
+            return self._portmap.run(call)
         match call.verb:
             case Verb.VERSION:
                 return version_reply(call.network.version)
@@ -102,6 +108,7 @@ class Engine:
             lease = self.leases.reserve(lease, call.network.ranges, call.network.wanted)
             try:
                 attachment = self._wire(call, lease, space)
+                self._portmap.take(call, key, pod.interfaces(attachment), call.network.bridge)
                 self.leases.activate(key)
             except BaseException:
                 self._forget(lease)
@@ -134,7 +141,8 @@ class Engine:
         return attachment
 
     def _forget(self, lease: Lease) -> None:
-        """First the link, then the address: it must not be given again while something answers to it."""
+        """First what leads to it, then the link, then the address: it must not be given again while it answers."""
+        self._portmap.close(lease.key)
         self._reaper.delete(lease.link)
         self.leases.release(lease.key, self._clock())
 
@@ -150,9 +158,7 @@ class Engine:
     def _check(self, call: Call, netns_fd: int | None) -> None:
         if call.network.type == "loopback":
             return
-        if call.network.prev_result is None:
-            raise CniError(Code.INVALID_CONFIG, "prevResult: is missing", "pass the result of ADD")
-        result = results.decode(call.network.prev_result)
+        result = previous(call)
         key = _key(call)
         lease = self.leases.get(key)
         try:
@@ -161,16 +167,14 @@ class Engine:
             raise CniError(Code.UNKNOWN_CONTAINER, error.message) from error
         if found := list(differences(call, lease, result, observed)):
             raise CniError(Code.CHECK_FAILED, "; ".join(found), "delete and add the container again")
+        self._ports.check(self.leases.ports(key))
 
     def _collect(self, call: Call) -> None:
         """GC: go on after a failure, and report the first at the end."""
-        if call.network.attachments is None:
-            raise CniError(
-                Code.INVALID_CONFIG, "cni.dev/valid-attachments: is missing", "GC must be told what is alive"
-            )
+        valid = alive(call)
         failures: list[CniError] = []
         for lease in self.leases.all(call.network.name):
-            if (lease.key.container, lease.key.ifname) in call.network.attachments:
+            if (lease.key.container, lease.key.ifname) in valid:
                 continue
             try:
                 self._forget(lease)
@@ -208,6 +212,7 @@ class Engine:
         for name in mine.keys() - known:
             log.info("deleted a link left behind", link=name, alias=mine[name].alias)
             self._reaper.delete(name)
+        self._ports.restore(self.leases.ports())
 
     def _adopt(self, links: Iterable[Link]) -> None:
         for link in links:

@@ -25,6 +25,7 @@ class Code(IntEnum):
     ALREADY_ATTACHED = 102
     KERNEL = 103
     CHECK_FAILED = 104
+    PORT_IN_USE = 105
 
 
 class CniError(NetplaneError):
@@ -39,6 +40,11 @@ class CniError(NetplaneError):
     def __init__(self, code: Code, message: str, details: str = "") -> None:
         super().__init__(message, hint=details)
         self.code = code
+
+
+def invalid(field: str, problem: str, advice: str = "") -> CniError:
+    """An INVALID_CONFIG error that names its field."""
+    return CniError(Code.INVALID_CONFIG, f"{field}: {problem}", advice)
 
 
 class _Wire(msgspec.Struct, omit_defaults=True):

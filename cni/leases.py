@@ -16,17 +16,19 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from cni.errors import CniError, Code
-from cni.plan import ipam
+from cni.plan import hostports, ipam
+from cni.plan.hostports import HostPort
 from cni.plan.lease import Key, Lease
 from netplane.rtnl import IP
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE boot (id TEXT NOT NULL);
 CREATE TABLE leases (
@@ -48,6 +50,15 @@ CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns
   FROM leases;
 CREATE TABLE cursors (network TEXT NOT NULL, position INTEGER NOT NULL, address TEXT NOT NULL,
   PRIMARY KEY (network, position)) WITHOUT ROWID;
+"""
+# Version 2 added host ports: a store of version 1 gets what is missing and keeps its leases.
+_SCHEMA_PORTS = """
+CREATE TABLE ports (
+  network TEXT NOT NULL, container TEXT NOT NULL, ifname TEXT NOT NULL,
+  host TEXT NOT NULL, protocol TEXT NOT NULL, host_port INTEGER NOT NULL,
+  address TEXT NOT NULL, port INTEGER NOT NULL, source TEXT NOT NULL, dev TEXT NOT NULL,
+  PRIMARY KEY (host, protocol, host_port)
+) WITHOUT ROWID
 """
 _INSERT = "INSERT INTO leases (network, container, ifname, state, link, netns, pod, since_s)"
 COOLDOWN_S = 60.0
@@ -90,6 +101,8 @@ class Leases:
                 self.fresh = True
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
+            if version < 2:
+                self._db.execute(_SCHEMA_PORTS)
                 self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             elif version != _SCHEMA_VERSION:
                 raise CniError(Code.IO, f"the lease store {self.path} has version {version}, not {_SCHEMA_VERSION}")
@@ -97,8 +110,8 @@ class Leases:
             void = 0
             if known != (boot_id,):
                 void = self._db.execute("DELETE FROM leases").rowcount
-                self._db.execute("DELETE FROM cooling")
-                self._db.execute("DELETE FROM boot")
+                for table in ("ports", "cooling", "boot"):
+                    self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
                 self._db.execute("INSERT INTO boot VALUES (?)", (boot_id,))
             return void
 
@@ -202,6 +215,49 @@ class Leases:
             gone = self._db.execute("DELETE FROM leases WHERE network = ? AND container = ? AND ifname = ?", key)
             return gone.rowcount > 0
 
+    # Host ports -----------------------------------------------------------------------------------------------
+
+    def take_ports(self, key: Key, ports: Sequence[HostPort]) -> None:
+        """Give host ports to an attachment, all or none.
+
+        Raises:
+            CniError: PORT_IN_USE, naming the port and who has it.
+        """
+        with self._transaction():
+            for port in ports:
+                self._check_port(port)
+                row = (str(port.host), port.protocol, port.host_port, str(port.address), port.port)
+                where = (str(port.source or ""), port.dev)
+                self._db.execute("INSERT INTO ports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*key, *row, *where))
+
+    def _check_port(self, port: HostPort) -> None:
+        same = self._db.execute(
+            "SELECT * FROM ports WHERE protocol = ? AND host_port = ?", (port.protocol, port.host_port)
+        )
+        for row in same.fetchall():
+            if _port(row).collides(port):
+                raise hostports.taken(port, row[1])
+
+    def drop_ports(self, key: Key) -> None:
+        """Take an attachment's host ports away, once the kernel has none of them any more."""
+        with self._transaction():
+            self._db.execute("DELETE FROM ports WHERE network = ? AND container = ? AND ifname = ?", key)
+
+    def ports(self, key: Key | None = None) -> list[HostPort]:
+        """An attachment's host ports, or everybody's."""
+        where = "WHERE network = ? AND container = ? AND ifname = ?" if key is not None else ""
+        with self._lock:
+            rows = self._db.execute(f"SELECT * FROM ports {where}", key or ()).fetchall()  # noqa: S608 - text of ours
+        return [_port(row) for row in rows]
+
+    def port_holders(self, network: str) -> list[Key]:
+        """Attachments of a network that have host ports."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT DISTINCT network, container, ifname FROM ports WHERE network = ?", (network,)
+            )
+            return [Key(*row) for row in rows]
+
     # Questions ------------------------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Lease | None:
@@ -236,6 +292,11 @@ class Leases:
             )
             for row in rows
         ]
+
+
+def _port(row: Sequence[Any]) -> HostPort:
+    source = ip_network(row[8]) if row[8] else None
+    return HostPort(ip_address(row[3]), row[4], row[5], ip_address(row[6]), row[7], source, row[9])
 
 
 def boot_id() -> str:

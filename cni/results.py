@@ -114,6 +114,14 @@ def _some(**fields: object) -> dict[str, str]:
     return {key: str(value) for key, value in fields.items() if value}
 
 
+def version_of(raw: bytes) -> str:
+    """The cniVersion a result says it is in; "" when it says none."""
+    try:
+        return str(msgspec.json.decode(raw, type=dict[str, Any]).get("cniVersion") or "")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ""
+
+
 def decode(raw: bytes) -> Result:
     """Read a prevResult of any version, told apart by its fields.
 

@@ -25,6 +25,7 @@ def plugin(cidrs: Sequence[Network], mtu_bytes: int) -> dict[str, Any]:
         "isDefaultGateway": True,
         "hostPrefix": True,
         "hairpinMode": True,
+        "capabilities": {"portMappings": True},
         "ipam": {"type": "netplane", "ranges": [[{"subnet": str(cidr)}] for cidr in cidrs]},
     }
 

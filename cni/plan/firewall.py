@@ -1,10 +1,17 @@
-"""The node's one static nftables table: masquerade of what leaves, and no ICMP redirects between pods.
+"""The node's one static nftables table: masquerade of what leaves, host ports, no ICMP redirects between pods.
 
 Its rules never change in number. What grows are interval sets: a range of pods is one element, a pod is none.
 
     postrouting   from @masq      to anything but @masq      ─▶ masquerade    networks with ipMasq
                   from @pods      to anything but @cluster   ─▶ masquerade    this node's pods in a cluster
     output        redirects to @bridges                      ─▶ drop
+
+    hostports_in  for an address of the node ─┐
+    hostports_out for an address of the node ─┴▶ hostports   ─▶ dnat to what @ports or @anyports has
+    postrouting   so translated, from 127.0.0.1 or @hairpin  ─▶ masquerade    its reply must pass the node
+    guard         from @localnet to 127.0.0.0/8              ─▶ drop          the node's own are not the pods' to reach
+
+What is for ::1 stays on the node: IPv6 lets no packet from the loopback address leave (RFC 4291, 2.5.3).
 
 A node that routes a packet back to the bridge it came from tells the sender to skip it next time (RFC 1812, 5.2.7.2;
 RFC 4861, 8). A pod must not: replies have to pass the node, where a Service's translation is undone.
@@ -22,19 +29,31 @@ _TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
 _WORDS = {4: "ip", 6: "ip6"}
 _MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 FORWARD_COMMENT = "netplane pods"
+_HOOKS = {
+    "guard": "filter hook prerouting priority raw",
+    "hostports_in": "nat hook prerouting priority dstnat",
+    "hostports_out": "nat hook output priority -100",
+    "postrouting": "nat hook postrouting priority srcnat",
+    "output": "filter hook output priority filter",
+}
 
 
 def table() -> str:
     """Text that makes the table, or makes an existing one like it; sets keep their elements, flows go on."""
-    lines = [f"add table {TABLE}", f"add set {TABLE} bridges {{ type ifname; }}"]
+    lines = [f"add table {TABLE}", *(f"add set {TABLE} {name} {{ type ifname; }}" for name in ("bridges", "localnet"))]
     lines += [
         f"add set {TABLE} {name}{v} {{ type {_TYPES[v]}; flags interval;{extra} }}"
         for name, extra in (("masq", " auto-merge;"), ("pods", ""), ("cluster", ""))
         for v in (4, 6)
     ]
-    hooks = {"postrouting": "nat hook postrouting priority srcnat", "output": "filter hook output priority filter"}
-    for chain, hook in hooks.items():
-        lines += [f"add chain {TABLE} {chain} {{ type {hook}; }}", f"flush chain {TABLE} {chain}"]
+    lines += [line for v in (4, 6) for line in _port_maps(v)]
+    lines.append(f"add chain {TABLE} hostports")
+    lines += [f"add chain {TABLE} {chain} {{ type {hook}; }}" for chain, hook in _HOOKS.items()]
+    lines += [f"flush chain {TABLE} {chain}" for chain in ("hostports", *_HOOKS)]
+    lines += [line for v in (4, 6) for line in _port_rules(v)]
+    lines += [f"add rule {TABLE} hostports_{where} fib daddr type local goto hostports" for where in ("in", "out")]
+    lines.append(f"add rule {TABLE} postrouting oifname != lo ct status dnat ip saddr 127.0.0.0/8 masquerade")
+    lines.append(f"add rule {TABLE} guard iifname @localnet ip daddr 127.0.0.0/8 drop")
     for v in (4, 6):
         word = _WORDS[v]
         for source, target in (("masq", "masq"), ("pods", "cluster")):
@@ -43,6 +62,27 @@ def table() -> str:
     lines.append(f"add rule {TABLE} output oifname @bridges icmp type redirect drop")
     lines.append(f"add rule {TABLE} output oifname @bridges icmpv6 type nd-redirect drop")
     return "\n".join(lines) + "\n"
+
+
+def _port_maps(version: int) -> list[str]:
+    address = _TYPES[version]
+    target = f"{address} . inet_service"
+    return [
+        f"add map {TABLE} ports{version} {{ type {address} . inet_proto . inet_service : {target}; }}",
+        f"add map {TABLE} anyports{version} {{ type inet_proto . inet_service : {target}; }}",
+        f"add set {TABLE} hairpin{version} {{ type {address} . {address}; flags interval; }}",
+    ]
+
+
+def _port_rules(version: int) -> list[str]:
+    word, own = _WORDS[version], f"meta nfproto ipv{version}"
+    # Two lookups: hash maps find one key, and a mapping without hostIP is for every address of the node.
+    here = f"{own} " if version == 4 else f"{own} ip6 daddr != ::1 "
+    return [
+        f"add rule {TABLE} hostports {here}dnat {word} to {word} daddr . meta l4proto . th dport map @ports{version}",
+        f"add rule {TABLE} hostports {here}dnat {word} to meta l4proto . th dport map @anyports{version}",
+        f"add rule {TABLE} postrouting ct status dnat {word} saddr . {word} daddr @hairpin{version} masquerade",
+    ]
 
 
 def bridge(name: str) -> str:

@@ -143,7 +143,8 @@ def test_many_networks_with_masquerade_are_elements_not_rules(node: Node, place:
         assert node.call("ADD", name, name, config=network).status == 0
         listing = node.inside(lambda: Nft().run_text("list chain inet netplane-cni postrouting"))
         rules.append(listing.count("masquerade"))
-    assert rules == [4, 4, 4]
+    assert rules[0] > 0
+    assert len(set(rules)) == 1
 
 
 def test_requested_address_and_mac(node: Node, place: Spaces) -> None:

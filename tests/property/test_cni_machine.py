@@ -2,9 +2,11 @@
 no address twice, nothing leaked, DEL always succeeds, pods that were added stay attached.
 """
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cni import doors, engine
+from cni import doors, engine, hostports
 from cni.errors import Code
 from cni.leases import Leases
+from netplane.kernel.nft import Nft
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Link, delete
 from tests.cnitools import Node, Spaces, config, door
@@ -23,7 +26,8 @@ from tests.cnitools import Node, Spaces, config, door
 pytestmark = pytest.mark.privileged
 
 CONTAINERS = st.sampled_from([f"c{i}" for i in range(6)])
-STEPS = st.integers(0, 12)
+STEPS = st.integers(0, 24)
+PORTS = st.sampled_from([None, 80, 81])
 # Room for four pods only, so that exhaustion is met as well.
 CONFIG = config(
     "1.1.0", ipam={"ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.10", "rangeEnd": "10.244.1.13"}]]}
@@ -80,6 +84,26 @@ class FusedLeases(Leases):
         FUSE.step()
         return found
 
+    def take_ports(self, *args: Any) -> None:
+        FUSE.step()
+        super().take_ports(*args)
+        FUSE.step()
+
+    def drop_ports(self, *args: Any) -> None:
+        FUSE.step()
+        super().drop_ports(*args)
+        FUSE.step()
+
+
+class FusedNft(Nft):
+    """And every transaction of the firewall."""
+
+    def run_text(self, text: str) -> str:
+        FUSE.step()
+        found = super().run_text(text)
+        FUSE.step()
+        return found
+
 
 class CrashingNode(Node):
     """A node whose engine is built of parts with the fuse."""
@@ -100,6 +124,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="npt-cni-"))
         self.attached: dict[str, str] = {}
         self.results: dict[str, Any] = {}
+        self.ports: dict[str, int | None] = {}
         self.unsure: set[str] = set()  # crashed in the middle: the runtime must DEL before it may ADD
         self.boots = 0
 
@@ -128,9 +153,9 @@ class Machine(RuleBasedStateMachine):
         assert {lease.state for lease in leases} <= {"active"}
         assert {lease.link for lease in leases} == links
 
-    @rule(container=CONTAINERS)
-    def add(self, container: str) -> None:
-        answer = self.call("ADD", container)
+    @rule(container=CONTAINERS, port=PORTS)
+    def add(self, container: str, port: int | None) -> None:
+        answer = self.call("ADD", container, runtimeConfig=_mapping(port))
         if container in self.attached or container in self.unsure:
             assert answer.status == 1 or container in self.unsure
         if answer.status == 0:
@@ -138,10 +163,14 @@ class Machine(RuleBasedStateMachine):
             assert address not in self.attached.values(), "no address twice"
             self.attached[container] = address
             self.results[container] = answer.body
+            self.ports[container] = port
             self.unsure.discard(container)
         elif container not in self.attached and container not in self.unsure:
-            assert answer.body["code"] == Code.ADDRESSES_EXHAUSTED
-            assert len(self.attached) + len(self.unsure) >= 4
+            if answer.body["code"] == Code.PORT_IN_USE:
+                assert port in self.ports.values(), "a port is refused only while somebody has it"
+            else:
+                assert answer.body["code"] == Code.ADDRESSES_EXHAUSTED
+                assert len(self.attached) + len(self.unsure) >= 4
 
     @rule(container=CONTAINERS)
     def remove(self, container: str) -> None:
@@ -165,9 +194,11 @@ class Machine(RuleBasedStateMachine):
             self.attached.pop(container, None)
             self.unsure.discard(container)
 
-    @rule(container=CONTAINERS, steps=STEPS, command=st.sampled_from(["ADD", "DEL"]))
-    def crash(self, container: str, steps: int, command: str) -> None:
-        answer = self.call(command, container, crash_after=steps)
+    @rule(container=CONTAINERS, steps=STEPS, command=st.sampled_from(["ADD", "DEL"]), port=PORTS)
+    def crash(self, container: str, steps: int, command: str, port: int | None) -> None:
+        answer = self.call(command, container, crash_after=steps, runtimeConfig=_mapping(port))
+        if command == "ADD" and container not in self.attached:
+            self.ports[container] = port
         self.restart()
         if answer is None:
             if command == "DEL" or container not in self.attached:
@@ -220,6 +251,10 @@ class Machine(RuleBasedStateMachine):
         assert links <= {lease.link for lease in leases}, "no link without a lease"
         for container, address in self.attached.items():
             assert _has(self.pods[container], address)
+        told = {self.ports[c] for c in self.attached} - {None}
+        leased = {port.host_port for port in self.node.engine.leases.ports()}
+        assert told <= leased <= set(self.ports.values()), "who was added keeps its port"
+        assert _mapped(self.node) == leased, "no element without a lease"
 
     def teardown(self) -> None:
         try:
@@ -228,6 +263,7 @@ class Machine(RuleBasedStateMachine):
             if hasattr(self, "node"):
                 assert self.node.links() == []
                 assert self.node.engine.leases.all() == []
+                assert _mapped(self.node) == set()
                 self.node.close()
         finally:
             self.place.close()
@@ -240,10 +276,24 @@ def _has(space: str, address: str) -> bool:
     return address in [a.interface.with_prefixlen for a in found]
 
 
+def _mapping(port: int | None) -> dict[str, Any]:
+    return {"portMappings": [{"hostPort": port, "containerPort": 80}]} if port else {}
+
+
+def _mapped(node: Node) -> set[int]:
+    """Host ports the kernel has, in either family."""
+    with closing(node.inside(Nft)) as nft:
+        if "inet netplane-cni" not in nft.tables():
+            return set()
+    text = node.inside(lambda: Nft().run_text("list table inet netplane-cni"))
+    return {int(port) for port in re.findall(r"tcp \. (\d+) comment", text)}
+
+
 @pytest.fixture(autouse=True)
 def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (engine, doors):
         monkeypatch.setattr(module, "Rtnl", FusedRtnl)
+    monkeypatch.setattr(hostports, "Nft", FusedNft)
 
 
 def test_any_sequence_leaks_nothing() -> None:

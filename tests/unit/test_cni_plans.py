@@ -259,7 +259,7 @@ def test_the_underlay_is_the_interface_with_the_address_or_else_the_default_rout
 
 def test_the_rules_do_not_grow_with_networks() -> None:
     text = firewall.table() + firewall.masquerade([ip_network(f"10.{i}.0.0/24") for i in range(50)])
-    assert text.count("add rule") == 6
+    assert text.count("add rule") == firewall.table().count("add rule")
     assert text.count("add element") == 50
 
 

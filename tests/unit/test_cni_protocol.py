@@ -101,6 +101,13 @@ def test_no_version_is_the_oldest() -> None:
     assert parse(request("ADD", conf)).network.version == "0.1.0"
 
 
+PORT: dict[str, Any] = {"hostPort": 80, "containerPort": 8080}
+
+
+def ports(*given: Any) -> dict[str, Any]:
+    return {"runtimeConfig": {"portMappings": list(given)}}
+
+
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
@@ -134,7 +141,13 @@ def test_no_version_is_the_oldest() -> None:
         ),
         ({"ipam": {"subnet": "10.1.0.0/24", "routes": [{"dst": "all"}]}}, Code.INVALID_CONFIG, "ipam.routes[0]"),
         ({"ipam": {"subnet": "10.1.0.0/24", "routes": [{}]}}, Code.INVALID_CONFIG, "ipam.routes"),
-        ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, Code.UNSUPPORTED_FIELD, "runtimeConfig.portMappings"),
+        (ports({"hostPort": 80}), Code.INVALID_CONFIG, "runtimeConfig.portMappings[0].containerPort: None"),
+        (ports({"hostPort": 70000, "containerPort": 1}), Code.INVALID_CONFIG, "[0].hostPort: 70000"),
+        (ports(PORT, PORT | {"protocol": "icmp"}), Code.INVALID_CONFIG, "portMappings[1].protocol: 'icmp'"),
+        (ports(PORT | {"hostIP": "all"}), Code.INVALID_CONFIG, "portMappings[0].hostIP"),
+        (ports(PORT, PORT | {"hostIP": "192.0.2.1"}), Code.INVALID_CONFIG, "portMappings[1]: maps"),
+        (ports(7), Code.INVALID_CONFIG, "portMappings[0]: is no object"),
+        ({"runtimeConfig": {"portMappings": "80"}}, Code.INVALID_CONFIG, "portMappings: is no list"),
         ({"runtimeConfig": {"ips": ["10.9.0.1"]}}, Code.INVALID_CONFIG, "runtimeConfig.ips"),
         ({"runtimeConfig": {"ips": ["x"]}}, Code.INVALID_CONFIG, "runtimeConfig.ips"),
         ({"runtimeConfig": {"mac": "01:00:00:00:00:00"}}, Code.INVALID_CONFIG, "multicast"),

@@ -1,0 +1,121 @@
+"""Opens and closes host ports in the kernel: elements, the two switches they need, and flows that went elsewhere."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+
+from cni.doors import Doors
+from cni.errors import CniError, Code
+from cni.plan import firewall, hostports
+from cni.plan.hostports import HostPort
+from netplane.kernel import sysctl
+from netplane.kernel.conntrack import Conntrack, Flow
+from netplane.kernel.nft import Nft, NftError
+from netplane.nft.types import FAMILIES, PROTOCOLS
+
+_FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+
+
+class HostPorts:
+    """The host ports of one lease store. Methods may be called from any thread.
+
+    Args:
+        doors: to the node's links.
+        owner: the store's mark.
+    """
+
+    def __init__(self, doors: Doors, owner: str) -> None:
+        self._doors = doors
+        self._owner = owner
+
+    def open(self, ports: Sequence[HostPort]) -> None:
+        """From now on the ports lead to their pods; UDP that went elsewhere before follows.
+
+        Raises:
+            NetplaneError: the kernel refused.
+        """
+        if not ports:
+            return
+        for port in ports:
+            sysctl.write(_FORWARDING[port.host.version], 1)
+            if port.dev and port.host.version == 4:
+                sysctl.write(f"net/ipv4/conf/{port.dev}/route_localnet", 1)
+        _run(firewall.table() + hostports.local(ports) + hostports.add(ports, self._owner))
+        here = {address.interface.ip.packed for address in self._doors.here.addresses()}
+        _flush(ports, lambda port, flow: _missed(port, flow, here))
+
+    def close(self, ports: Sequence[HostPort]) -> None:
+        """The ports are the node's own again; repeating it is harmless.
+
+        Raises:
+            NetplaneError: the kernel refused.
+        """
+        if ports and _has_table():
+            _run(hostports.remove(ports, self._owner))
+            _flush(ports, _translated)
+
+    def check(self, ports: Sequence[HostPort]) -> None:
+        """Whether every port leads to its pod.
+
+        Raises:
+            CniError: CHECK_FAILED, naming those that do not.
+        """
+        lost = [str(port) for port in ports if not _is_there(hostports.question(port, self._owner))]
+        if lost:
+            raise CniError(Code.CHECK_FAILED, f"host ports {', '.join(lost)} do not lead to the container any more")
+
+    def restore(self, ports: Sequence[HostPort]) -> None:
+        """Make the kernel's elements of this store those of `ports`, after a crash or somebody's `nft flush`."""
+        if not ports and not _has_table():
+            return
+        _run(firewall.table())
+        stale = "".join(hostports.unlisted(name, _list(name), self._owner) for name in hostports.SETS)
+        _run(stale + hostports.local(ports) + hostports.add(ports, self._owner))
+
+
+def _list(name: str) -> str:
+    return _run(f"list {'set' if name.startswith('hairpin') else 'map'} {firewall.TABLE} {name}")
+
+
+def _is_there(question: str) -> bool:
+    try:
+        _run(question)
+    except NftError:
+        return False
+    return True
+
+
+def _has_table() -> bool:
+    with closing(Nft()) as nft:
+        return firewall.TABLE in nft.tables()
+
+
+def _run(text: str) -> str:
+    with closing(Nft()) as nft:
+        return nft.run_text(text)
+
+
+# Flows ----------------------------------------------------------------------------------------------------------
+
+
+def _flush(ports: Iterable[HostPort], stale: Callable[[HostPort, Flow], bool]) -> None:
+    """Forget UDP flows: they have no end, and would keep their old way as long as their client keeps talking."""
+    udp = [port for port in ports if port.protocol == "udp"]
+    families = [family for family in FAMILIES if any(port.host.version == family.version for port in udp)]
+    for family in families:
+        with closing(Conntrack()) as conntrack:
+            flows = list(conntrack.flows(family, PROTOCOLS["udp"]))
+            conntrack.delete(family, [flow for flow in flows if any(stale(port, flow) for port in udp)])
+
+
+def _missed(port: HostPort, flow: Flow, here: set[bytes]) -> bool:
+    """A flow that a mapping would have translated, had it been there."""
+    if flow.original.destination_port != port.host_port or flow.reply.source == port.address.packed:
+        return False
+    target = flow.original.destination
+    return target in here if port.host.is_unspecified else target == port.host.packed
+
+
+def _translated(port: HostPort, flow: Flow) -> bool:
+    """A flow that a mapping translated."""
+    target = (port.host_port, port.address.packed, port.port)
+    return (flow.original.destination_port, flow.reply.source, flow.reply.source_port) == target
