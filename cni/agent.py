@@ -2,8 +2,9 @@
 
     accept ─▶ root? ─▶ read the frame (bounded bytes, bounded time) ─▶ container's turn ─▶ worker thread ─▶ reply
 
-Reading and writing happen in the event loop and waiting for a turn is not in a thread, so neither a client that stops
-halfway nor a container that is slow holds anything that another container's call needs.
+Reading happens in the event loop and waiting for a turn is not in a thread, so neither a client that stops halfway nor
+a container that is slow holds anything that another container's call needs. A worker sends what fits into the client's
+socket (nearly always all of it) before the loop hears of it, which spares the client a wait for the loop's turn.
 """
 
 import array
@@ -16,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from cni import errors, frames
 from cni.errors import CniError, Code
@@ -26,9 +28,12 @@ from netplane.obs import logs
 
 log = logs.get("cni.agent")
 
+T = TypeVar("T")
 Handler = Callable[[Request, int | None], tuple[int, bytes]]
 
 WORKERS = 16
+# A DEL mostly waits for the kernel, and the more of them wait together the more go in one group (see cni/reaper.py).
+DELETERS = 64
 CLIENT_TIMEOUT_S = 10.0
 BACKLOG = 1024
 SWEEP_S = 30.0
@@ -50,6 +55,7 @@ class Agent:
         self._handler = handler
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._workers = ThreadPoolExecutor(WORKERS, "cni")
+        self._deleters = ThreadPoolExecutor(DELETERS, "cni-del")
         self._clients: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -70,6 +76,7 @@ class Agent:
             if self._clients:
                 await asyncio.wait(self._clients)
             self._workers.shutdown()
+            self._deleters.shutdown()
 
     def _listen(self) -> socket.socket:
         try:
@@ -98,7 +105,6 @@ class Agent:
             task.add_done_callback(self._clients.discard)
 
     async def _serve(self, client: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         rights: list[int] = []
         try:
             _check_peer(client)
@@ -106,12 +112,12 @@ class Agent:
                 async with asyncio.timeout(CLIENT_TIMEOUT_S):
                     request = await _read_request(client, rights)
             except frames.FrameError as error:
-                text = errors.encode(CniError(Code.DECODING, str(error)), VERSIONS[-1])
-                status = 1
+                rest = frames.encode_reply(1, errors.encode(CniError(Code.DECODING, str(error)), VERSIONS[-1]))
             else:
-                status, text = await self.call(request, rights[0] if rights else None)
+                netns_fd = rights[0] if rights else None
+                rest = await self._turned(request, lambda: _reply(client, *self._handler(request, netns_fd)))
             async with asyncio.timeout(CLIENT_TIMEOUT_S):
-                await loop.sock_sendall(client, frames.encode_reply(status, text))
+                await asyncio.get_running_loop().sock_sendall(client, rest)
         except (OSError, TimeoutError) as error:
             log.warning("a client went away", error=str(error) or type(error).__name__)
         finally:
@@ -121,9 +127,12 @@ class Agent:
 
     async def call(self, request: Request, netns_fd: int | None) -> tuple[int, bytes]:
         """Run one request in a worker when it is its container's turn."""
+        return await self._turned(request, lambda: self._handler(request, netns_fd))
+
+    async def _turned(self, request: Request, work: Callable[[], T]) -> T:
+        pool = self._deleters if request.environment.get("CNI_COMMAND") == "DEL" else self._workers
         async with self._turn(request.environment.get("CNI_CONTAINERID", "")):
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._workers, self._handler, request, netns_fd)
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     @contextlib.asynccontextmanager
     async def _turn(self, container: str) -> AsyncIterator[None]:
@@ -172,33 +181,42 @@ def _check_peer(client: socket.socket) -> None:
         raise PermissionError(f"user {uid} may not call the CNI agent")
 
 
+def _reply(client: socket.socket, status: int, text: bytes) -> bytes:
+    """Send a reply as far as the client's socket takes it now; returns the rest."""
+    frame = frames.encode_reply(status, text)
+    try:
+        return frame[client.send(frame) :]
+    except BlockingIOError:
+        return frame
+
+
 async def _read_request(client: socket.socket, rights: list[int]) -> Request:
     """One frame; descriptors that came with it are put in `rights`, whatever happens after.
 
     Raises:
         FrameError: it is none, too large, or cut short.
     """
-    header = await _read(client, frames.HEADER.size, rights)
-    environment, stdin = frames.request_sizes(header)
-    body = await _read(client, environment + stdin, rights)
-    return frames.request_body(body[:environment], body[environment:])
-
-
-async def _read(client: socket.socket, size: int, rights: list[int]) -> bytes:
     data = bytearray()
+    await _read(client, data, frames.HEADER.size, rights)
+    environment, stdin = frames.request_sizes(bytes(data[: frames.HEADER.size]))
+    await _read(client, data, frames.HEADER.size + environment + stdin, rights)
+    return frames.decode_request(bytes(data))
+
+
+async def _read(client: socket.socket, data: bytearray, size: int, rights: list[int]) -> None:
+    """Until `data` has `size` bytes; a whole request mostly comes at once."""
     while len(data) < size:
-        more = await _receive(client, size - len(data), rights)
+        more = await _receive(client, rights)
         if not more:
             raise frames.FrameError("the request is cut short")
         data += more
-    return bytes(data)
 
 
-async def _receive(client: socket.socket, size: int, rights: list[int]) -> bytes:
+async def _receive(client: socket.socket, rights: list[int]) -> bytes:
     room = socket.CMSG_SPACE(_MAX_RIGHTS * array.array("i").itemsize)
     while True:
         try:
-            data, control, _, _ = client.recvmsg(min(size, 1 << 16), room, socket.MSG_CMSG_CLOEXEC)
+            data, control, _, _ = client.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             await _readable(client)
             continue

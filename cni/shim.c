@@ -166,17 +166,19 @@ static int send_request(int fd, size_t size) {
 
 /* The reply's size with its header, or 0 when the agent did not finish it. */
 static size_t receive_reply(int fd) {
-    size_t size = 0;
+    size_t size = 0, want = HEADER;
     uint32_t text;
-    for (;;) {
+    while (size < want) {
         ssize_t got = read(fd, reply + size, sizeof reply - size);
         if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
+        if (got <= 0) return 0;
         size += (size_t)got;
+        if (size < HEADER) continue;
+        memcpy(&text, reply + 8, 4);
+        want = HEADER + (size_t)ntohl(text);
+        if (memcmp(reply, "NPR1", 4) != 0 || want > sizeof reply) return 0;
     }
-    if (size < HEADER || memcmp(reply, "NPR1", 4) != 0) return 0;
-    memcpy(&text, reply + 8, 4);
-    return size == HEADER + ntohl(text) ? size : 0;
+    return size == want ? size : 0;
 }
 
 /* Written whole and named last, so that the agent never reads half of one. */

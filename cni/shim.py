@@ -76,9 +76,11 @@ def ask(path: bytes, frame: bytes, netns: bytes) -> "tuple[int, bytes] | None":
         sent = agent.sendmsg([frame], rights, _MSG_NOSIGNAL)
         if sent < len(frame):  # a send of nothing still fails when the agent has answered and hung up
             agent.sendall(frame[sent:], _MSG_NOSIGNAL)
-        reply = b""
-        while more := agent.recv(65536):
+        reply, want = b"", HEADER_BYTES
+        while len(reply) < want and (more := agent.recv(65536)):
             reply += more
+            if len(reply) >= HEADER_BYTES:
+                want = HEADER_BYTES + int.from_bytes(reply[8:HEADER_BYTES], "big")
     except OSError:
         return None
     finally:
