@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,7 +14,13 @@ from netplane.cli import run as run_command
 from netplane.errors import UsageError
 from netplane.obs import logs
 from proxy import config as configuration
+from proxy import reload, validation
 from proxy.config import Config
+
+if TYPE_CHECKING:
+    from netplane.client.config import Connection
+    from netplane.kernel.nft import Nft
+    from netplane.nft.types import Family
 
 log = logs.get("proxy")
 
@@ -23,7 +29,6 @@ _UNUSED = (
     "config-sync-period",
     "feature-gates",
     "iptables-localhost-nodeports",
-    "iptables-masquerade-bit",
     "iptables-min-sync-period",
     "iptables-sync-period",
     "ipvs-exclude-cidrs",
@@ -38,13 +43,14 @@ _UNUSED = (
     "kube-api-content-type",
     "kube-api-qps",
     "log-flush-frequency",
-    "logging-format",
-    "oom-score-adj",
+    "log-json-info-buffer-size",
+    "log-json-split-stream",
+    "log-text-info-buffer-size",
+    "log-text-split-stream",
     "proxy-port-range",
     "profiling",
     "show-hidden-metrics-for-version",
     "vmodule",
-    "write-config-to",
 )
 
 
@@ -77,28 +83,36 @@ def _unused(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--bind-address", help="The node's address, until its Node object tells.")
 @click.option("--healthz-bind-address", help="[default: 0.0.0.0:10256; empty: none]")
 @click.option("--metrics-bind-address", help="[default: 127.0.0.1:10249; empty: none]")
-@click.option("--proxy-mode", help="Only nftables.")
-@click.option("--conntrack-max-per-core", type=int, help="Connections to track per core.  [default: left alone]")
-@click.option("--conntrack-min", type=int, help="At least so many, whatever the cores.")
-@click.option("--conntrack-tcp-timeout-established", help="For example 24h.  [default: left alone]")
-@click.option("--conntrack-tcp-timeout-close-wait", help="For example 1h.  [default: left alone]")
+@click.option("--healthz-port", type=int, hidden=True)
+@click.option("--metrics-port", type=int, hidden=True)
+@click.option("--proxy-mode", help="Any of kube-proxy's; nftables is what runs.")
+@click.option("--iptables-masquerade-bit", type=int, help="Bit of the packet mark that asks for masquerading.")
+@click.option("--oom-score-adj", type=int, help="From -1000 to 1000.  [default: left alone]")
+@click.option("--write-config-to", type=click.Path(path_type=Path), help="Write the configuration and exit.")
+@click.option(
+    "--conntrack-max-per-core", type=int, help="Connections to track per core; 0 leaves it.  [default: 32768]"
+)
+@click.option("--conntrack-min", type=int, help="At least so many, whatever the cores.  [default: 131072]")
+@click.option("--conntrack-tcp-timeout-established", help="0 leaves it.  [default: 24h]")
+@click.option("--conntrack-tcp-timeout-close-wait", help="0 leaves it.  [default: 1h]")
 @click.option("--conntrack-udp-timeout", help="For example 30s.  [default: left alone]")
 @click.option("--conntrack-udp-timeout-stream", help="For example 2m.  [default: left alone]")
 @_switch("--conntrack-tcp-be-liberal", "Accept TCP packets out of the window.")
-@_switch("--cleanup", "Remove the rules and exit.")
+@_switch("--cleanup", "Remove this proxy's rules and exit.")
 @_switch("--init-only", "Write the sysctls and exit.")
-@_switch("--take-over", "Start although another proxy's tables are there.")
+@_switch("--take-over", "Replace kube-proxy's rules, without dropping connections.")
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), default="auto", help="How to log.")
+@click.option("--logging-format", help="As kube-proxy's: text or json.")
 @click.option("-v", "--v", "verbosity", default="0", help="4 or more logs every sync.", metavar="LEVEL")
 @_unused
 def command(**flags: Any) -> None:
     """Bring packets for Kubernetes Services to their endpoints, with nftables."""
-    verbose = str(flags["verbosity"]).isdigit() and int(flags["verbosity"]) >= 4
-    logs.setup("debug" if verbose else "info", flags["log_format"])
-    for name in _UNUSED:
-        if flags[name.replace("-", "_")] is not None:
-            log.warning("flag has no effect here", flag=f"--{name}")
+    logs.setup("info", flags["log_format"])
     config = _config(flags)
+    _set_up_logs(config, flags)
+    if flags["write_config_to"]:
+        _write_config(config, flags["write_config_to"])
+        return
     if flags["cleanup"]:
         _cleanup()
         return
@@ -108,13 +122,41 @@ def command(**flags: Any) -> None:
 
 
 def _config(flags: dict[str, Any]) -> Config:
-    """The file's settings, with the flags that were given over them."""
-    config = Config()
-    if flags["config_file"] is not None:
-        config, unsupported = configuration.load(flags["config_file"])
+    """The file's settings, with the flags that were given over them; whole and right, or an error with all of it."""
+    for name in _UNUSED:
+        if flags[name.replace("-", "_")] is not None:
+            log.warning("flag has no effect here", flag=f"--{name}")
+    config, file = Config(), flags["config_file"]
+    if file is not None:
+        config, unsupported = configuration.load(file)
         for field in unsupported:
-            log.warning("field has no effect here", field=field, file=str(flags["config_file"]))
-    return configuration.with_flags(config, {name: value for name, value in flags.items() if value not in (None, ())})
+            log.warning("field has no effect here", field=field, file=str(file))
+        validation.check(config, f"--config {file}")
+    config = configuration.with_flags(config, {name: value for name, value in flags.items() if value not in (None, ())})
+    validation.check(config, "flags")
+    if flags["proxy_mode"] in ("iptables", "ipvs"):
+        log.warning("only mode nftables is offered here, so that is used", mode=config.mode)
+    return config
+
+
+def _set_up_logs(config: Config, flags: dict[str, Any]) -> None:
+    said = str(flags["verbosity"])
+    verbosity = int(said) if said.isdigit() else config.logging.verbosity
+    form = flags["log_format"]
+    if form == "auto" and config.logging.format == "json":
+        form = "json"
+    logs.setup("debug" if max(verbosity, config.logging.verbosity) >= 4 else "info", form)
+
+
+def _write_config(config: Config, path: Path) -> None:
+    import msgspec  # noqa: PLC0415 - rarely asked for
+    import yaml  # noqa: PLC0415 - as above
+
+    try:
+        path.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
+    except OSError as error:
+        raise UsageError(f"--write-config-to {path}: {error.strerror}") from error
+    log.info("configuration written", file=str(path))
 
 
 def _write_sysctls(config: Config) -> None:
@@ -146,29 +188,88 @@ def _serve(config: Config, flags: dict[str, Any]) -> None:
     from netplane.client import config as client_config  # noqa: PLC0415
     from netplane.kernel.nft import Nft  # noqa: PLC0415
     from netplane.nft.types import FAMILIES  # noqa: PLC0415
-    from proxy import probe  # noqa: PLC0415
-    from proxy.program import Program  # noqa: PLC0415
+    from proxy import probe, takeover  # noqa: PLC0415
 
     connection = client_config.load(flags["kubeconfig"] or config.client_connection.kubeconfig, server=flags["master"])
     nft = Nft()
-    if not flags["take_over"]:
-        probe.refuse_rivals(nft)
+    rivals = takeover.find(nft)
+    takeover.refuse(rivals, take_over=bool(flags["take_over"]))
     families = probe.usable_families(nft, FAMILIES, configuration.options(config))
     name = (config.hostname_override or os.uname().nodename).strip().lower()
     if not name:
         raise UsageError("--hostname-override is blank", hint="give the name of this machine's Node object")
+    _set_oom_score(config)
+    running = _Running(config, name, connection, nft, families, lambda: takeover.remove(nft, rivals))
+    uvloop.run(running.until_stopped(flags["config_file"]))
 
-    async def main() -> None:
+
+def _set_oom_score(config: Config) -> None:
+    if config.oom_score_adj is None:
+        return
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(config.oom_score_adj))
+    except OSError as error:
+        log.warning("oom score not set", score=config.oom_score_adj, why=error.strerror)
+
+
+class _Running(NamedTuple):
+    """The program with everything it needs, from here to its end."""
+
+    config: Config
+    name: str
+    connection: "Connection"
+    nft: "Nft"
+    families: "list[Family]"
+    once_synced: Callable[[], None]
+
+    async def until_stopped(self, config_file: Path | None) -> None:
+        """Run until a signal comes, or the configuration file changes (then an error says so)."""
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        work = [asyncio.ensure_future(self._run())]
+        if config_file is not None:
+            work.append(asyncio.ensure_future(reload.until_changed(config_file)))
         try:
-            await Program(config, name, connection, nft, families).run()
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for finished in done:
+                finished.result()
         except asyncio.CancelledError:
             log.info("stopped; the rules stay")
+        finally:
+            for one in work:
+                one.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
 
-    uvloop.run(main())
+    async def _run(self) -> None:
+        from netplane.api.objects import Node  # noqa: PLC0415 - as above
+        from netplane.client.api import Api  # noqa: PLC0415
+        from netplane.client.errors import ApiError  # noqa: PLC0415
+        from proxy import node  # noqa: PLC0415
+        from proxy.program import Program  # noqa: PLC0415
+
+        cidrs: tuple[str, ...] = ()
+        if configuration.detect_local(self.config) == "NodeCIDR":
+            async with Api(self.connection, agent="netplane-proxy") as api:
+
+                async def read() -> Node | None:
+                    try:
+                        return await api.get(Node, self.name)
+                    except ApiError as error:
+                        log.info("waiting for the node's pod CIDRs", node=self.name, why=error.message)
+                        return None
+
+                cidrs = await node.pod_cidrs(read, self.name)
+        await Program(
+            self.config,
+            self.name,
+            self.connection,
+            self.nft,
+            self.families,
+            node_cidrs=cidrs,
+            once_synced=self.once_synced,
+        ).run()
 
 
 def main() -> None:

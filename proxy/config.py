@@ -1,18 +1,21 @@
-"""Configuration: KubeProxyConfiguration files (kubeproxy.config.k8s.io/v1alpha1) and kube-proxy's flags.
+"""Configuration: KubeProxyConfiguration files (kubeproxy.config.k8s.io/v1alpha1), with kube-proxy's flags over them.
 
-The structs below hold the fields that mean something here; a file's other fields are accepted and named in a warning,
-so that a cluster's existing file can be used as it is. A value that cannot be used is one error that names the field.
+Every field of kube-proxy 1.36 is taken and checked as kube-proxy checks it, so that a cluster's existing file works as
+it is; fields that change nothing here are named in a warning. What is wrong is told all at once, in the reference's
+field names and words. Settings of the mode that the file chose apply: `masqueradeAll` of its iptables section counts
+where the nftables section says nothing.
 """
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import yaml
 
 from netplane.errors import UsageError
+from netplane.net.addresses import packed
+from netplane.nft.types import Family
 from proxy import durations
 from proxy.plan.model import DetectLocal, Options
 
@@ -28,24 +31,61 @@ class ClientConnection(Section, frozen=True, kw_only=True):
     """clientConnection."""
 
     kubeconfig: str = ""
+    accept_content_types: str = ""
+    content_type: str = ""
+    qps: float = 0
+    burst: int = 0
+
+
+class Logging(Section, frozen=True, kw_only=True):
+    """logging."""
+
+    format: str = ""
+    flush_frequency: str | int = ""
+    verbosity: int = 0
+    vmodule: list[dict[str, Any]] = []
+    options: dict[str, Any] = {}
 
 
 class Conntrack(Section, frozen=True, kw_only=True):
-    """conntrack: sysctls of net.netfilter; what is not set is left as the node has it."""
+    """conntrack: sysctls of net.netfilter. Zero leaves one as the node has it."""
 
-    max_per_core: int | None = None
-    min: int | None = None
-    tcp_established_timeout: str | None = None
-    tcp_close_wait_timeout: str | None = None
+    max_per_core: int = 32_768
+    min: int = 131_072
+    tcp_established_timeout: str = "24h"
+    tcp_close_wait_timeout: str = "1h"
     tcp_be_liberal: bool = msgspec.field(name="tcpBeLiberal", default=False)
-    udp_timeout: str | None = None
-    udp_stream_timeout: str | None = None
+    udp_timeout: str = "0s"
+    udp_stream_timeout: str = "0s"
+
+
+class IPTables(Section, frozen=True, kw_only=True):
+    """iptables: settings of another mode, of which masquerading counts where `nftables` does not say."""
+
+    masquerade_bit: int | None = None
+    masquerade_all: bool = False
+    localhost_node_ports: bool | None = None
+    sync_period: str = "30s"
+    min_sync_period: str = "1s"
+
+
+class IPVS(Section, frozen=True, kw_only=True):
+    """ipvs: settings of another mode."""
+
+    sync_period: str = "30s"
+    min_sync_period: str = "0s"
+    scheduler: str = ""
+    exclude_cidrs: list[str] = msgspec.field(name="excludeCIDRs", default=[])
+    strict_arp: bool = msgspec.field(name="strictARP", default=False)
+    tcp_timeout: str = "0s"
+    tcp_fin_timeout: str = "0s"
+    udp_timeout: str = "0s"
 
 
 class NFTables(Section, frozen=True, kw_only=True):
-    """nftables."""
+    """nftables. A change is applied at once: min_sync_period is 0 here, 1 s in the reference."""
 
-    masquerade_all: bool = False
+    masquerade_all: bool | None = None
     masquerade_bit: int | None = None
     sync_period: str = "30s"
     min_sync_period: str = "0s"
@@ -59,34 +99,70 @@ class DetectLocalConfig(Section, frozen=True, kw_only=True):
 
 
 class Config(Section, frozen=True, kw_only=True):
-    """A KubeProxyConfiguration, as far as it means something here."""
+    """A KubeProxyConfiguration."""
 
     api_version: str = API_VERSION
     kind: str = KIND
-    bind_address: str = "0.0.0.0"  # noqa: S104 - the reference's default: every address
-    healthz_bind_address: str = f"0.0.0.0:{HEALTHZ_PORT}"
-    metrics_bind_address: str = f"127.0.0.1:{METRICS_PORT}"
-    hostname_override: str = ""
+    feature_gates: dict[str, bool] = {}
     client_connection: ClientConnection = ClientConnection()
-    cluster_cidr: str = msgspec.field(name="clusterCIDR", default="")
+    logging: Logging = Logging()
+    hostname_override: str = ""
+    bind_address: str = "0.0.0.0"  # noqa: S104 - the reference's default: every address
+    healthz_bind_address: str | None = None
+    metrics_bind_address: str | None = None
+    bind_address_hard_fail: bool = False
+    enable_profiling: bool = False
+    show_hidden_metrics_for_version: str = ""
+    mode: str = ""
+    iptables: IPTables = IPTables()
+    ipvs: IPVS = IPVS()
+    nftables: NFTables = NFTables()
+    winkernel: dict[str, Any] = {}
     detect_local_mode: str = ""
     detect_local: DetectLocalConfig = DetectLocalConfig()
+    cluster_cidr: str = msgspec.field(name="clusterCIDR", default="")
     node_port_addresses: list[str] | None = None
-    mode: str = ""
+    oom_score_adj: int | None = None
     conntrack: Conntrack = Conntrack()
-    nftables: NFTables = NFTables()
+    config_sync_period: str = "15m"
+    port_range: str = ""
+    windows_run_as_service: bool = False
 
     @property
     def cluster_cidrs(self) -> tuple[str, ...]:
         """clusterCIDR is one CIDR or a comma-separated pair, one per family."""
         return tuple(cidr.strip() for cidr in self.cluster_cidr.split(",") if cidr.strip())
 
+    @property
+    def healthz_address(self) -> str:
+        """Where /healthz is served, with a port; "" for nowhere."""
+        every = "[::]" if ":" in self.bind_address else "0.0.0.0"  # noqa: S104 - as above
+        return _with_port(self.healthz_bind_address, every, HEALTHZ_PORT)
+
+    @property
+    def metrics_address(self) -> str:
+        """Where /metrics is served, with a port; "" for nowhere."""
+        return _with_port(self.metrics_bind_address, "[::1]" if ":" in self.bind_address else "127.0.0.1", METRICS_PORT)
+
+
+def _with_port(address: str | None, default: str, port: int) -> str:
+    """An address with the port it lacks; None means the default, "" means none."""
+    if address == "":
+        return ""
+    said = address or default
+    if said.count(":") > 1 and not said.startswith("["):
+        return f"[{said}]:{port}"
+    return said if ":" in said.rpartition("]")[2] else f"{said}:{port}"
+
+
+# Reading --------------------------------------------------------------------------------------------------------
+
 
 def load(path: Path) -> tuple[Config, list[str]]:
-    """A configuration file, and the names of its fields that are not supported here.
+    """A configuration file, unchecked, and the names of its fields that have no effect here.
 
     Raises:
-        UsageError: naming the field, when the file cannot be used.
+        UsageError: naming the field, when the file is none of this kind or a field is of another type.
     """
     try:
         said = yaml.safe_load(path.read_text())
@@ -97,19 +173,17 @@ def load(path: Path) -> tuple[Config, list[str]]:
         raise UsageError(f"--config {path}: kind must be {KIND}")
     if said.get("apiVersion") != API_VERSION:
         raise UsageError(f"--config {path}: apiVersion must be {API_VERSION}")
-    return decode(said, str(path)), sorted(_unsupported(said, Config, ""))
+    return decode(said, f"--config {path}"), sorted(_unsupported(said, Config, ""))
 
 
 def decode(said: Mapping[str, Any], where: str) -> Config:
-    """A checked configuration from a plain document. Raises UsageError naming the field."""
+    """A configuration from a plain document, unchecked. Raises UsageError naming a field of the wrong type."""
     # Null means "the default" in these files.
     try:
-        config = msgspec.convert(_without_nulls(said), Config)
+        return msgspec.convert(_without_nulls(said), Config)
     except msgspec.ValidationError as error:
         reason, _, field = str(error).partition(" - at `$.")
         raise UsageError(f"{where}: {field.rstrip('`')}: {reason}") from error
-    check(config, where)
-    return config
 
 
 def _without_nulls(document: Any) -> Any:
@@ -118,28 +192,52 @@ def _without_nulls(document: Any) -> Any:
     return document
 
 
+WITHOUT_EFFECT = frozenset(
+    {
+        *(f"clientConnection.{name}" for name in ("acceptContentTypes", "contentType", "qps", "burst")),
+        *("logging.flushFrequency", "logging.vmodule", "logging.options", "iptables.localhostNodePorts", "ipvs"),
+        *("iptables.syncPeriod", "iptables.minSyncPeriod", "nftables.syncPeriod", "winkernel", "featureGates"),
+        *("bindAddressHardFail", "enableProfiling", "showHiddenMetricsForVersion", "configSyncPeriod", "portRange"),
+        "windowsRunAsService",
+    }
+)
+"""Fields that kube-proxy has and that change nothing here."""
+
+
 def _unsupported(said: Mapping[str, Any], cls: type[msgspec.Struct], prefix: str) -> Iterator[str]:
     known = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
     for name, value in said.items():
-        if name not in known:
-            if value not in (None, "", {}, [], False, 0):
-                yield prefix + name
+        path = prefix + name
+        if name not in known or path in WITHOUT_EFFECT:
+            if not _empty(value):
+                yield path
         elif isinstance(value, dict) and isinstance(known[name], type) and issubclass(known[name], msgspec.Struct):
-            yield from _unsupported(value, known[name], f"{prefix}{name}.")
+            yield from _unsupported(value, known[name], f"{path}.")
+    if not prefix and said.get("mode") in ("iptables", "ipvs"):
+        yield "mode"
+
+
+def _empty(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_empty, value.values()))
+    return value in (None, "", [], False, 0, "0s")
 
 
 # Where each flag's value goes: the path of the file's field.
-_FLAGS = {
+FLAGS = {
     "hostname_override": "hostnameOverride",
     "cluster_cidr": "clusterCIDR",
     "detect_local_mode": "detectLocalMode",
     "pod_bridge_interface": "detectLocal.bridgeInterface",
     "pod_interface_name_prefix": "detectLocal.interfaceNamePrefix",
     "masquerade_all": "nftables.masqueradeAll",
+    "iptables_masquerade_bit": "iptables.masqueradeBit",
     "bind_address": "bindAddress",
     "healthz_bind_address": "healthzBindAddress",
     "metrics_bind_address": "metricsBindAddress",
     "proxy_mode": "mode",
+    "logging_format": "logging.format",
+    "oom_score_adj": "oomScoreAdj",
     "conntrack_max_per_core": "conntrack.maxPerCore",
     "conntrack_min": "conntrack.min",
     "conntrack_tcp_timeout_established": "conntrack.tcpEstablishedTimeout",
@@ -151,13 +249,13 @@ _FLAGS = {
 
 
 def with_flags(config: Config, flags: Mapping[str, Any]) -> Config:
-    """A configuration with the flags that were given (by parameter name) over it.
+    """A configuration with the flags that were given (by parameter name) over it, unchecked.
 
     Raises:
-        UsageError: naming the field, when a value cannot be used.
+        UsageError: naming the field, when a value is of the wrong type.
     """
     said = msgspec.to_builtins(config)
-    for flag, path in _FLAGS.items():
+    for flag, path in FLAGS.items():
         if flag in flags:
             *parents, field = path.split(".")
             place = said
@@ -166,127 +264,87 @@ def with_flags(config: Config, flags: Mapping[str, Any]) -> Config:
             place[field] = flags[flag]
     if "nodeport_addresses" in flags:
         said["nodePortAddresses"] = [one for given in flags["nodeport_addresses"] for one in given.split(",") if one]
+    for server, kept in (("healthz", config.healthz_address), ("metrics", config.metrics_address)):
+        port = flags.get(f"{server}_port")
+        if port is not None and f"{server}_bind_address" not in flags:
+            said[f"{server}BindAddress"] = f"{kept.rpartition(':')[0]}:{port}" if port and kept else ""
     return decode(said, "flags")
-
-
-# Checks -------------------------------------------------------------------------------------------------------
-
-
-def check(config: Config, where: str) -> None:
-    """Raise UsageError for the first field whose value cannot be used."""
-    for field, reason in _problems(config):
-        raise UsageError(f"{where}: {field}: {reason}")
-
-
-def _problems(config: Config) -> Iterator[tuple[str, str]]:
-    if config.mode not in ("", "nftables"):
-        yield "mode", f"{config.mode!r} is not offered here; only nftables is"
-    if config.detect_local_mode not in get_args(DetectLocal):
-        modes = ", ".join(mode for mode in get_args(DetectLocal) if mode)
-        yield "detectLocalMode", f"{config.detect_local_mode!r} is none of {modes}"
-    try:
-        ipaddress.ip_address(config.bind_address)
-    except ValueError:
-        yield "bindAddress", f"{config.bind_address!r} is no IP address"
-    yield from _problems_of_interfaces(config)
-    yield from _problems_of_cidrs("clusterCIDR", config.cluster_cidrs)
-    if len(config.cluster_cidrs) > 2 or len({":" in cidr for cidr in config.cluster_cidrs}) < len(config.cluster_cidrs):
-        yield "clusterCIDR", f"{config.cluster_cidr!r} must be one CIDR, or one of each family"
-    yield from _problems_of_node_ports(config.node_port_addresses or [])
-    bit = config.nftables.masquerade_bit
-    if bit is not None and not 0 <= bit <= 31:
-        yield "nftables.masqueradeBit", f"{bit} is not within 0 to 31"
-    yield from _problems_of_durations(config)
-
-
-def _problems_of_interfaces(config: Config) -> Iterator[tuple[str, str]]:
-    for mode, field, value in (
-        ("BridgeInterface", "bridgeInterface", config.detect_local.bridge_interface),
-        ("InterfaceNamePrefix", "interfaceNamePrefix", config.detect_local.interface_name_prefix),
-    ):
-        if config.detect_local_mode == mode and not value:
-            yield f"detectLocal.{field}", f"must not be empty with detectLocalMode {mode}"
-        if len(value) > 15 or any(c in value for c in '/"\\ \n*'):
-            yield f"detectLocal.{field}", f"{value!r} cannot be an interface's name"
-
-
-def _problems_of_cidrs(field: str, cidrs: tuple[str, ...] | list[str]) -> Iterator[tuple[str, str]]:
-    for cidr in cidrs:
-        try:
-            ipaddress.ip_network(cidr, strict=False)
-        except ValueError:
-            yield field, f"{cidr!r} is no CIDR such as 10.100.0.0/16 or fde4:8dba:82e1::/48"
-        else:
-            if "/" not in cidr:
-                yield field, f"{cidr!r} has no prefix length"
-
-
-def _problems_of_node_ports(addresses: list[str]) -> Iterator[tuple[str, str]]:
-    if "primary" in addresses:
-        if len(addresses) > 1:
-            yield "nodePortAddresses", "primary must stand alone"
-        return
-    yield from _problems_of_cidrs("nodePortAddresses", addresses)
-
-
-def _problems_of_durations(config: Config) -> Iterator[tuple[str, str]]:
-    tracked = config.conntrack
-    for field, text in (
-        ("nftables.syncPeriod", config.nftables.sync_period),
-        ("nftables.minSyncPeriod", config.nftables.min_sync_period),
-        ("conntrack.tcpEstablishedTimeout", tracked.tcp_established_timeout),
-        ("conntrack.tcpCloseWaitTimeout", tracked.tcp_close_wait_timeout),
-        ("conntrack.udpTimeout", tracked.udp_timeout),
-        ("conntrack.udpStreamTimeout", tracked.udp_stream_timeout),
-    ):
-        try:
-            seconds = durations.parse_s(text or "0")
-        except ValueError as error:
-            yield field, str(error)
-        else:
-            if seconds < 0:
-                yield field, f"{text!r} is negative"
-    for field, number in (("conntrack.maxPerCore", tracked.max_per_core), ("conntrack.min", tracked.min)):
-        if number is not None and number < 0:
-            yield field, f"{number} is negative"
 
 
 # What the programs make of it -------------------------------------------------------------------------------------
 
 
-def options(config: Config) -> Options:
-    """What the plan needs to know. Without a mode or without CIDRs for it, nothing tells pods from strangers."""
-    mode: DetectLocal = config.detect_local_mode or ("ClusterCIDR" if config.cluster_cidrs else "")  # type: ignore[assignment]  # checked above
-    if mode == "ClusterCIDR" and not config.cluster_cidrs:
-        mode = ""
+def detect_local(config: Config) -> DetectLocal:
+    """How pods are told from strangers: by default as ClusterCIDR."""
+    mode: DetectLocal = config.detect_local_mode or "ClusterCIDR"  # type: ignore[assignment]  # checked before
+    return mode
+
+
+def options(config: Config, family: Family | None = None, node_cidrs: tuple[str, ...] = ()) -> Options:
+    """What the plan needs to know, of one family or (None) of any.
+
+    In the two CIDR modes a family without a CIDR has nothing that tells pods from strangers, and no detection.
+    """
+    mode = detect_local(config)
+    if mode in ("ClusterCIDR", "NodeCIDR"):
+        cidrs = config.cluster_cidrs if mode == "ClusterCIDR" else node_cidrs
+        if (mode == "ClusterCIDR" or family is not None) and not _of_family(cidrs, family):
+            mode = ""
     local = {
         "BridgeInterface": config.detect_local.bridge_interface,
         "InterfaceNamePrefix": config.detect_local.interface_name_prefix,
     }.get(mode, "")
-    bit = 14 if config.nftables.masquerade_bit is None else config.nftables.masquerade_bit
     return Options(
-        masquerade_bit=1 << bit,
-        masquerade_all=config.nftables.masquerade_all,
+        masquerade_bit=1 << _first(config.nftables.masquerade_bit, config.iptables.masquerade_bit, 14),
+        masquerade_all=bool(_first(config.nftables.masquerade_all, config.iptables.masquerade_all, 0)),
         detect_local=mode,
         local=local,
         node_port_addresses=tuple(config.node_port_addresses or ("primary",)),
     )
 
 
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)
+
+
+def _of_family(cidrs: tuple[str, ...], family: Family | None) -> bool:
+    sizes = [len(packed(cidr.partition("/")[0])) for cidr in cidrs]
+    return bool(sizes) if family is None else family.address.size in sizes
+
+
+def shown(config: Config) -> bytes:
+    """The whole configuration as it is in force, for /configz."""
+    chosen = options(config)
+    in_force = msgspec.structs.replace(
+        config,
+        healthz_bind_address=config.healthz_address,
+        metrics_bind_address=config.metrics_address,
+        mode="nftables",
+        detect_local_mode=detect_local(config),
+        node_port_addresses=list(chosen.node_port_addresses),
+        nftables=msgspec.structs.replace(
+            config.nftables,
+            masquerade_all=chosen.masquerade_all,
+            masquerade_bit=chosen.masquerade_bit.bit_length() - 1,
+        ),
+    )
+    return msgspec.json.encode({"kubeproxy.config.k8s.io": in_force})
+
+
 def sysctls(config: Config, cores: int) -> dict[str, int]:
-    """Conntrack parameters to write, by name under /proc/sys; only what was configured."""
+    """Conntrack parameters to write, by name under /proc/sys."""
     tracked = config.conntrack
     prefix = "net/netfilter/nf_conntrack_"
     found: dict[str, int] = {}
     if tracked.max_per_core:
-        found[f"{prefix}max"] = max(tracked.max_per_core * cores, tracked.min or 0)
+        found[f"{prefix}max"] = max(tracked.max_per_core * cores, tracked.min)
     for name, text in (
         ("tcp_timeout_established", tracked.tcp_established_timeout),
         ("tcp_timeout_close_wait", tracked.tcp_close_wait_timeout),
         ("udp_timeout", tracked.udp_timeout),
         ("udp_timeout_stream", tracked.udp_stream_timeout),
     ):
-        seconds = durations.parse_s(text or "0")
+        seconds = durations.parse_s(text)
         if seconds:
             found[prefix + name] = int(seconds)
     if tracked.tcp_be_liberal:

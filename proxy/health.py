@@ -7,13 +7,13 @@ it has endpoints here. A node that is about to go (deleted, or tainted by the au
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from netplane.api.objects import Node
-from netplane.errors import NetplaneError
 from netplane.obs import health, logs
 from netplane.obs.health import Answer
 from proxy import metrics
@@ -61,67 +61,82 @@ class State:
 
     def healthz(self) -> Answer:
         """For /healthz: keeps up, and the node is to stay."""
-        return self._answer(self.healthy and self.eligible)
+        return self._answer(self.healthy and self.eligible, {"nodeEligible": self.eligible})
 
     def livez(self) -> Answer:
-        """For /livez: keeps up."""
-        return self._answer(self.healthy)
+        """For /livez: keeps up. An apiserver that cannot be reached is no reason to start this program again."""
+        return self._answer(self.healthy or self.updated is None, {})
 
-    def _answer(self, good: bool) -> Answer:
-        body = {
-            "lastUpdated": str(self.updated or ""),
-            "currentTime": str(datetime.now(UTC)),
-            "nodeEligible": self.eligible,
-        }
+    def _answer(self, good: bool, more: Mapping[str, bool]) -> Answer:
+        """As in the reference: while it is well, it was updated right now; else, when it last was."""
+        now = datetime.now(UTC)
+        updated = now if good else self.updated or _NEVER
+        body = {"lastUpdated": _go_time(updated), "currentTime": _go_time(now), **more}
         return (200 if good else 503), health.JSON, msgspec.json.encode(body)
 
 
-def routes(state: State, config: bytes) -> dict[str, health.Route]:
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def _go_time(when: datetime) -> str:
+    """As Go prints a time: `2006-01-02 15:04:05.999999 +0000 UTC`."""
+    text = when.replace(tzinfo=None).isoformat(sep=" ")
+    return f"{text.rstrip('0') if '.' in text else text} +0000 UTC"
+
+
+def routes(state: State, stats: metrics.Stats, config: bytes) -> dict[str, health.Route]:
     """The routes of the health server."""
     return {
-        "/healthz": state.healthz,
-        "/livez": state.livez,
+        "/healthz": _counting(state.healthz, stats.healthz_answers),
+        "/livez": _counting(state.livez, stats.livez_answers),
         "/proxyMode": lambda: (200, health.TEXT, b"nftables"),
         "/configz": lambda: (200, health.JSON, config),
     }
 
 
+def _counting(route: health.Route, answers: Counter[int]) -> health.Route:
+    def answer() -> Answer:
+        found = route()
+        answers[found[0]] += 1
+        return found
+
+    return answer
+
+
 def metric_routes(state: State, stats: metrics.Stats, config: bytes) -> dict[str, health.Route]:
     """The routes of the metrics server, which answers all the others too."""
-    return {**routes(state, config), "/metrics": metrics.route(stats)}
+    return {**routes(state, stats, config), "/metrics": metrics.route(stats)}
 
 
 class NodePortChecks:
-    """One listener per healthCheckNodePort, opened and closed as services come and go.
+    """A listener per healthCheckNodePort and address of the node, opened and closed as services come and go.
 
     Answers 200 while this node has ready endpoints of the service and the proxy keeps up, else 503.
     """
 
-    def __init__(self, state: State, host: str = "") -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self._host = host
         self._wanted: dict[str, Health] = {}
-        self._servers: dict[int, asyncio.Server] = {}
+        self._servers: dict[tuple[str, int], asyncio.Server] = {}
 
-    async def update(self, wanted: Mapping[str, Health]) -> None:
-        """Open and close listeners so that each service in `wanted` is answered for on its port."""
+    async def update(self, wanted: Mapping[str, Health], hosts: Iterable[str] = ("",)) -> None:
+        """Open and close listeners so that each service in `wanted` is answered for on its port at `hosts`."""
         self._wanted = dict(wanted)
-        ports = {check.port for check in self._wanted.values()}
-        for port in self._servers.keys() - ports:
-            self._servers.pop(port).close()
-        for port in ports - self._servers.keys():
-            with contextlib.suppress(NetplaneError):
-                await self._open(port)
+        places = {(host, check.port) for check in self._wanted.values() for host in hosts}
+        for place in self._servers.keys() - places:
+            self._servers.pop(place).close()
+        for place in sorted(places - self._servers.keys()):
+            await self._open(*place)
 
     async def close(self) -> None:
         """Close every listener."""
         await self.update({})
 
-    async def _open(self, port: int) -> None:
+    async def _open(self, host: str, port: int) -> None:
         try:
-            self._servers[port] = await asyncio.start_server(self._serve, self._host or None, port)
+            self._servers[host, port] = await asyncio.start_server(self._serve, host or None, port)
         except OSError as error:
-            log.error("healthCheckNodePort cannot be opened", port=port, error=error.strerror)
+            log.error("healthCheckNodePort cannot be opened", port=port, address=host, error=error.strerror)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = writer.get_extra_info("sockname")[1]
@@ -172,7 +187,7 @@ async def serving(
     """Serve on the sockets that are given, while the context lasts."""
     async with contextlib.AsyncExitStack() as stack:
         if health_socket is not None:
-            await stack.enter_async_context(health.serve(routes(state, config), health_socket))
+            await stack.enter_async_context(health.serve(routes(state, stats, config), health_socket))
         if metrics_socket is not None:
             await stack.enter_async_context(health.serve(metric_routes(state, stats, config), metrics_socket))
         yield

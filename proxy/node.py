@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from netplane.api.objects import Node as NodeObject
+from netplane.errors import NetplaneError
 from netplane.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
@@ -45,6 +46,40 @@ def _primary(said: NodeObject) -> tuple[bytes, ...]:
                     packed = ipaddress.ip_address(address.address).packed
                     found.setdefault(len(packed), packed)
     return tuple(found[size] for size in sorted(found))
+
+
+class NodeMissing(NetplaneError):
+    """The node's object, or its pod CIDRs, did not come in time."""
+
+
+async def pod_cidrs(
+    read: Callable[[], Awaitable[NodeObject | None]], name: str, *, patience_s: float = 120.0, pause_s: float = 1.0
+) -> tuple[str, ...]:
+    """The node's pod CIDRs, once it has any: detect-local mode NodeCIDR tells pods by them.
+
+    Raises:
+        NodeMissing: when there is no such node, or it has none, after `patience_s`.
+    """
+    said: NodeObject | None = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            while True:
+                said = await read()
+                found = cidrs_of(said)
+                if found:
+                    return found
+                await asyncio.sleep(pause_s)
+    lacking = f'node "{name}" to exist' if said is None else f'PodCIDR allocation on node "{name}"'
+    raise NodeMissing(
+        f"timeout waiting for {lacking}", hint="detect-local mode NodeCIDR needs it; ClusterCIDR does not"
+    )
+
+
+def cidrs_of(said: NodeObject | None) -> tuple[str, ...]:
+    """A node's pod CIDRs."""
+    if said is None or said.spec is None:
+        return ()
+    return tuple(said.spec.pod_cidrs or ([said.spec.pod_cidr] if said.spec.pod_cidr else ()))
 
 
 async def watch_addresses(on_change: Callable[[frozenset[bytes]], None], netns_fd: int | None = None) -> None:

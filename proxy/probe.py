@@ -13,8 +13,6 @@ from proxy.plan.skeleton import skeleton
 
 log = logs.get("proxy.probe")
 
-RIVALS = ("kube-proxy",)
-
 
 class Unfit(NetplaneError):
     """The machine, or what runs on it, does not let a proxy work."""
@@ -54,14 +52,3 @@ def _usable(nft: Nft, families: Iterable[Family], options: Options, reasons: lis
 
 def _many(chain: str) -> bool:
     return chain.startswith(("lb_", "sc_")) and int(chain[3:]) > 1
-
-
-def refuse_rivals(nft: Nft) -> None:
-    """Raise Unfit when another service proxy's tables are there: two of them would rewrite each other's packets."""
-    for table in nft.tables():
-        family, _, name = table.partition(" ")
-        if name in RIVALS:
-            raise Unfit(
-                f"nftables table {table} is there: another service proxy runs, or ran, on this node",
-                hint=f"stop it and run its cleanup (kube-proxy --cleanup), or: nft delete table {family} {name}",
-            )

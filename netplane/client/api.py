@@ -5,7 +5,7 @@ Endpoints, Lease); change a Node, Pod or Service with `patch`.
 """
 
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -53,9 +53,16 @@ class Api:
     Args:
         connection: from `config.load`, or `Connection("http://127.0.0.1:8080")` for a fake.
         agent: what the apiserver's logs should call this program.
+        on_answer: called with the method, the host and the status of every answer, for counting.
     """
 
-    def __init__(self, connection: Connection, *, agent: str = "netplane") -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        agent: str = "netplane",
+        on_answer: Callable[[str, str, int], None] | None = None,
+    ) -> None:
         self.connection = connection
         # The process environment's proxies are not for us: packets to the apiserver may be what we are here to route.
         transport = httpx2.AsyncHTTPTransport(
@@ -73,6 +80,13 @@ class Api:
             # Compressing costs an apiserver more than a local network saves.
             headers={"Accept": JSON, "Accept-Encoding": "identity", "User-Agent": f"{agent}/{__version__}"},
         )
+        if on_answer is not None:
+            tell = on_answer
+
+            async def answered(response: httpx2.Response) -> None:
+                tell(response.request.method, response.request.url.netloc.decode(), response.status_code)
+
+            self._http.event_hooks = {"response": [answered]}
         name = connection.tls_server_name
         self._extensions: dict[str, Any] = {"sni_hostname": name} if name else {}
 

@@ -131,7 +131,7 @@ def test_from_start_to_cleanup(machine: Machine) -> None:
     ask("PATCH", path, {"endpoints": item["endpoints"][:1]})
     eventually(lambda: machine.rows() == SERVICES * 3 - 2, "two endpoints gone")
     metrics = ask("GET", "http://127.0.0.1:10249/metrics").decode()
-    assert "kubeproxy_sync_proxy_rules_nftables_sync_failures_total 0.0" in metrics
+    assert "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"} 0.0" in metrics
     assert ask("GET", "http://127.0.0.1:10249/proxyMode") == b"nftables"
     assert json.loads(ask("GET", "http://127.0.0.1:10256/healthz"))["nodeEligible"] is True
 

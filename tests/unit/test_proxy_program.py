@@ -12,10 +12,12 @@ from netplane.api.objects import Node as NodeObject
 from netplane.api.objects import NodeAddress, NodeSpec, NodeStatus, ObjectMeta, Taint
 from netplane.errors import UsageError
 from netplane.net.addresses import packed
-from proxy import config, durations, health, metrics, node
+from netplane.nft.types import FAMILIES
+from proxy import config, durations, health, metrics, node, reload, validation
 from proxy.__main__ import command
 from proxy.config import Config
 from proxy.plan.model import Health, Options
+from proxy.triggers import Triggers
 
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
 
@@ -42,37 +44,97 @@ portRange: ""
 winkernel: {enableDSR: false}
 """,
     )
-    assert unsupported == ["clientConnection.burst", "iptables", "winkernel"]
+    assert unsupported == ["clientConnection.burst", "nftables.syncPeriod"]
     assert made.client_connection.kubeconfig == "/var/lib/kube-proxy/kubeconfig.conf"
-    assert config.options(made) == Options(masquerade_bit=128, detect_local="ClusterCIDR")
-    assert config.sysctls(made, 4) == {"net/netfilter/nf_conntrack_tcp_timeout_established": 86_400}
+    assert config.options(made) == Options(masquerade_bit=128, masquerade_all=True, detect_local="ClusterCIDR")
+    assert config.sysctls(made, 4)["net/netfilter/nf_conntrack_tcp_timeout_established"] == 86_400
+
+
+R = "KubeProxyConfiguration"
+PERIODS = f"{R}.KubeProxyNFTablesConfiguration"
 
 
 @pytest.mark.parametrize(
-    ("body", "field"),
+    ("body", "said"),
     [
-        ("mode: ipvs", "mode: 'ipvs'"),
-        ("detectLocalMode: Magic", "detectLocalMode: 'Magic'"),
-        ("detectLocalMode: BridgeInterface", "detectLocal.bridgeInterface: must not be empty"),
-        ("detectLocal: {interfaceNamePrefix: 'a b'}", "detectLocal.interfaceNamePrefix: 'a b'"),
-        ("clusterCIDR: 10.0.0.0/16,10.1.0.0/16", "clusterCIDR: '10.0.0.0/16,10.1.0.0/16' must be one CIDR"),
-        ("clusterCIDR: 10.0.0.300/16", "clusterCIDR: '10.0.0.300/16' is no CIDR"),
-        ("clusterCIDR: 10.0.0.0", "clusterCIDR: '10.0.0.0' has no prefix length"),
-        ("nodePortAddresses: [primary, 10.0.0.0/8]", "nodePortAddresses: primary must stand alone"),
-        ("nodePortAddresses: [x]", "nodePortAddresses: 'x' is no CIDR"),
+        ("mode: magic", f'{R}.Mode.ProxyMode: Invalid value: "magic": must be iptables, ipvs, nftables or blank'),
+        ("detectLocalMode: Magic", f'{R}.DetectLocalMode: Unsupported value: "Magic": supported values: "ClusterCIDR"'),
+        ("detectLocalMode: BridgeInterface", f'{R}.DetectLocalMode.InterfaceName: Invalid value: "": must not'),
+        ("detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: 'a b'}", "must be an interface's"),
+        ("clusterCIDR: 10.0.0.0/16,10.1.0.0/16", "must be a either a single CIDR or dual-stack pair of CIDRs"),
+        ("clusterCIDR: 10.0.0.300/16", f'{R}.DetectLocalMode.ClusterCIDRs[0]: Invalid value: "10.0.0.300/16"'),
+        ("clusterCIDR: 10.0.0.0", "must be a valid CIDR block"),
+        ("nodePortAddresses: [primary, 10.0.0.0/8]", f'{R}.NodePortAddresses[0]: Invalid value: "primary": can\'t'),
+        ("nodePortAddresses: [x]", f'{R}.NodePortAddresses[0]: Invalid value: "x": must be a valid CIDR'),
         ("nodePortAddresses: 5", "nodePortAddresses: Expected `array"),
-        ("nftables: {masqueradeBit: 32}", "nftables.masqueradeBit: 32 is not within"),
-        ("nftables: {syncPeriod: soon}", "nftables.syncPeriod: 'soon' is no duration"),
-        ("nftables: {minSyncPeriod: -1s}", "nftables.minSyncPeriod: '-1s' is negative"),
-        ("conntrack: {min: -1}", "conntrack.min: -1 is negative"),
+        ("nftables: {masqueradeBit: 32}", f"{PERIODS}.MasqueradeBit: Invalid value: 32: must be within the range"),
+        ("nftables: {syncPeriod: soon}", f"{PERIODS}.SyncPeriod: Invalid value: \"soon\": 'soon' is no duration"),
+        ("mode: nftables\nnftables: {minSyncPeriod: -1s}", f'{R}.MinSyncPeriod: Invalid value: "-1s": must be greater'),
+        ("conntrack: {min: -1}", "KubeProxyConntrackConfiguration.Min: Invalid value: -1: must be greater"),
         ("conntrack: {maxPerCore: many}", "conntrack.maxPerCore: Expected `int"),
-        ("bindAddress: here", "bindAddress: 'here' is no IP address"),
+        ("bindAddress: here", f'{R}.BindAddress: Invalid value: "here": not a valid textual representation'),
+        ("oomScoreAdj: 2000", f"{R}.KubeProxyLinuxConfiguration.OOMScoreAdj: Invalid value: 2000: must be within"),
     ],
 )
-def test_a_bad_value_is_one_error_that_names_its_field(tmp_path: Path, body: str, field: str) -> None:
+def test_a_bad_value_is_an_error_in_the_references_words(tmp_path: Path, body: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        load(tmp_path, body)
-    assert field in caught.value.message
+        validation.check(load(tmp_path, body)[0], "f")
+    assert said in caught.value.message
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    wrong = Config(
+        bind_address="x", mode="y", oom_score_adj=5000, node_port_addresses=["a", "b"], metrics_bind_address="z"
+    )
+    assert [str(problem).partition(":")[0] for problem in validation.problems(wrong)] == [
+        f"{R}.KubeProxyLinuxConfiguration.OOMScoreAdj",
+        f"{R}.Mode.ProxyMode",
+        f"{R}.BindAddress",
+        f"{R}.MetricsBindAddress",
+        f"{R}.NodePortAddresses[0]",
+        f"{R}.NodePortAddresses[1]",
+    ]
+
+
+def test_masquerading_follows_the_section_of_the_mode_unless_nftables_says_otherwise(tmp_path: Path) -> None:
+    made, unsupported = load(tmp_path, "mode: iptables\niptables: {masqueradeAll: true, masqueradeBit: 5}")
+    assert unsupported == ["mode"]
+    assert (config.options(made).masquerade_all, config.options(made).masquerade_bit) == (True, 32)
+    made, _ = load(tmp_path, "iptables: {masqueradeAll: true}\nnftables: {masqueradeAll: false, masqueradeBit: 0}")
+    assert (config.options(made).masquerade_all, config.options(made).masquerade_bit) == (False, 1)
+
+
+def test_a_family_without_cidrs_has_no_detection() -> None:
+    said = Config(cluster_cidr="10.0.0.0/8")
+    assert [config.options(said, family).detect_local for family in FAMILIES] == ["ClusterCIDR", ""]
+    said = Config(detect_local_mode="NodeCIDR", cluster_cidr="10.0.0.0/8")
+    assert [config.options(said, family, ("fd00::/64",)).detect_local for family in FAMILIES] == ["", "NodeCIDR"]
+
+
+@pytest.mark.parametrize(
+    ("said", "healthz", "scraped"),
+    [
+        (Config(), "0.0.0.0:10256", "127.0.0.1:10249"),
+        (Config(bind_address="::"), "[::]:10256", "[::1]:10249"),
+        (Config(healthz_bind_address="", metrics_bind_address=""), "", ""),
+        (Config(healthz_bind_address="192.0.2.1", metrics_bind_address="::1"), "192.0.2.1:10256", "[::1]:10249"),
+        (Config(healthz_bind_address="[fd00::1]:5"), "[fd00::1]:5", "127.0.0.1:10249"),
+    ],
+)
+def test_addresses_get_the_port_they_lack(said: Config, healthz: str, scraped: str) -> None:
+    assert (said.healthz_address, said.metrics_address) == (healthz, scraped)
+
+
+def test_deprecated_port_flags_keep_the_address() -> None:
+    made = config.with_flags(Config(), {"healthz_port": 5, "metrics_port": 0})
+    assert (made.healthz_address, made.metrics_address) == ("0.0.0.0:5", "")
+
+
+def test_configz_shows_what_is_in_force() -> None:
+    shown = json.loads(config.shown(Config(iptables=config.IPTables(masquerade_all=True))))["kubeproxy.config.k8s.io"]
+    assert shown["mode"] == "nftables"
+    assert (shown["nftables"]["masqueradeAll"], shown["nftables"]["masqueradeBit"]) == (True, 14)
+    assert (shown["detectLocalMode"], shown["healthzBindAddress"]) == ("ClusterCIDR", "0.0.0.0:10256")
 
 
 @pytest.mark.parametrize("head", ["", "kind: Pod\n", "kind: KubeProxyConfiguration\napiVersion: v9\n", "- a\n", "{"])
@@ -87,8 +149,8 @@ def test_flags_go_over_the_file() -> None:
     assert (made.cluster_cidr, made.hostname_override) == ("10.0.0.0/8", "n")
     assert config.options(made).masquerade_all
     assert made.node_port_addresses == ["192.0.2.0/24", "::/0"]
-    with pytest.raises(UsageError, match="clusterCIDR"):
-        config.with_flags(Config(), {"cluster_cidr": "nonsense"})
+    with pytest.raises(UsageError, match=r"conntrack\.min: Expected `int"):
+        config.with_flags(Config(), {"conntrack_min": "many"})
 
 
 @pytest.mark.parametrize(
@@ -104,13 +166,30 @@ def test_without_cidrs_nothing_tells_pods_from_strangers(said: Config, mode: str
     assert config.options(said).detect_local == mode
 
 
-def test_conntrack_is_only_touched_where_it_was_configured() -> None:
-    assert config.sysctls(Config(), 8) == {}
-    tracked = config.Conntrack(max_per_core=1000, min=9000, tcp_be_liberal=True, udp_timeout="30s")
+def test_conntrack_is_configured_as_the_reference_does() -> None:
+    prefix = "net/netfilter/nf_conntrack_"
+    assert config.sysctls(Config(), 8) == {
+        f"{prefix}max": 262_144,
+        f"{prefix}tcp_timeout_established": 86_400,
+        f"{prefix}tcp_timeout_close_wait": 3600,
+    }
+    assert config.sysctls(Config(), 1)[f"{prefix}max"] == 131_072
+    none = config.Conntrack(max_per_core=0, tcp_established_timeout="0s", tcp_close_wait_timeout="0")
+    assert config.sysctls(Config(conntrack=none), 8) == {}
+    tracked = config.Conntrack(
+        max_per_core=1000,
+        min=9000,
+        tcp_be_liberal=True,
+        tcp_established_timeout="0",
+        tcp_close_wait_timeout="0",
+        udp_timeout="30s",
+        udp_stream_timeout="3m",
+    )
     assert config.sysctls(Config(conntrack=tracked), 8) == {
-        "net/netfilter/nf_conntrack_max": 9000,
-        "net/netfilter/nf_conntrack_udp_timeout": 30,
-        "net/netfilter/nf_conntrack_tcp_be_liberal": 1,
+        f"{prefix}max": 9000,
+        f"{prefix}udp_timeout": 30,
+        f"{prefix}udp_timeout_stream": 180,
+        f"{prefix}tcp_be_liberal": 1,
     }
 
 
@@ -216,9 +295,9 @@ async def fetch(port: int) -> tuple[int, dict[str, str], Any]:
 
 def test_health_check_node_ports_open_answer_and_close() -> None:
     async def scenario() -> None:
-        checks = health.NodePortChecks(health.State(Clock()), "127.0.0.1")
+        checks = health.NodePortChecks(health.State(Clock()))
         port = 31_977
-        await checks.update({"ns/web": Health("ns/web", port, 2)})
+        await checks.update({"ns/web": Health("ns/web", port, 2)}, ["127.0.0.1"])
         status, headers, body = await fetch(port)
         assert (status, headers["X-Load-Balancing-Endpoint-Weight"]) == (200, "2")
         assert body == {
@@ -226,7 +305,7 @@ def test_health_check_node_ports_open_answer_and_close() -> None:
             "localEndpoints": 2,
             "serviceProxyHealthy": True,
         }
-        await checks.update({"ns/web": Health("ns/web", port, 0)})
+        await checks.update({"ns/web": Health("ns/web", port, 0)}, ["127.0.0.1"])
         assert (await fetch(port))[0] == 503
         await checks.close()
         with pytest.raises(ConnectionRefusedError):
@@ -243,7 +322,64 @@ def test_metrics_have_the_references_names() -> None:
     status, _, body = metrics.route(stats)()
     text = body.decode()
     assert status == 200
-    assert "kubeproxy_sync_proxy_rules_duration_seconds_count 2.0" in text
-    assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{le="0.0032"} 1.0' in text
+    assert 'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2.0' in text
+    assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family="IPv4",le="0.0032"} 1.0' in text
     assert "netplane_proxy_elements_written_total 7.0" in text
     assert "kubeproxy_sync_proxy_rules_last_timestamp_seconds" in text
+
+
+def test_network_programming_counts_what_changed_since_the_start() -> None:
+    triggers = Triggers(1000.0)
+    triggers.seen("ns/a", "1970-01-01T00:16:41Z")
+    triggers.seen("ns/a", "1970-01-01T00:16:42.5Z")
+    triggers.seen("ns/b", "1970-01-01T00:16:39Z")  # before
+    triggers.seen("ns/c", "1970-01-01T00:16:41Z")
+    triggers.seen("ns/d", None)
+    triggers.seen("ns/d", "soon")
+    triggers.gone("ns/c")
+    assert triggers.take(1003.0) == [2.0, 0.5]
+    assert triggers.take(1004.0) == []
+
+
+def test_metrics_tell_what_is_asked_and_answered() -> None:
+    stats = metrics.Stats(["IPv4", "IPv6"])
+    stats.requested("GET", "10.96.0.1:443", 200)
+    stats.network_s.observe(1.5)
+    stats.service_changes = 3
+    stats.without_local = lambda: {("IPv6", "external"): 2}
+    routes = health.metric_routes(health.State(Clock()), stats, b"{}")
+    routes["/healthz"]()
+    text = routes["/metrics"]()[2].decode()
+    for line in (
+        'rest_client_requests_total{code="200",host="10.96.0.1:443",method="GET"} 1.0',
+        'kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv6",le="2.0"} 1.0',
+        'kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv6",le="1.0"} 0.0',
+        "kubeproxy_sync_proxy_rules_service_changes_pending 3.0",
+        'kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family="IPv6",traffic_policy="external"} 2.0',
+        'kubeproxy_proxy_healthz_total{code="200"} 1.0',
+        'kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv6"} 0.0',
+    ):
+        assert line in text
+
+
+def test_a_changed_configuration_file_ends_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("a")
+
+    async def scenario() -> None:
+        task = asyncio.create_task(reload.until_changed(path, every_s=0.001))
+        await asyncio.sleep(0.01)
+        path.unlink()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        path.write_text("b")
+        with pytest.raises(reload.ConfigurationChanged, match="configuration file was updated"):
+            await asyncio.wait_for(task, 10)
+
+    asyncio.run(scenario())
+
+
+def test_the_configuration_in_force_can_be_written_to_a_file(tmp_path: Path) -> None:
+    made = tmp_path / "made.yaml"
+    assert CliRunner().invoke(command, ["--cluster-cidr", "10.0.0.0/8", "--write-config-to", str(made)]).exit_code == 0
+    assert config.load(made)[0].cluster_cidr == "10.0.0.0/8"
