@@ -28,14 +28,23 @@ def command() -> None:
 @command.command("install")
 @_bin_dir
 @click.option("--socket", type=_DIR, default=install.DEFAULT_SOCKET, show_default=True, help="Where the agent listens.")
-def install_(bin_dir: Path, socket: Path) -> None:
+@click.option("--standalone", is_flag=True, help="Work without an agent: each call does everything itself.")
+@click.option(
+    "--state-dir", type=_DIR, default=DEFAULT_STATE_DIR, show_default=True, help="Standalone: where leases are kept."
+)
+def install_(bin_dir: Path, socket: Path, standalone: bool, state_dir: Path) -> None:
     """Put the plugin's first hop where runtimes look. The agent does this by itself, and writes the network's
     configuration once its node is ready.
     """
-    install.install_relay(bin_dir, socket)
+    if standalone:
+        install.install_standalone(bin_dir, state_dir)
+        what = f"it works without an agent and keeps leases in {state_dir}"
+    else:
+        install.install_relay(bin_dir, socket)
+        what = f"it calls the agent at {socket}"
     built = install.built_relay()
     kind = "the C relay" if built else "the Python relay (no C compiler was there when netplane was installed)"
-    click.echo(f"installed {bin_dir / install.PLUGIN}: {kind}; it calls the agent at {socket}")
+    click.echo(f"installed {bin_dir / install.PLUGIN}: {kind}; {what}")
 
 
 @command.command("uninstall")

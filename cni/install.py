@@ -1,8 +1,10 @@
 """Puts the relay where runtimes look for plugins, and the configuration where they look for networks.
 
     BIN_DIR/netplane           the relay: the C one when it was built, else the Python one
+    BIN_DIR/netplane-portmap   the same: the configuration says which plugin is meant
     BIN_DIR/loopback           the same, unless another's is there
-    BIN_DIR/.netplane-relay    one line: where the agent's socket is
+    BIN_DIR/.netplane-relay    one line: where the agent's socket is, or the program that does without
+    BIN_DIR/.netplane-standalone   that program
     CONF_DIR/10-netplane.conflist
 
 Every file is written beside its place and renamed into it, so that a runtime never runs or reads half of one.
@@ -18,7 +20,9 @@ from netplane.errors import NetplaneError
 
 RELAY = "netplane-cni-relay"
 SIDECAR = ".netplane-relay"
+STANDALONE = ".netplane-standalone"
 PLUGIN, LOOPBACK = "netplane", "loopback"
+CHAINED = ("netplane-portmap",)
 DEFAULT_SOCKET = Path("/run/netplane/cni.sock")
 DEFAULT_BIN_DIR = Path("/opt/cni/bin")
 DEFAULT_CONF_DIR = Path("/etc/cni/net.d")
@@ -49,19 +53,39 @@ def python_relay() -> bytes:
 
 
 def install_relay(bin_dir: Path, socket: Path, *, program: bytes | None = None) -> None:
-    """Put the relay into a folder; what is the same already is not touched.
+    """Put the relay into a folder, to call the agent; what is the same already is not touched.
 
     Raises:
         NetplaneError: the folder cannot be written.
     """
+    _install(bin_dir, f"socket {socket}", program)
+
+
+def install_standalone(bin_dir: Path, state_dir: Path, *, program: bytes | None = None) -> None:
+    """Put the relay into a folder, to do the work in its own process with this installation's Python.
+
+    Raises:
+        NetplaneError: the folder cannot be written.
+    """
+    target = bin_dir.absolute() / STANDALONE
+    lines = [f"#!{sys.executable} -I", "from cni.standalone import main", f"main({os.fspath(state_dir.absolute())!r})"]
+    _install(bin_dir, f"exec {target}", program, standalone="\n".join(lines).encode() + b"\n")
+
+
+def _install(bin_dir: Path, where: str, program: bytes | None, standalone: bytes = b"") -> None:
     data = program if program is not None else relay()
     try:
         bin_dir.mkdir(parents=True, exist_ok=True)
         ours = _is_ours(bin_dir)
-        write_atomic(bin_dir / SIDECAR, f"socket {socket}\n".encode(), 0o644)
-        write_atomic(bin_dir / PLUGIN, data, 0o755)
+        if standalone:
+            write_atomic(bin_dir / STANDALONE, standalone, 0o755)
+        write_atomic(bin_dir / SIDECAR, f"{where}\n".encode(), 0o644)
+        for name in (PLUGIN, *CHAINED):
+            write_atomic(bin_dir / name, data, 0o755)
         if ours or not (bin_dir / LOOPBACK).exists():
             write_atomic(bin_dir / LOOPBACK, data, 0o755)
+        if not standalone:
+            (bin_dir / STANDALONE).unlink(missing_ok=True)
     except OSError as error:
         raise NetplaneError(f"cannot install the CNI plugin in {bin_dir}: {error.strerror}") from error
 
@@ -92,7 +116,7 @@ def install_conflist(conf_dir: Path, text: bytes) -> bool:
 
 def uninstall(bin_dir: Path, conf_dir: Path) -> list[Path]:
     """Remove everything that was put there, the configuration first. Returns what was removed."""
-    doomed = [conf_dir / conflist.FILE, bin_dir / PLUGIN, bin_dir / SIDECAR]
+    doomed = [conf_dir / conflist.FILE, *(bin_dir / name for name in (PLUGIN, *CHAINED, SIDECAR, STANDALONE))]
     if _is_ours(bin_dir):
         doomed.insert(2, bin_dir / LOOPBACK)
     removed = [path for path in doomed if path.exists()]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from cni import install
 from cni.engine import Engine
 from cni.frames import Request
-from cni.leases import Leases
+from cni.leases import Leases, boot_id
 from netplane.kernel import netns
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Address, Change, Link, Route, Veth, add
@@ -163,6 +163,22 @@ class Node:
     def close(self) -> None:
         self.inside(self.engine.close)
         self.inside.close()
+
+
+class StandaloneNode(Node):
+    """A node without an agent: every call is the installed plugin's own process. `engine` only looks at the store."""
+
+    def __init__(self, space: str, state_dir: Path) -> None:
+        super().__init__(space, state_dir / "state", boot_id())
+        self.bin = state_dir / "bin"
+        install.install_standalone(self.bin, state_dir / "state")
+
+    def call(self, command: str, container: str = "", space: str = "", **more: Any) -> Answer:
+        """One call of the plugin."""
+        conf = more.pop("config", None) or config()
+        program = self.bin / ("loopback" if conf["type"] == "loopback" else str(conf["type"]))
+        variables = environment(command, container, space, **more)
+        return self.inside(lambda: run_relay(program, variables, json.dumps(conf).encode()))
 
 
 class AgentProcess:

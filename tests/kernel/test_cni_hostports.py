@@ -12,7 +12,7 @@ from cni.errors import Code
 from netplane.kernel import netns, sysctl
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Change, Link, add, delete
-from tests.cnitools import Answer, Node, Spaces, ask, config, default_route, door, echo, spaces, wire
+from tests.cnitools import Answer, Node, Spaces, StandaloneNode, ask, config, default_route, door, echo, spaces, wire
 
 pytestmark = pytest.mark.privileged
 DUAL = {"ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]]}
@@ -25,9 +25,9 @@ def place() -> Iterator[Spaces]:
         yield found
 
 
-@pytest.fixture
-def node(place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = Node(place.name("node"), tmp_path)
+@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
+def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
+    found = request.param(place.name("node"), tmp_path)
     yield found
     found.close()
 

@@ -13,7 +13,7 @@ from netplane.kernel import netns, sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Bridge, BridgePort, Change, Link, Route, Veth, add, delete
-from tests.cnitools import Node, Spaces, ask, config, default_route, door, echo, spaces, wire
+from tests.cnitools import Node, Spaces, StandaloneNode, ask, config, default_route, door, echo, spaces, wire
 
 pytestmark = pytest.mark.privileged
 DUAL = {"ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]]}
@@ -25,8 +25,17 @@ def place() -> Iterator[Spaces]:
         yield found
 
 
+@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
+def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
+    """The same verbs, both ways: with the agent's engine, and with a process of its own for each call."""
+    found = request.param(place.name("node"), tmp_path)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def node(place: Spaces, tmp_path: Path) -> Iterator[Node]:
+def engine_node(place: Spaces, tmp_path: Path) -> Iterator[Node]:
+    """For tests that reach into the engine."""
     found = Node(place.name("node"), tmp_path)
     yield found
     found.close()
@@ -433,27 +442,27 @@ def test_a_reboot_voids_all_leases(node: Node, place: Spaces) -> None:
 
 
 def test_a_refused_kernel_request_is_an_error_in_json_not_a_traceback(
-    node: Node, place: Spaces, monkeypatch: pytest.MonkeyPatch
+    engine_node: Node, place: Spaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("cni.plan.pod.wiring", broken)
-    answer = node.call("ADD", "c1", place.name("p1"))
+    answer = engine_node.call("ADD", "c1", place.name("p1"))
     assert (answer.status, answer.body["code"]) == (1, Code.INTERNAL)
     assert "Traceback" not in json.dumps(answer.body)
-    assert nothing_left(node)
+    assert nothing_left(engine_node)
 
 
-def test_the_reaper_deletes_many_links_at_once_and_missing_ones_too(node: Node) -> None:
-    with door(node.space) as rtnl:
+def test_the_reaper_deletes_many_links_at_once_and_missing_ones_too(engine_node: Node) -> None:
+    with door(engine_node.space) as rtnl:
         rtnl.apply([add(Link(f"v{i}", Veth(f"w{i}"))) for i in range(20)])
     from concurrent.futures import ThreadPoolExecutor
 
-    reaper = node.engine._reaper
-    with ThreadPoolExecutor(24, initializer=lambda: _enter(node.space)) as pool:
+    reaper = engine_node.engine._reaper
+    with ThreadPoolExecutor(24, initializer=lambda: _enter(engine_node.space)) as pool:
         list(pool.map(reaper.delete, [f"v{i}" for i in range(24)]))
-    with door(node.space) as rtnl:
+    with door(engine_node.space) as rtnl:
         assert not [link for link in rtnl.links() if link.name.startswith("v")]
         with pytest.raises(KernelError):
             rtnl.index("v1")
