@@ -12,6 +12,8 @@ import orjson
 from netplane.apiserver import app, bootstrap
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.jwt import Key
+from netplane.apiserver.service_tokens import Issuer
 from netplane.apiserver.settings import Listener, PortRange, Settings
 from netplane.apiserver.tokens import AUTHENTICATED, MASTERS, User
 from netplane.store.memory import MemoryStore
@@ -127,7 +129,7 @@ async def serving(given: Settings | None = None, store: MemoryStore | None = Non
     """A cluster that is ready, as after the program's start."""
     given = given or settings()
     store = store or MemoryStore()
-    cluster = Cluster(store, given, USERS, await Allocator.load(store, given))
+    cluster = Cluster(store, given, USERS, await Allocator.load(store, given), Issuer(Key.make(), store))
     await bootstrap.run(cluster, 6443)
     yield Server(cluster, store)
     cluster.stop()

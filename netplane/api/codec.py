@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from netplane.api import views
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
@@ -33,6 +34,8 @@ _ELSEWHERE = frozenset({"kind", "apiVersion", "metadata"})
 def decode(kind: Kind, value: bytes, rev: int) -> Json:
     """The object of a stored value, with kind and resourceVersion."""
     obj: Json = orjson.loads(value)
+    if kind.stored_in is not None:
+        obj = views.shown(obj)
     obj["metadata"]["resourceVersion"] = str(rev)
     return {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
 
@@ -44,6 +47,8 @@ def item_bytes(value: bytes, rev: int) -> bytes:
 
 def object_bytes(kind: Kind, value: bytes, rev: int) -> bytes:
     """A stored value as an object of its own."""
+    if kind.stored_in is not None:
+        value = viewed(value)
     return b'{"kind":"%b","apiVersion":"%b","metadata":{"resourceVersion":"%d",%b' % (
         kind.kind.encode(),
         kind.api_version.encode(),
@@ -54,7 +59,14 @@ def object_bytes(kind: Kind, value: bytes, rev: int) -> bytes:
 
 def dry_bytes(kind: Kind, value: bytes) -> bytes:
     """A value that was not stored (dry run): an object without a revision."""
+    if kind.stored_in is not None:
+        value = viewed(value)
     return b'{"kind":"%b","apiVersion":"%b",%b' % (kind.kind.encode(), kind.api_version.encode(), value[1:])
+
+
+def viewed(value: bytes) -> bytes:
+    """A stored value in the form of a kind that is stored in another group."""
+    return orjson.dumps(views.shown(orjson.loads(value)))
 
 
 def list_bytes(kind: Kind, items: list[bytes], rev: int, token: str = "", remaining: int = 0) -> bytes:

@@ -8,7 +8,7 @@ defaulted: see netplane.api.services. Source: core/v1, discovery/v1 and networki
 from collections.abc import Callable
 from typing import Any
 
-from netplane.api import pod_defaults
+from netplane.api import more_defaults, pod_defaults
 from netplane.api.kinds import Kind
 from netplane.api.pod_defaults import fill
 
@@ -115,17 +115,6 @@ def _lease(obj: Json) -> None:
     fill(obj, {"spec": {}}, zero_counts=False)
 
 
-def _secret(obj: Json) -> None:
-    fill(obj, {"type": "Opaque"})
-
-
-def _network_policy(obj: Json) -> None:
-    spec = obj.setdefault("spec", {})
-    fill(spec, {"ingress[].ports[].protocol": "TCP", "egress[].ports[].protocol": "TCP"}, zero_counts=False)
-    if not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
-
-
 _BY_KIND: dict[tuple[str, str], Callable[[Json], None]] = {
     ("", "Service"): _service,
     ("", "Namespace"): _namespace,
@@ -133,8 +122,7 @@ _BY_KIND: dict[tuple[str, str], Callable[[Json], None]] = {
     ("", "Pod"): _pod,
     ("", "Endpoints"): _endpoints,
     ("", "Event"): _event,
-    ("", "Secret"): _secret,
     ("discovery.k8s.io", "EndpointSlice"): _endpoint_slice,
     ("coordination.k8s.io", "Lease"): _lease,
-    ("networking.k8s.io", "NetworkPolicy"): _network_policy,
+    **more_defaults.BY_KIND,
 }

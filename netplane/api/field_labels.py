@@ -26,6 +26,10 @@ _EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
         *(f"involvedObject.{part}" for part in _INVOLVED),
         "reason", "reportingComponent", "source", "type",
     ),
+    ("events.k8s.io", "Event"): (
+        *(f"regarding.{part}" for part in _INVOLVED),
+        "reason", "reportingController", "type",
+    ),
     ("apps", "ReplicaSet"): ("status.replicas",),
     ("batch", "Job"): ("status.successful",),
 }  # fmt: skip
@@ -55,6 +59,9 @@ def read(kind: Kind, obj: Mapping[str, Any], field: str) -> str:
     """One selectable field as a string; false and 0 where it is absent and not a string."""
     if kind.kind == "Event" and field == "source":
         return str(_dig(obj, "source.component") or obj.get("reportingComponent") or "")
+    if kind.stored_in is not None:  # objects come as they are stored
+        head, dot, rest = field.partition(".")
+        field = _AS_STORED.get(head, head) + dot + rest
     if field == "name":
         field = "metadata.name"
     value = _dig(obj, field)
@@ -65,6 +72,9 @@ def read(kind: Kind, obj: Mapping[str, Any], field: str) -> str:
     if field in ("status.replicas", "status.successful"):
         return str(value or 0)
     return "" if value is None else str(value)
+
+
+_AS_STORED = {"regarding": "involvedObject", "reportingController": "reportingComponent"}
 
 
 def _dig(obj: Any, path: str) -> Any:

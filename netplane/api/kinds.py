@@ -13,6 +13,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     `group` is "" for core/v1. `plural` is the resource name in paths. `subresources` beside the object itself.
     `categories` and `short_names` are what kubectl expands; `verbs` what a collection and its objects can do.
+    `stored_in` is the group whose objects of the same plural these are, in another form (None: its own objects).
     """
 
     group: str
@@ -25,6 +26,7 @@ class Kind(msgspec.Struct, frozen=True):
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
+    stored_in: str | None = None
 
     @property
     def api_version(self) -> str:
@@ -81,19 +83,60 @@ SELF_SUBJECT_REVIEW = Kind(
     singular="selfsubjectreview",
     verbs=_REVIEW,
 )
-# Read from servers that have it; not served here.
-SERVICE_CIDR = Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", False, "servicecidr")
+SECRET = Kind("", "v1", "Secret", "secrets", True, "secret")
+SERVICE_ACCOUNT = Kind(
+    *("", "v1", "ServiceAccount", "serviceaccounts", True, "serviceaccount", ("sa",)), subresources=("token",)
+)
+_NETWORKING = ("networking.k8s.io", "v1")
+NETWORK_POLICY = Kind(*_NETWORKING, "NetworkPolicy", "networkpolicies", True, "networkpolicy", ("netpol",))
+INGRESS = Kind(*_NETWORKING, "Ingress", "ingresses", True, "ingress", ("ing",), subresources=("status",))
+INGRESS_CLASS = Kind(*_NETWORKING, "IngressClass", "ingressclasses", False, "ingressclass")
+SERVICE_CIDR = Kind(*_NETWORKING, "ServiceCIDR", "servicecidrs", False, "servicecidr", subresources=("status",))
+IP_ADDRESS = Kind(*_NETWORKING, "IPAddress", "ipaddresses", False, "ipaddress", ("ip",))
+_APPS, _SCALED = ("apps", "v1"), ("status", "scale")
+DEPLOYMENT = Kind(*_APPS, "Deployment", "deployments", True, "deployment", ("deploy",), ("all",), _SCALED)
+REPLICA_SET = Kind(*_APPS, "ReplicaSet", "replicasets", True, "replicaset", ("rs",), ("all",), _SCALED)
+STATEFUL_SET = Kind(*_APPS, "StatefulSet", "statefulsets", True, "statefulset", ("sts",), ("all",), _SCALED)
+DAEMON_SET = Kind(*_APPS, "DaemonSet", "daemonsets", True, "daemonset", ("ds",), ("all",), ("status",))
+CONTROLLER_REVISION = Kind(*_APPS, "ControllerRevision", "controllerrevisions", True, "controllerrevision")
+JOB = Kind("batch", "v1", "Job", "jobs", True, "job", (), ("all",), ("status",))
+CRON_JOB = Kind("batch", "v1", "CronJob", "cronjobs", True, "cronjob", ("cj",), ("all",), ("status",))
+_RBAC = ("rbac.authorization.k8s.io", "v1")
+ROLE = Kind(*_RBAC, "Role", "roles", True, "role")
+ROLE_BINDING = Kind(*_RBAC, "RoleBinding", "rolebindings", True, "rolebinding")
+CLUSTER_ROLE = Kind(*_RBAC, "ClusterRole", "clusterroles", False, "clusterrole")
+CLUSTER_ROLE_BINDING = Kind(*_RBAC, "ClusterRoleBinding", "clusterrolebindings", False, "clusterrolebinding")
+NEW_EVENT = Kind("events.k8s.io", "v1", "Event", "events", True, "event", ("ev",), stored_in="")
 
 KINDS: tuple[Kind, ...] = (
+    NEW_EVENT,
     NAMESPACE,
     NODE,
     POD,
     SERVICE,
     ENDPOINTS,
     CONFIG_MAP,
+    SECRET,
+    SERVICE_ACCOUNT,
     EVENT,
     ENDPOINT_SLICE,
     LEASE,
+    NETWORK_POLICY,
+    INGRESS,
+    INGRESS_CLASS,
+    SERVICE_CIDR,
+    IP_ADDRESS,
+    DEPLOYMENT,
+    REPLICA_SET,
+    STATEFUL_SET,
+    DAEMON_SET,
+    CONTROLLER_REVISION,
+    JOB,
+    CRON_JOB,
+    ROLE,
+    ROLE_BINDING,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_RULES_REVIEW,
     SELF_SUBJECT_REVIEW,

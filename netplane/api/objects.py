@@ -285,6 +285,7 @@ class Container(Struct, frozen=True, kw_only=True):
     args: list[str] | None = None
     env: list[EnvVar] | None = None
     ports: list[ContainerPort] | None = None
+    readiness_probe: dict[str, Any] | None = None
     restart_policy: str | None = None
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from netplane.api import more_printers, views
 from netplane.api.table import AGE, NAME, NONE, UNKNOWN, Column, Json, Now, Printer, age, pairs, since, some
 
 
@@ -245,6 +246,40 @@ def _event(obj: Json, now: Now) -> list[Any]:
 
 # ----------------------------------------------------------------------------------------------------------------
 
+_EVENT = Printer(
+    (
+        Column("Last Seen", "lastTimestamp"),
+        Column("Type", "type"),
+        Column("Reason", "reason"),
+        Column("Object", "involvedObject"),
+        Column("Subobject", "involvedObject.fieldPath", wide=True),
+        Column("Source", "source", wide=True),
+        Column("Message", "message"),
+        Column("First Seen", "firstTimestamp", wide=True),
+        Column("Count", "count", wide=True),
+        Column("Name", "metadata.name", wide=True, format="name"),
+    ),
+    _event,
+)  # fmt: skip
+
+_NEW_NAMES = {
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "involvedObject": "regarding",
+    "involvedObject.fieldPath": "regarding.fieldPath",
+    "source": "deprecatedSource",
+    "message": "note",
+    "count": "deprecatedCount",
+}
+_NEW_EVENT_COLUMNS = tuple(
+    column._replace(about=_NEW_NAMES.get(column.about, column.about)) for column in _EVENT.columns
+)
+
+
+def _new_event(obj: Json, now: Now) -> list[Any]:
+    return _event(views.stored(obj), now)
+
+
 PRINTERS: dict[tuple[str, str], Printer] = {
     ("", "Namespace"): Printer((NAME, Column("Status", "The status of the namespace"), AGE), _namespace),
     ("", "ConfigMap"): Printer((NAME, Column("Data", "data"), AGE), _config_map),
@@ -296,19 +331,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         ),
         _pod,
     ),
-    ("", "Event"): Printer(
-        (
-            Column("Last Seen", "lastTimestamp"),
-            Column("Type", "type"),
-            Column("Reason", "reason"),
-            Column("Object", "involvedObject"),
-            Column("Subobject", "involvedObject.fieldPath", wide=True),
-            Column("Source", "source", wide=True),
-            Column("Message", "message"),
-            Column("First Seen", "firstTimestamp", wide=True),
-            Column("Count", "count", wide=True),
-            Column("Name", "metadata.name", wide=True, format="name"),
-        ),
-        _event,
-    ),
+    ("", "Event"): _EVENT,
+    ("events.k8s.io", "Event"): Printer(_NEW_EVENT_COLUMNS, _new_event),
+    **more_printers.PRINTERS,
 }  # fmt: skip

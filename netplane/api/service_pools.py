@@ -5,6 +5,7 @@ not (or was a dry run), `give_back` undoes the claim. So the pools always hold e
 the claims under way. Wording: kube-apiserver 1.36.
 """
 
+import contextlib
 import ipaddress
 from collections.abc import Sequence
 from typing import Any
@@ -69,6 +70,23 @@ class ServicePools:
         """A Service is gone."""
         for pool, value in self._held(obj.get("spec") or {}):
             pool.release(value)
+
+    def reserve(self, ip: str) -> Claim:
+        """Keep an address that is nobody's Service's out of the pool; one that is taken or of no range is let be."""
+        claim = Claim()
+        address = ipaddress.ip_address(ip)
+        pool = self._addresses.get(f"IPv{address.version}")
+        if pool is not None and address not in pool:
+            with contextlib.suppress(AllocationError):
+                pool.take(address)
+                claim.took(pool, address)
+        return claim
+
+    def free(self, ip: str) -> None:
+        """Take a reserved address back."""
+        address = ipaddress.ip_address(ip)
+        if pool := self._addresses.get(f"IPv{address.version}"):
+            pool.release(address)
 
     def _held(self, spec: Json) -> set[tuple[Addresses | Ports, Any]]:
         ips = [ipaddress.ip_address(ip) for ip in spec.get("clusterIPs") or () if ip != "None"]

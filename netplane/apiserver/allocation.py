@@ -20,6 +20,7 @@ from netplane.api.kinds import Kind
 from netplane.api.service_pools import Claim as PoolClaim
 from netplane.api.service_pools import ServicePools
 from netplane.apiserver import cluster as cl
+from netplane.apiserver import ip_objects
 from netplane.apiserver.settings import Settings
 from netplane.net.bitmap import Addresses, Ports
 from netplane.store.protocol import Store
@@ -30,11 +31,12 @@ SEED_BITS = 64
 
 
 class Claim:
-    """What one write took. Unless it is kept, it is given back."""
+    """What one write took, and what else its transaction writes. Unless it is kept, it is given back."""
 
     def __init__(self) -> None:
         self.pools: PoolClaim | None = None
         self.kept = False
+        self.ops: list[ip_objects.Op] = []
 
     def keep(self) -> None:
         """The write happened."""
@@ -64,6 +66,9 @@ class Allocator:
         self = cls(settings)
         for kv in (await store.range(cl.prefix(kinds.SERVICE))).kvs:
             self._pools.adopt(orjson.loads(kv.value))
+        for kv in (await store.range(cl.prefix(kinds.IP_ADDRESS))).kvs:
+            if not ip_objects.is_ours(address := orjson.loads(kv.value)):
+                self._pools.reserve(address["metadata"]["name"])
         return self
 
     def before_validation(self, kind: Kind, obj: Json) -> None:
@@ -83,6 +88,9 @@ class Allocator:
         try:
             if kind is kinds.SERVICE:
                 claim.pools = self._allocate(obj, old)
+                claim.ops = ip_objects.changes(obj, old)
+            elif kind is kinds.IP_ADDRESS and old is None:
+                claim.pools = self._pools.reserve(obj["metadata"].get("name", ""))
             yield claim
         finally:
             claim.settle()
@@ -98,3 +106,5 @@ class Allocator:
         """An object is gone: all it had is free."""
         if kind is kinds.SERVICE:
             self._pools.release(obj)
+        elif kind is kinds.IP_ADDRESS and not ip_objects.is_ours(obj):
+            self._pools.free(obj["metadata"]["name"])

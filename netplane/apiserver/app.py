@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 
-from netplane.apiserver import discovery, door, health, openapi, version
+from netplane.apiserver import discovery, door, health, openapi, service_tokens, version
 from netplane.apiserver import reply as replies
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.door import ResourceRoute
@@ -54,7 +54,7 @@ def _get(app: FastAPI, cluster: Cluster, *paths: str) -> Callable[[Answer], Answ
 
     def register(answer: Answer) -> Answer:
         async def endpoint(request: Request) -> Response:
-            return Encoded(door.guard(cluster, request.scope) or await answer(request))
+            return Encoded(await door.guard(cluster, request.scope) or await answer(request))
 
         for path in paths:
             methods = _ALL if path == _ANY else ["GET", "HEAD"]
@@ -100,6 +100,14 @@ def _describe(app: FastAPI, cluster: Cluster) -> None:
     async def schema(request: Request) -> Reply:
         digest, etag = request.query_params.get("hash", ""), request.headers.get("if-none-match", "")
         return openapi.serve(request.path_params["document"], digest, etag) or NOT_FOUND
+
+    @_get(app, cluster, "/.well-known/openid-configuration")
+    async def issuer(request: Request) -> Reply:
+        return service_tokens.configuration(f"{request.url.scheme}://{request.url.netloc}/openid/v1/jwks")
+
+    @_get(app, cluster, "/openid/v1/jwks")
+    async def keys(request: Request) -> Reply:
+        return service_tokens.key_set(cluster.issuer.key)
 
     @_get(app, cluster, "/")
     async def paths(request: Request) -> Reply:

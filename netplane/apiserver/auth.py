@@ -1,12 +1,11 @@
 """Who asks, and may they? Bearer tokens for the first; for the second a rule that fits in one sentence.
 
-Members of system:masters may do everything; any other user who is known may read everything and ask about
-themselves; nobody else gets in, except to the paths a load balancer or a probe must reach.
+Members of system:masters may do everything; any other user who is known may read everything but Secrets and
+ask about themselves; nobody else gets in, except to the paths a load balancer or a probe must reach.
 """
 
-from collections.abc import Mapping
-
 from netplane.api import errors
+from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.target import Target
 from netplane.apiserver.tokens import ANONYMOUS, AUTHENTICATED, MASTERS, User
 
@@ -15,7 +14,7 @@ READ_VERBS = frozenset({"get", "list", "watch"})
 REVIEWS = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})
 
 
-def authenticate(authorization: bytes, users: Mapping[str, User]) -> User:
+async def authenticate(authorization: bytes, cluster: Cluster) -> User:
     """The user of an Authorization header; anonymous without one.
 
     Raises:
@@ -24,9 +23,12 @@ def authenticate(authorization: bytes, users: Mapping[str, User]) -> User:
     if not authorization:
         return ANONYMOUS
     scheme, _, token = authorization.decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
         return ANONYMOUS
-    user = users.get(token.strip())
+    user = cluster.users.get(token)
+    if user is None and token.count(".") == 2:
+        user = await cluster.issuer.user(token, now())
     if user is None:
         raise errors.unauthorized()
     return user
@@ -43,7 +45,7 @@ def allows(user: User, verb: str, resource: str = "") -> bool:
         return True
     if AUTHENTICATED not in user.groups:
         return False
-    return verb in READ_VERBS or (verb == "create" and resource in REVIEWS)
+    return (verb in READ_VERBS and resource != "secrets") or (verb == "create" and resource in REVIEWS)
 
 
 def authorize(user: User, target: Target | None, method: str, path: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from netplane.api import errors, kinds
 from netplane.api.kinds import Kind
 from netplane.apiserver import cluster as cl
-from netplane.apiserver import commit
+from netplane.apiserver import commit, ip_objects
 from netplane.apiserver.cluster import Cluster
 
 Json = dict[str, Any]
@@ -19,9 +19,12 @@ async def run(cluster: Cluster, port: int) -> None:
     """Make or repair all of it. `port` is where the apiserver listens."""
     for name in NAMESPACES:
         await ensure(cluster, kinds.NAMESPACE, "", {"metadata": {"name": name}}, ())
+    await ensure(cluster, kinds.SERVICE_CIDR, "", _service_cidr(cluster), ())
+    await _ready(cluster)
     await ensure(cluster, kinds.SERVICE, "default", _service(cluster, port), ("ports",), inside="spec")
     await ensure(cluster, kinds.ENDPOINTS, "default", _endpoints(cluster, port), ("subsets",))
     await ensure(cluster, kinds.ENDPOINT_SLICE, "default", _slice(cluster, port), ("endpoints", "ports"))
+    await ip_objects.repair(cluster)
 
 
 async def ensure(
@@ -51,6 +54,28 @@ def _updated(have: Json, want: Json, fields: tuple[str, ...], inside: str) -> Js
     for field in fields:
         target[field] = source[field]
     return have
+
+
+def _service_cidr(cluster: Cluster) -> Json:
+    return {"metadata": {"name": NAME}, "spec": {"cidrs": [str(network) for network in cluster.settings.networks]}}
+
+
+async def _ready(cluster: Cluster) -> None:
+    """The default ServiceCIDR is ready and, if the flag changed since, says the ranges that are served."""
+    cidrs = [str(network) for network in cluster.settings.networks]
+
+    def alter(have: Json) -> Json:
+        conditions = (have.get("status") or {}).get("conditions") or []
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "lastTransitionTime": cl.timestamp(cl.now()),
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+        }
+        return {**have, "spec": {"cidrs": cidrs}, "status": {"conditions": conditions or [ready]}}
+
+    await commit.change(cluster, kinds.SERVICE_CIDR, "", NAME, alter, scope="all")
 
 
 def _service(cluster: Cluster, port: int) -> Json:

@@ -15,6 +15,7 @@ from netplane.store.protocol import KV, Store
 
 if TYPE_CHECKING:
     from netplane.apiserver.allocation import Allocator
+    from netplane.apiserver.service_tokens import Issuer
 
 
 class Closable(Protocol):
@@ -42,7 +43,8 @@ def new_uid() -> str:
 
 def prefix(kind: Kind, namespace: str = "") -> str:
     """Store keys of a kind begin so; with a namespace, only those in it."""
-    head = f"/registry/{kind.group}/{kind.plural}/" if kind.group else f"/registry/{kind.plural}/"
+    group = kind.group if kind.stored_in is None else kind.stored_in
+    head = f"/registry/{group}/{kind.plural}/" if group else f"/registry/{kind.plural}/"
     return f"{head}{namespace}/" if namespace else head
 
 
@@ -56,15 +58,19 @@ class Cluster:
 
     Attributes:
         allocator: hands out ClusterIPs and node ports.
+        issuer: gives tokens to ServiceAccounts and knows them again.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
     """
 
-    def __init__(self, store: Store, settings: Settings, users: Mapping[str, User], allocator: "Allocator") -> None:
+    def __init__(
+        self, store: Store, settings: Settings, users: Mapping[str, User], allocator: "Allocator", issuer: "Issuer"
+    ) -> None:
         self.store = store
         self.settings = settings
         self.users = users
         self.allocator = allocator
+        self.issuer = issuer
         self.events = EventCache()
         self.watches: set[Closable] = set()
         self.stopping = False

@@ -15,6 +15,7 @@ import orjson
 from netplane.api import codec, defaults, errors, kinds, validation
 from netplane.api.kinds import Kind
 from netplane.apiserver import cluster as cl
+from netplane.apiserver import ip_objects
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.strategies import STRATEGIES
 from netplane.store.protocol import KV, Compare, Delete, Put
@@ -107,7 +108,7 @@ async def create(
                 if await cluster.store.get(key) is not None:
                     raise errors.already_exists(kind.group, kind.plural, name)
                 return Stored(value, 0, created=True)
-            done = await cluster.store.txn(compares, [Put(key, value)])
+            done = await cluster.store.txn(compares, [Put(key, value), *claim.ops])
             if done.succeeded:
                 claim.keep()
                 return Stored(value, done.rev, created=True)
@@ -199,7 +200,7 @@ async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, 
             return Stored(value, kv.mod_rev)
         if dry_run:
             return Stored(value, kv.mod_rev)
-        done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Put(kv.key, value)])
+        done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Put(kv.key, value), *claim.ops])
         if not done.succeeded:
             return None
         claim.keep()
@@ -215,7 +216,8 @@ def _last_hold_gone(kind: Kind, obj: Json) -> bool:
 
 async def remove(cluster: Cluster, kind: Kind, kv: KV, obj: Json) -> bool:
     """Delete `kv` if it has not changed, and give back what its object held."""
-    done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Delete(kv.key)])
+    ops = ip_objects.changes(None, obj) if kind is kinds.SERVICE else ()
+    done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Delete(kv.key), *ops])
     if done.succeeded:
         cluster.allocator.released(kind, obj)
     return done.succeeded

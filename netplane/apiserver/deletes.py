@@ -13,6 +13,7 @@ from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.options import DeleteOptions, delete_options
 from netplane.apiserver.reply import Reply, of_json
 from netplane.apiserver.strategies import STRATEGIES
+from netplane.apiserver.target import stored_kind
 from netplane.store.protocol import KV, Compare, Put
 
 Json = dict[str, Any]
@@ -35,7 +36,7 @@ async def delete(call: Call) -> Reply:
     name, kind = call.target.name, call.kind
     if kind.plural == "namespaces" and name in PROTECTED_NAMESPACES:
         raise errors.forbidden("", "namespaces", name, "this namespace may not be deleted")
-    value, rev, removed = await remove(call.cluster, kind, call.target.namespace, name, options)
+    value, rev, removed = await remove(call.cluster, stored_kind(kind), call.target.namespace, name, options)
     if STRATEGIES[kind].answers_deleted or not removed:
         return Reply(reads.shower(call).one(value, rev))
     return of_json(_success(kind, codec.decode(kind, value, rev)))
@@ -112,7 +113,7 @@ async def delete_collection(call: Call) -> Reply:
     """
     options = await options_of(call)
     page = await reads.page(call)
-    await remove_all(call.cluster, call.kind, page.kvs, options)
+    await remove_all(call.cluster, stored_kind(call.kind), page.kvs, options)
     return Reply(reads.shower(call).many(page.kvs, page.rev, page.token, page.remaining))
 
 

@@ -14,7 +14,12 @@ from netplane.apiserver.reply import Header, Reply, of_json
 Json = dict[str, Any]
 
 AGGREGATED = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-_RESPONSE_KIND = {"binding": ("", "v1", "Binding"), "eviction": ("policy", "v1", "Eviction")}
+_RESPONSE_KIND = {
+    "binding": ("", "v1", "Binding"),
+    "eviction": ("policy", "v1", "Eviction"),
+    "scale": ("autoscaling", "v1", "Scale"),
+    "token": ("authentication.k8s.io", "v1", "TokenRequest"),
+}
 
 
 def groups() -> list[str]:

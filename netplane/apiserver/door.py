@@ -56,7 +56,7 @@ class ResourceRoute(BaseRoute):
     async def _answer(self, scope: Scope, target: Target, receive: Receive, send: Send) -> Reply | None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         try:
-            user = auth.authenticate(headers.get(b"authorization", b""), self._cluster.users)
+            user = await auth.authenticate(headers.get(b"authorization", b""), self._cluster)
             auth.authorize(user, target, scope["method"], scope["path"])
             if target.kind is None:
                 raise errors.no_such_resource()
@@ -70,11 +70,11 @@ class ResourceRoute(BaseRoute):
             return reply.of_error(errors.internal(f"{type(error).__name__}: {error}"))
 
 
-def guard(cluster: Cluster, scope: Scope) -> Reply | None:
+async def guard(cluster: Cluster, scope: Scope) -> Reply | None:
     """Authenticate and authorize a request to a path that is no resource; the refusal, or None."""
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
     try:
-        user = auth.authenticate(headers.get(b"authorization", b""), cluster.users)
+        user = await auth.authenticate(headers.get(b"authorization", b""), cluster)
         auth.authorize(user, None, scope["method"], scope["path"])
     except errors.StatusError as error:
         return reply.of_error(error)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from netplane.api import errors
-from netplane.apiserver import deletes, reads, reviews, subresources, watching, writes
+from netplane.apiserver import deletes, reads, reviews, scale, service_tokens, subresources, watching, writes
 from netplane.apiserver.call import Call
 from netplane.apiserver.reply import Reply, Send
 
@@ -19,7 +19,7 @@ _VERBS: dict[str, Handler] = {
     "deletecollection": deletes.delete_collection,
 }
 _OF_COLLECTIONS = frozenset({"list", "create", "deletecollection"})
-_SPECIAL = {**subresources.HANDLERS, **reviews.HANDLERS}
+_SPECIAL = {**subresources.HANDLERS, **scale.HANDLERS, **service_tokens.HANDLERS, **reviews.HANDLERS}
 _STATUS_VERBS = frozenset({"get", "update", "patch"})
 
 
@@ -41,7 +41,7 @@ def find(call: Call) -> Handler:
 
 def subresource_verbs(plural: str, subresource: str) -> tuple[str, ...]:
     """What a subresource can do."""
-    special = [verb for p, s, verb in subresources.HANDLERS if (p, s) == (plural, subresource)]
+    special = [verb for p, s, verb in _SPECIAL if (p, s) == (plural, subresource)]
     return tuple(sorted(special)) or ("get", "patch", "update")
 
 

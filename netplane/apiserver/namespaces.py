@@ -74,7 +74,7 @@ async def empty(cluster: Cluster, name: str) -> bool:
     """Delete what is in a namespace; whether nothing is left."""
     left = 0
     for kind in kinds.KINDS:
-        if kind.namespaced:
+        if kind.namespaced and kind.stored_in is None:
             prefix = cl.prefix(kind, name)
             found = await cluster.store.range(prefix)
             await deletes.remove_all(cluster, kind, found.kvs, DeleteOptions())

@@ -16,11 +16,17 @@ def shower(call: Call) -> Shower:
     return Shower(call.kind, call.form, call.query.get("includeObject", ""), cluster.now())
 
 
-async def get(call: Call) -> Reply:
-    """One object. Raises StatusError 404."""
+async def stored(call: Call) -> KV:
+    """The object that the path names. Raises StatusError 404."""
     kv = await call.cluster.store.get(cluster.key(call.kind, call.target.namespace, call.target.name))
     if kv is None:
         raise errors.not_found(call.kind.group, call.kind.plural, call.target.name)
+    return kv
+
+
+async def get(call: Call) -> Reply:
+    """One object. Raises StatusError 404."""
+    kv = await stored(call)
     return Reply(shower(call).one(kv.value, kv.mod_rev))
 
 

@@ -16,6 +16,7 @@ from netplane.apiserver import app, bootstrap, kubeconfig, listeners, namespaces
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.lock import held
+from netplane.apiserver.service_tokens import Issuer, load_key
 from netplane.apiserver.settings import Listener, Settings
 from netplane.apiserver.tokens import User
 from netplane.obs import logs
@@ -54,7 +55,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     serving = _certificate(settings)
     store = await _open_store(settings.data_dir / "state.db")
     try:
-        cluster = Cluster(store, settings, users, await Allocator.load(store, settings))
+        issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
+        cluster = Cluster(store, settings, users, await Allocator.load(store, settings), issuer)
         await bootstrap.run(cluster, settings.advertise_port)
         server = _server(cluster, serving)
         if settings.kubeconfig_out is not None:

@@ -34,6 +34,8 @@ class Shower:
 
     def many(self, kvs: list[KV], rev: int, token: str = "", remaining: int = 0) -> bytes:
         """A list read at `rev`."""
+        if self.kind.stored_in is not None:
+            kvs = [kv._replace(value=codec.viewed(kv.value)) for kv in kvs] if self.form is Form.OBJECT else kvs
         if self.form is Form.OBJECT:
             return codec.list_bytes(
                 self.kind, [codec.item_bytes(kv.value, kv.mod_rev) for kv in kvs], rev, token, remaining

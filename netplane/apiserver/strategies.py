@@ -4,8 +4,10 @@ from typing import Any
 
 from netplane.api import kinds, services
 from netplane.api.kinds import KINDS, Kind
+from netplane.apiserver import workloads
 from netplane.apiserver.options import DeleteOptions
 from netplane.apiserver.strategy import Json, Strategy
+from netplane.apiserver.workloads import CreatedByPut
 
 DEFAULT_GRACE_S = 30
 
@@ -142,12 +144,6 @@ class EndpointSliceStrategy(Strategy):
         return super().content(obj), obj["metadata"].get("labels") or {}
 
 
-class CreatedByPut(Strategy):
-    """PUT creates."""
-
-    create_on_update = True
-
-
 class LeaseStrategy(CreatedByPut):
     """Locks: an update must name the version it saw."""
 
@@ -161,7 +157,9 @@ _OWN: dict[Kind, type[Strategy]] = {
     kinds.SERVICE: ServiceStrategy,
     kinds.ENDPOINTS: CreatedByPut,
     kinds.EVENT: CreatedByPut,
+    kinds.NEW_EVENT: CreatedByPut,
     kinds.ENDPOINT_SLICE: EndpointSliceStrategy,
     kinds.LEASE: LeaseStrategy,
+    **workloads.OWN,
 }
 STRATEGIES: dict[Kind, Strategy] = {kind: _OWN.get(kind, Strategy)(kind) for kind in KINDS}

@@ -17,6 +17,11 @@ BY_PATH: dict[tuple[str, str, str], Kind] = {(kind.group, kind.version, kind.plu
 GROUP_VERSIONS: frozenset[tuple[str, str]] = frozenset((kind.group, kind.version) for kind in KINDS)
 
 
+def stored_kind(kind: Kind) -> Kind:
+    """The kind in whose form objects of `kind` are stored: nearly always itself."""
+    return kind if kind.stored_in is None else BY_PATH[kind.stored_in, "v1", kind.plural]
+
+
 class Target(NamedTuple):
     """A resource request. `kind` is None when the group version is served and the resource in it is not."""
 

@@ -2,24 +2,31 @@
 
 from typing import Any
 
-import orjson
-
-from netplane.api import codec, errors, fields, patch, typecheck
+from netplane.api import codec, errors, fields, typecheck, views
+from netplane.api.kinds import Kind
 from netplane.apiserver import bodies, commit
+from netplane.apiserver import patching as ways
 from netplane.apiserver.call import Call
 from netplane.apiserver.commit import Stored
 from netplane.apiserver.options import WriteOptions, write_options
 from netplane.apiserver.reads import shower
 from netplane.apiserver.reply import Reply
 from netplane.apiserver.strategies import STRATEGIES
+from netplane.apiserver.target import stored_kind
 
 Json = dict[str, Any]
 
-PATCH_TYPES = {
-    "application/merge-patch+json": "merge",
-    "application/strategic-merge-patch+json": "strategic",
-    "application/json-patch+json": "json",
-}
+
+def as_stored(kind: Kind, obj: Json) -> Json:
+    """An object as it is stored."""
+    return obj if kind.stored_in is None else views.stored(obj)
+
+
+def as_shown(kind: Kind, obj: Json) -> Json:
+    """A stored object in the form of `kind`."""
+    if kind.stored_in is None:
+        return obj
+    return {**views.shown(obj), "kind": kind.kind, "apiVersion": kind.api_version}
 
 
 async def create(call: Call) -> Reply:
@@ -30,7 +37,8 @@ async def create(call: Call) -> Reply:
     _place(call, obj)
     if obj["metadata"].get("resourceVersion"):
         raise errors.bad_request("resourceVersion should not be set on objects to be created")
-    stored = await commit.create(call.cluster, call.kind, call.target.namespace, obj, dry_run=options.dry_run)
+    kind, obj = stored_kind(call.kind), as_stored(call.kind, obj)
+    stored = await commit.create(call.cluster, kind, call.target.namespace, obj, dry_run=options.dry_run)
     return answer(call, stored)
 
 
@@ -40,7 +48,8 @@ async def update(call: Call) -> Reply:
     body = await bodies.read(call, *bodies.of_kind(call.kind))
     strict(call, body, options)
     _place(call, body)
-    name, kind, strategy = call.target.name, call.kind, STRATEGIES[call.kind]
+    body = as_stored(call.kind, body)
+    name, kind, strategy = call.target.name, stored_kind(call.kind), STRATEGIES[call.kind]
     have = body["metadata"].setdefault("name", name)
     if have != name:
         raise errors.bad_request(f"the name of the object ({have}) does not match the name on the URL ({name})")
@@ -72,19 +81,19 @@ def _replaced(body: Json, old: Json, *, conditional: bool, call: Call) -> Json:
 async def patching(call: Call) -> Reply:
     """PATCH of an object, or of its status."""
     options = write_options(call.query, "PatchOptions")
-    way = PATCH_TYPES.get(call.media)
+    way = ways.PATCH_TYPES.get(call.media)
     if way is None:
         raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
-    document = _document(await call.body(), way)
+    document = ways.document(await call.body(), way)
 
     def alter(old: Json) -> Json:
-        new = patched(call, old, document, way)
+        new = patched(call, as_shown(call.kind, old), document, way)
         strict(call, new, options)
-        return new
+        return as_stored(call.kind, new)
 
     stored = await commit.change(
         call.cluster,
-        call.kind,
+        stored_kind(call.kind),
         call.target.namespace,
         call.target.name,
         alter,
@@ -94,28 +103,10 @@ async def patching(call: Call) -> Reply:
     return answer(call, stored)
 
 
-def _document(raw: bytes, way: str) -> Any:
-    try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise errors.bad_request(f"error decoding patch: {bodies.json_problem(raw, error.pos)}") from error
-    expected = list if way == "json" else dict
-    if not isinstance(document, expected):
-        name = "array" if expected is list else "object"
-        raise errors.bad_request(f"error decoding patch: the patch must be a JSON {name}")
-    return document
-
-
 def patched(call: Call, old: Json, document: Any, way: str) -> Json:
     """The object after a patch. Raises StatusError when it cannot be applied, or changes what it must not."""
     kind, name = call.kind, old["metadata"]["name"]
-    new: Any
-    if way == "merge":
-        new = patch.merge(old, document)
-    elif way == "json":
-        new = patch.json_patch(old, document)
-    else:
-        new = patch.strategic(old, document, _schema(call))
+    new: Any = ways.strategic(old, document, kind) if way == "strategic" else ways.plain(old, document, way)
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise errors.bad_request("the patch leaves no object with metadata")
     if new["metadata"].get("name") != name:
@@ -128,12 +119,6 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
     dropped = bodies.drop_nulls(new)
     assert isinstance(dropped, dict)
     return dropped
-
-
-def _schema(call: Call) -> Json:
-    from netplane.api import schema  # noqa: PLC0415 - loaded when the first strategic patch comes
-
-    return schema.for_kind(call.kind)
 
 
 def strict(call: Call, obj: Json, options: WriteOptions) -> None:

@@ -26,10 +26,6 @@ NOT_YET: dict[str, str] = {
     "ssa-nomgr": "server-side apply",
     "ssa-create": "server-side apply",
     "ssa-force": "server-side apply",
-    "np-default": "NetworkPolicy",
-    "event-v1": "events.k8s.io",
-    "ip-obj": "IPAddress",
-    "svccidr": "ServiceCIDR",
     # These follow requests that were sent to the real server and are not in the recording.
     "put-to-nodeport": "the recorded answer was changed before the next request",
     "smp-retainkeys": "the Service has ports that no recorded request gave it",

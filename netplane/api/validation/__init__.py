@@ -1,7 +1,7 @@
 """What an object must be to be stored: everything wrong with it in one pass, in Kubernetes' words.
 
 Objects are validated after defaulting; types are already right (netplane.api.typecheck). Source: the validation of
-Kubernetes 1.36 for core/v1, discovery/v1 and coordination/v1.
+Kubernetes 1.36 for the served groups.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any
 
 from netplane.api.fields import FieldError
 from netplane.api.kinds import Kind
-from netplane.api.validation import endpoints, meta, others, pod, service
+from netplane.api.validation import access, endpoints, meta, networking, others, pod, service, workloads
 
 Json = dict[str, Any]
 Validate = Callable[[Json, Json | None], list[FieldError]]
@@ -25,6 +25,7 @@ def validate(kind: Kind, obj: Json, old: Json | None = None) -> list[FieldError]
     return errors + (own(obj, old) if own else [])
 
 
+_RBAC = "rbac.authorization.k8s.io"
 _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("", "Service"): (meta.label_1035, service.validate),
     ("", "Namespace"): (meta.label, None),
@@ -35,4 +36,21 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("", "Event"): (meta.subdomain, others.event),
     ("discovery.k8s.io", "EndpointSlice"): (meta.subdomain, endpoints.endpoint_slice),
     ("coordination.k8s.io", "Lease"): (meta.subdomain, others.lease),
+    ("", "Secret"): (meta.subdomain, access.secret),
+    ("networking.k8s.io", "NetworkPolicy"): (meta.subdomain, networking.network_policy),
+    ("networking.k8s.io", "Ingress"): (meta.subdomain, networking.ingress),
+    ("networking.k8s.io", "IngressClass"): (meta.subdomain, networking.ingress_class),
+    ("networking.k8s.io", "ServiceCIDR"): (meta.subdomain, networking.service_cidr),
+    ("networking.k8s.io", "IPAddress"): (networking.ip_name, networking.ip_address),
+    ("apps", "Deployment"): (meta.subdomain, workloads.deployment),
+    ("apps", "ReplicaSet"): (meta.subdomain, workloads.replica_set),
+    ("apps", "StatefulSet"): (meta.subdomain, workloads.stateful_set),
+    ("apps", "DaemonSet"): (meta.subdomain, workloads.daemon_set),
+    ("apps", "ControllerRevision"): (meta.subdomain, access.revision),
+    ("batch", "Job"): (meta.subdomain, workloads.job),
+    ("batch", "CronJob"): (meta.subdomain, workloads.cron_job),
+    (_RBAC, "Role"): (meta.segment, access.role),
+    (_RBAC, "ClusterRole"): (meta.segment, access.cluster_role),
+    (_RBAC, "RoleBinding"): (meta.segment, access.binding),
+    (_RBAC, "ClusterRoleBinding"): (meta.segment, access.binding),
 }

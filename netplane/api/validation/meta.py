@@ -28,6 +28,7 @@ def _masked(check: Callable[[str], list[str]]) -> NameCheck:
 subdomain = _masked(names.dns_subdomain)
 label = _masked(names.dns_label)
 label_1035 = _masked(names.dns_label_1035)
+segment = _masked(names.path_segment)
 
 
 def create(metadata: Json, namespaced: bool, name_check: NameCheck) -> list[FieldError]:

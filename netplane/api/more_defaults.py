@@ -1,0 +1,169 @@
+"""Defaults of the kinds that a network reads little of: policies, Ingress, RBAC, workloads (pure).
+
+Source: the defaults of networking/v1, rbac/v1, apps/v1 and batch/v1 in Kubernetes 1.36.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from netplane.api import pod_defaults
+from netplane.api.pod_defaults import fill
+
+Json = dict[str, Any]
+
+RBAC = "rbac.authorization.k8s.io"
+
+
+def _secret(obj: Json) -> None:
+    fill(obj, {"type": "Opaque"})
+
+
+def _network_policy(obj: Json) -> None:
+    spec = obj.setdefault("spec", {})
+    fill(spec, {"podSelector": {}}, zero_counts=False)
+    fill(spec, {"ingress[].ports[].protocol": "TCP", "egress[].ports[].protocol": "TCP"}, zero_counts=False)
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+
+
+def _ingress(obj: Json) -> None:
+    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    obj["status"].setdefault("loadBalancer", {})
+
+
+def _ingress_class(obj: Json) -> None:
+    fill(obj, {"spec": {}, "spec.parameters.scope": "Cluster"}, zero_counts=False)
+
+
+def _service_cidr(obj: Json) -> None:
+    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+
+
+def _binding(obj: Json) -> None:
+    fill(obj, {"roleRef": {}}, zero_counts=False)
+    fill(obj["roleRef"], {"apiGroup": RBAC})
+    for subject in obj.get("subjects") or ():
+        if subject.get("kind") in ("User", "Group"):
+            fill(subject, {"apiGroup": RBAC})
+
+
+def _role(obj: Json) -> None:
+    obj.setdefault("rules", None)  # Go writes it, null when there is none
+
+
+def _template(spec: Json) -> None:
+    template = spec.setdefault("template", {})
+    template.setdefault("metadata", {})
+    pod_defaults.apply_spec(template.setdefault("spec", {}))
+
+
+def _labels_of_template(obj: Json) -> None:
+    labels = (obj["spec"]["template"].get("metadata") or {}).get("labels")
+    metadata = obj.setdefault("metadata", {})
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+def _workload(obj: Json) -> Json:
+    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    spec: Json = obj["spec"]
+    _template(spec)
+    return spec
+
+
+def _deployment(obj: Json) -> None:
+    spec = _workload(obj)
+    given = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600, "strategy": {}}
+    fill(spec, given, zero_counts=False)
+    strategy = spec["strategy"]
+    fill(strategy, {"type": "RollingUpdate"})
+    if strategy["type"] == "RollingUpdate":
+        fill(strategy, {"rollingUpdate": {}}, zero_counts=False)
+        fill(strategy["rollingUpdate"], {"maxUnavailable": "25%", "maxSurge": "25%"}, zero_counts=False)
+
+
+def _replica_set(obj: Json) -> None:
+    spec = _workload(obj)
+    _labels_of_template(obj)
+    fill(spec, {"replicas": 1}, zero_counts=False)
+    obj["status"].setdefault("replicas", 0)
+
+
+def _stateful_set(obj: Json) -> None:
+    spec = _workload(obj)
+    fill(spec, {"podManagementPolicy": "OrderedReady"})
+    given = {"replicas": 1, "revisionHistoryLimit": 10, "updateStrategy": {}, "serviceName": ""}
+    fill(spec, given, zero_counts=False)
+    fill(spec["updateStrategy"], {"type": "RollingUpdate"})
+    if spec["updateStrategy"]["type"] == "RollingUpdate":
+        fill(spec["updateStrategy"], {"rollingUpdate": {}}, zero_counts=False)
+        fill(spec["updateStrategy"]["rollingUpdate"], {"partition": 0}, zero_counts=False)
+    fill(spec, {"persistentVolumeClaimRetentionPolicy": {}}, zero_counts=False)
+    fill(spec["persistentVolumeClaimRetentionPolicy"], {"whenDeleted": "Retain", "whenScaled": "Retain"})
+    for claim in spec.get("volumeClaimTemplates") or ():
+        fill(claim, {"kind": "PersistentVolumeClaim", "apiVersion": "v1"})
+        fill(claim, {"spec": {}, "status": {}}, zero_counts=False)
+        fill(claim["spec"], {"volumeMode": "Filesystem"})
+        fill(claim["status"], {"phase": "Pending"})
+    fill(obj["status"], {"replicas": 0, "availableReplicas": 0}, zero_counts=False)
+
+
+def _daemon_set(obj: Json) -> None:
+    spec = _workload(obj)
+    _labels_of_template(obj)
+    fill(spec, {"revisionHistoryLimit": 10, "updateStrategy": {}}, zero_counts=False)
+    fill(spec["updateStrategy"], {"type": "RollingUpdate"})
+    if spec["updateStrategy"]["type"] == "RollingUpdate":
+        fill(spec["updateStrategy"], {"rollingUpdate": {}}, zero_counts=False)
+        fill(spec["updateStrategy"]["rollingUpdate"], {"maxUnavailable": 1, "maxSurge": 0}, zero_counts=False)
+    counts = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+    fill(obj["status"], dict.fromkeys(counts, 0), zero_counts=False)
+
+
+def _job_spec(spec: Json) -> None:
+    _template(spec)
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = spec["parallelism"] = 1
+    elif spec.get("parallelism") is None:
+        spec["parallelism"] = 1
+    limit = 2**31 - 1 if spec.get("backoffLimitPerIndex") is not None else 6
+    replacement = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+    given = {"backoffLimit": limit, "completionMode": "NonIndexed", "suspend": False}
+    fill(spec, given, zero_counts=False)
+    fill(spec, {"podReplacementPolicy": replacement})
+
+
+def _job(obj: Json) -> None:
+    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    _job_spec(obj["spec"])
+    _labels_of_template(obj)
+
+
+def _cron_job(obj: Json) -> None:
+    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    spec = obj["spec"]
+    fill(spec, {"concurrencyPolicy": "Allow"})
+    fill(spec, {"suspend": False, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}, zero_counts=False)
+    template = spec.setdefault("jobTemplate", {})
+    template.setdefault("metadata", {})
+    job = template.setdefault("spec", {})
+    _template(job)
+
+
+BY_KIND: dict[tuple[str, str], Callable[[Json], None]] = {
+    ("", "Secret"): _secret,
+    ("networking.k8s.io", "NetworkPolicy"): _network_policy,
+    ("networking.k8s.io", "Ingress"): _ingress,
+    ("networking.k8s.io", "IngressClass"): _ingress_class,
+    ("networking.k8s.io", "ServiceCIDR"): _service_cidr,
+    (RBAC, "RoleBinding"): _binding,
+    (RBAC, "ClusterRoleBinding"): _binding,
+    (RBAC, "Role"): _role,
+    (RBAC, "ClusterRole"): _role,
+    ("apps", "Deployment"): _deployment,
+    ("apps", "ReplicaSet"): _replica_set,
+    ("apps", "StatefulSet"): _stateful_set,
+    ("apps", "DaemonSet"): _daemon_set,
+    ("batch", "Job"): _job,
+    ("batch", "CronJob"): _cron_job,
+}

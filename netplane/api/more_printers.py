@@ -1,0 +1,324 @@
+"""Printers of Secrets, policies, Ingress, RBAC and workloads: the columns that kubectl users know."""
+
+import re
+from typing import Any
+
+from netplane.api.table import AGE, NAME, NONE, Column, Json, Now, Printer, age, duration, pairs, since
+
+
+def _get(obj: Any, *path: str) -> Any:
+    for part in path:
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj
+
+
+def _name(obj: Json) -> str:
+    return str(obj["metadata"].get("name", ""))
+
+
+def _secret(obj: Json, now: Now) -> list[Any]:
+    return [_name(obj), obj.get("type", ""), len(obj.get("data") or {}), age(obj, now)]
+
+
+def _service_account(obj: Json, now: Now) -> list[Any]:
+    return [_name(obj), len(obj.get("secrets") or []), age(obj, now)]
+
+
+_OPERATORS = {"In": "in", "NotIn": "notin"}
+
+
+def selector(given: Json | None) -> str:
+    """A LabelSelector as kubectl writes it."""
+    if not given:
+        return NONE
+    parts = [f"{key}={value}" for key, value in (given.get("matchLabels") or {}).items()]
+    for one in given.get("matchExpressions") or []:
+        key, operator = one.get("key", ""), one.get("operator", "")
+        if operator in _OPERATORS:
+            parts.append(f"{key} {_OPERATORS[operator]} ({','.join(sorted(one.get('values') or []))})")
+        else:
+            parts.append(key if operator == "Exists" else f"!{key}")
+    return ",".join(sorted(parts)) or NONE
+
+
+def _network_policy(obj: Json, now: Now) -> list[Any]:
+    return [_name(obj), selector(_get(obj, "spec", "podSelector")), age(obj, now)]
+
+
+def _ingress(obj: Json, now: Now) -> list[Any]:
+    spec = obj.get("spec") or {}
+    hosts = [rule["host"] for rule in spec.get("rules") or [] if rule.get("host")]
+    shown = ",".join(hosts[:3]) + (f" + {len(hosts) - 3} more..." if len(hosts) > 3 else "") if hosts else "*"
+    balancer = _get(obj, "status", "loadBalancer", "ingress") or []
+    addresses = ",".join(one.get("ip") or one.get("hostname") or "" for one in balancer)
+    ports = "80, 443" if spec.get("tls") else "80"
+    return [_name(obj), spec.get("ingressClassName") or NONE, shown, addresses, ports, age(obj, now)]
+
+
+def _ingress_class(obj: Json, now: Now) -> list[Any]:
+    spec = obj.get("spec") or {}
+    parameters = spec.get("parameters")
+    shown = NONE
+    if parameters:
+        kind = parameters.get("kind", "")
+        kind = f"{kind}.{parameters['apiGroup']}" if parameters.get("apiGroup") else kind
+        shown = f"{kind}/{parameters.get('name', '')}"
+    return [_name(obj), spec.get("controller", ""), shown, age(obj, now)]
+
+
+def _service_cidr(obj: Json, now: Now) -> list[Any]:
+    return [_name(obj), ",".join(_get(obj, "spec", "cidrs") or []), age(obj, now)]
+
+
+def _ip_address(obj: Json, now: Now) -> list[Any]:
+    parent = _get(obj, "spec", "parentRef") or {}
+    group = f".{parent['group']}" if parent.get("group") else ""
+    named = "/".join(parent[key] for key in ("namespace", "name") if parent.get(key))
+    return [_name(obj), f"{parent.get('resource', '')}{group}/{named}" if parent else NONE, age(obj, now)]
+
+
+def _containers(spec: Json) -> tuple[str, str]:
+    containers = _get(spec, "template", "spec", "containers") or []
+    return ",".join(one.get("name", "") for one in containers), ",".join(one.get("image", "") for one in containers)
+
+
+def _deployment(obj: Json, now: Now) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    return [
+        _name(obj),
+        f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}",
+        status.get("updatedReplicas", 0),
+        status.get("availableReplicas", 0),
+        age(obj, now),
+        *_containers(spec),
+        selector(spec.get("selector")),
+    ]
+
+
+def _replica_set(obj: Json, now: Now) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    counts = [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
+    return [_name(obj), *counts, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
+
+
+def _stateful_set(obj: Json, now: Now) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
+    return [_name(obj), ready, age(obj, now), *_containers(spec)]
+
+
+def _daemon_set(obj: Json, now: Now) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    fields = (
+        "desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable",
+    )  # fmt: skip
+    return [
+        _name(obj),
+        *(status.get(field, 0) for field in fields),
+        pairs(_get(spec, "template", "spec", "nodeSelector")),
+        age(obj, now),
+        *_containers(spec),
+        selector(spec.get("selector")),
+    ]
+
+
+def _job(obj: Json, now: Now) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    done, parallel = status.get("succeeded", 0), spec.get("parallelism", 0)
+    wanted = spec.get("completions")
+    completions = (
+        f"{done}/{wanted}" if wanted is not None else f"{done}/1 of {parallel}" if parallel > 1 else f"{done}/1"
+    )
+    took = ""
+    if status.get("startTime"):
+        took = since(status["startTime"], now)
+        if status.get("completionTime"):
+            took = duration(_seconds(status["completionTime"]) - _seconds(status["startTime"]))
+    state = _job_state(status, spec)
+    return [_name(obj), state, completions, took, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
+
+
+def _seconds(timestamp: str) -> int:
+    return int(Now.fromisoformat(re.sub("Z$", "+00:00", timestamp)).timestamp())
+
+
+def _job_state(status: Json, spec: Json) -> str:
+    true = {one.get("type") for one in status.get("conditions") or [] if one.get("status") == "True"}
+    names = (("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended"))
+    found = next((text for kind, text in names if kind in true), "")
+    if found or "FailureTarget" in true:
+        return found or "FailureTarget"
+    return "SuccessCriteriaMet" if "SuccessCriteriaMet" in true else "Running"
+
+
+def _cron_job(obj: Json, now: Now) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    last = since(status["lastScheduleTime"], now) if status.get("lastScheduleTime") else NONE
+    job = _get(spec, "jobTemplate", "spec") or {}
+    return [
+        _name(obj),
+        spec.get("schedule", ""),
+        spec.get("timeZone") or NONE,
+        "True" if spec.get("suspend") else "False",
+        len(status.get("active") or []),
+        last,
+        age(obj, now),
+        *_containers(job),
+        selector(job.get("selector")),
+    ]
+
+
+def _revision(obj: Json, now: Now) -> list[Any]:
+    owner = next((one for one in obj["metadata"].get("ownerReferences") or [] if one.get("controller")), None)
+    controller = NONE
+    if owner:
+        group = owner.get("apiVersion", "").rpartition("/")[0]
+        controller = f"{owner.get('kind', '').lower()}{'.' if group else ''}{group}/{owner.get('name', '')}"
+    return [_name(obj), controller, obj.get("revision", 0), age(obj, now)]
+
+
+def _role(obj: Json, now: Now) -> list[Any]:
+    return [_name(obj), obj["metadata"].get("creationTimestamp", "")]
+
+
+def _binding(obj: Json, now: Now) -> list[Any]:
+    ref = obj.get("roleRef") or {}
+    named: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
+    for one in obj.get("subjects") or []:
+        name = one.get("name", "")
+        kind = one.get("kind", "")
+        named.get(kind, []).append(f"{one.get('namespace', '')}/{name}" if kind == "ServiceAccount" else name)
+    role = f"{ref.get('kind', '')}/{ref.get('name', '')}"
+    return [_name(obj), role, age(obj, now), *(", ".join(group) for group in named.values())]
+
+
+def _counts(*columns: tuple[str, str]) -> tuple[Column, ...]:
+    return tuple(Column(name, about, type="integer") for name, about in columns)
+
+
+_WIDE = (
+    Column("Containers", "Names of each container in the template.", wide=True),
+    Column("Images", "Images referenced by each container in the template.", wide=True),
+)
+_SELECTOR = Column("Selector", "spec.selector", wide=True)
+_CREATED = Column("Created At", "metadata.creationTimestamp", type="date")
+_BINDING = Printer(
+    (
+        NAME,
+        Column("Role", "Role or ClusterRole that is referred to."),
+        AGE,
+        Column("Users", "Users in the roleBinding", wide=True),
+        Column("Groups", "Groups in the roleBinding", wide=True),
+        Column("ServiceAccounts", "ServiceAccounts in the roleBinding", wide=True),
+    ),
+    _binding,
+)
+_NET, _RBAC = "networking.k8s.io", "rbac.authorization.k8s.io"
+
+PRINTERS: dict[tuple[str, str], Printer] = {
+    ("", "Secret"): Printer((NAME, Column("Type", "type"), *_counts(("Data", "data")), AGE), _secret),
+    ("", "ServiceAccount"): Printer((NAME, *_counts(("Secrets", "secrets")), AGE), _service_account),
+    (_NET, "NetworkPolicy"): Printer((NAME, Column("Pod-Selector", "spec.podSelector"), AGE), _network_policy),
+    (_NET, "Ingress"): Printer(
+        (
+            NAME,
+            Column("Class", "The name of the IngressClass resource that should be used for additional configuration"),
+            Column("Hosts", "Hosts that incoming requests are matched against before the ingress rule"),
+            Column("Address", "Address is a list containing ingress points for the load-balancer"),
+            Column("Ports", "Ports of TLS configurations that open"),
+            AGE,
+        ),
+        _ingress,
+    ),
+    (_NET, "IngressClass"): Printer(
+        (
+            NAME,
+            Column("Controller", "Controller that is responsible for handling this class"),
+            Column("Parameters", "A reference to a resource with additional parameters"),
+            AGE,
+        ),
+        _ingress_class,
+    ),
+    (_NET, "ServiceCIDR"): Printer((NAME, Column("CIDRs", "spec.cidrs"), AGE), _service_cidr),
+    (_NET, "IPAddress"): Printer((NAME, Column("ParentRef", "spec.parentRef"), AGE), _ip_address),
+    ("apps", "Deployment"): Printer(
+        (
+            NAME,
+            Column("Ready", "Number of the pod with ready state"),
+            *_counts(("Up-to-date", "status.updatedReplicas"), ("Available", "status.availableReplicas")),
+            AGE,
+            *_WIDE,
+            _SELECTOR,
+        ),
+        _deployment,
+    ),
+    ("apps", "ReplicaSet"): Printer(
+        (
+            NAME,
+            *_counts(("Desired", "spec.replicas"), ("Current", "status.replicas"), ("Ready", "status.readyReplicas")),
+            AGE,
+            *_WIDE,
+            _SELECTOR,
+        ),
+        _replica_set,
+    ),
+    ("apps", "StatefulSet"): Printer(
+        (NAME, Column("Ready", "Number of the pod with ready state"), AGE, *_WIDE), _stateful_set
+    ),
+    ("apps", "DaemonSet"): Printer(
+        (
+            NAME,
+            *_counts(
+                ("Desired", "status.desiredNumberScheduled"),
+                ("Current", "status.currentNumberScheduled"),
+                ("Ready", "status.numberReady"),
+                ("Up-to-date", "status.updatedNumberScheduled"),
+                ("Available", "status.numberAvailable"),
+            ),
+            Column("Node Selector", "Nodes that its pods may run on"),
+            AGE,
+            *_WIDE,
+            _SELECTOR,
+        ),
+        _daemon_set,
+    ),
+    ("apps", "ControllerRevision"): Printer(
+        (
+            NAME,
+            Column("Controller", "Controller of the object"),
+            *_counts(("Revision", "revision")),
+            AGE,
+        ),
+        _revision,
+    ),
+    ("batch", "Job"): Printer(
+        (
+            NAME,
+            Column("Status", "Status of the job."),
+            Column("Completions", "status.succeeded"),
+            Column("Duration", "Time required to complete the job."),
+            AGE,
+            *_WIDE,
+            _SELECTOR,
+        ),
+        _job,
+    ),
+    ("batch", "CronJob"): Printer(
+        (
+            NAME,
+            Column("Schedule", "spec.schedule"),
+            Column("Timezone", "spec.timeZone"),
+            Column("Suspend", "spec.suspend", type="boolean"),
+            *_counts(("Active", "status.active")),
+            Column("Last Schedule", "status.lastScheduleTime"),
+            AGE,
+            *_WIDE,
+            Column("Selector", "The label query over pods of its jobs.", wide=True),
+        ),
+        _cron_job,
+    ),
+    (_RBAC, "Role"): Printer((NAME, _CREATED), _role),
+    (_RBAC, "ClusterRole"): Printer((NAME, _CREATED), _role),
+    (_RBAC, "RoleBinding"): _BINDING,
+    (_RBAC, "ClusterRoleBinding"): _BINDING,
+}

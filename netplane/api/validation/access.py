@@ -1,0 +1,143 @@
+"""Secret, ServiceAccount and RBAC. Source: core/v1 and rbac/v1 validation of Kubernetes 1.36."""
+
+import base64
+import binascii
+from typing import Any
+
+import orjson
+
+from netplane.api import names
+from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_long
+from netplane.api.validation import meta
+
+Json = dict[str, Any]
+
+SECRET_BYTES = 1024 * 1024
+_RBAC = "rbac.authorization.k8s.io"
+_KEYS = {
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/dockercfg": (".dockercfg",),
+}
+
+
+def secret(obj: Json, old: Json | None) -> list[FieldError]:
+    """Keys are file names, values base64; some types need certain keys; an immutable one stays as it is."""
+    data: Json = obj.get("data") or {}
+    errors: list[FieldError] = []
+    size = 0
+    for key in sorted(data):
+        errors += all_invalid(f"data[{key}]", key, names.config_key(key))
+        size += len(data[key] or "") * 3 // 4
+    if size > SECRET_BYTES:
+        errors.append(too_long("data", SECRET_BYTES))
+    errors += [required(f"data[{key}]") for key in _KEYS.get(obj.get("type") or "", ()) if key not in data]
+    if obj.get("type") == "kubernetes.io/dockerconfigjson" and ".dockerconfigjson" in data:
+        errors += _json(data[".dockerconfigjson"])
+    if obj.get("type") == "kubernetes.io/service-account-token":
+        annotations = obj["metadata"].get("annotations") or {}
+        if not annotations.get("kubernetes.io/service-account.name"):
+            errors.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
+    return errors + (_unchanged(obj, old) if old is not None else [])
+
+
+def _json(value: str) -> list[FieldError]:
+    try:
+        orjson.loads(base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError) as error:
+        return [invalid("data[.dockerconfigjson]", "<secret contents redacted>", str(error))]
+    return []
+
+
+def _unchanged(obj: Json, old: Json) -> list[FieldError]:
+    errors = meta.immutable("type", obj.get("type"), old.get("type"))
+    if old.get("immutable"):
+        why = "field is immutable when `immutable` is set"
+        if not obj.get("immutable"):
+            errors.append(forbidden("immutable", why))
+        if (obj.get("data") or {}) != (old.get("data") or {}):
+            errors.append(forbidden("data", why))
+    return errors
+
+
+def role(obj: Json, old: Json | None) -> list[FieldError]:
+    """rbac/v1 Role: rules about resources of its namespace."""
+    del old
+    return _rules(obj, namespaced=True)
+
+
+def cluster_role(obj: Json, old: Json | None) -> list[FieldError]:
+    """rbac/v1 ClusterRole: rules about resources and paths."""
+    del old
+    return _rules(obj, namespaced=False)
+
+
+def _rules(obj: Json, *, namespaced: bool) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, rule in enumerate(obj.get("rules") or ()):
+        path = f"rules[{i}]"
+        if not rule.get("verbs"):
+            errors.append(required(f"{path}.verbs", "verbs must contain at least one value"))
+        if rule.get("nonResourceURLs"):
+            if namespaced:
+                why = "namespaced rules cannot apply to non-resource URLs"
+                errors.append(invalid(f"{path}.nonResourceURLs", rule["nonResourceURLs"], why))
+            if any(rule.get(one) for one in ("apiGroups", "resources", "resourceNames")):
+                why = "rules cannot apply to both regular resources and non-resource URLs"
+                errors.append(invalid(f"{path}.nonResourceURLs", rule["nonResourceURLs"], why))
+            continue
+        if not rule.get("apiGroups"):
+            errors.append(required(f"{path}.apiGroups", "resource rules must supply at least one api group"))
+        if not rule.get("resources"):
+            errors.append(required(f"{path}.resources", "resource rules must supply at least one resource"))
+    return errors
+
+
+def binding(obj: Json, old: Json | None) -> list[FieldError]:
+    """rbac/v1 RoleBinding and ClusterRoleBinding: its role is given once."""
+    ref = obj.get("roleRef") or {}
+    namespaced = obj.get("kind") == "RoleBinding" or bool(obj["metadata"].get("namespace"))
+    errors: list[FieldError] = []
+    if old is not None and ref != old.get("roleRef"):
+        errors.append(invalid("roleRef", ref, "cannot change roleRef"))
+    if ref.get("apiGroup") != _RBAC:
+        errors.append(not_supported("roleRef.apiGroup", ref.get("apiGroup") or "", (_RBAC,)))
+    allowed = ("Role", "ClusterRole") if namespaced else ("ClusterRole",)
+    if ref.get("kind") not in allowed:
+        errors.append(not_supported("roleRef.kind", ref.get("kind") or "", allowed))
+    if not ref.get("name"):
+        errors.append(required("roleRef.name"))
+    else:
+        errors += all_invalid("roleRef.name", ref["name"], names.path_segment(ref["name"]))
+    for i, subject in enumerate(obj.get("subjects") or ()):
+        errors += _subject(subject, f"subjects[{i}]", namespaced=namespaced)
+    return errors
+
+
+def _subject(subject: Json, path: str, *, namespaced: bool) -> list[FieldError]:
+    kind, group = subject.get("kind"), subject.get("apiGroup") or ""
+    errors = [] if subject.get("name") else [required(f"{path}.name")]
+    if kind == "ServiceAccount":
+        if subject.get("name"):
+            errors += all_invalid(f"{path}.name", subject["name"], names.dns_subdomain(subject["name"]))
+        if group:
+            errors.append(not_supported(f"{path}.apiGroup", group, ("",)))
+        if not namespaced and not subject.get("namespace"):
+            errors.append(required(f"{path}.namespace"))
+    elif kind in ("User", "Group"):
+        if group != _RBAC:
+            errors.append(not_supported(f"{path}.apiGroup", group, (_RBAC,)))
+    else:
+        errors.append(not_supported(f"{path}.kind", kind or "", ("ServiceAccount", "User", "Group")))
+    return errors
+
+
+def revision(obj: Json, old: Json | None) -> list[FieldError]:
+    """apps/v1 ControllerRevision: its data is given once, its number is not negative."""
+    errors: list[FieldError] = []
+    if obj.get("data") is None:
+        errors.append(required("data", "data is mandatory"))
+    if (obj.get("revision") or 0) < 0:
+        errors.append(invalid("revision", obj["revision"], "must be greater than or equal to 0"))
+    return errors + (meta.immutable("data", obj.get("data"), old.get("data")) if old is not None else [])

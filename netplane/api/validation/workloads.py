@@ -1,0 +1,189 @@
+"""Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob: templates, selectors, and what may not change.
+
+Source: apps/v1 and batch/v1 validation of Kubernetes 1.36.
+"""
+
+import re
+from typing import Any
+
+from netplane.api import names, selectors
+from netplane.api.errors import StatusError
+from netplane.api.fields import FieldError, forbidden, invalid, not_supported, required
+from netplane.api.validation import meta, pod
+
+Json = dict[str, Any]
+
+_OPERATORS = ("Exists", "DoesNotExist", "In", "NotIn")
+_CRON_FIELD = re.compile(r"[\d*/,\-?LW#a-zA-Z]+")
+_CRON_MACRO = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourly|every \S+)")
+_SET_MAY_CHANGE = (
+    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
+    "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+)
+_SET_CHANGEABLE = frozenset({
+    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "minReadySeconds",
+    "persistentVolumeClaimRetentionPolicy",
+})  # fmt: skip
+
+
+def not_negative(spec: Json, *fields: str, path: str = "spec") -> list[FieldError]:
+    """Numbers that may be absent or zero."""
+    why = "must be greater than or equal to 0"
+    return [invalid(f"{path}.{one}", spec[one], why) for one in fields if (spec.get(one) or 0) < 0]
+
+
+def label_selector(selector: Json | None, path: str) -> list[FieldError]:
+    """A LabelSelector; absent is fine."""
+    selector = selector or {}
+    errors = meta.labels(selector.get("matchLabels"), f"{path}.matchLabels")
+    for i, one in enumerate(selector.get("matchExpressions") or ()):
+        where, operator, values = f"{path}.matchExpressions[{i}]", one.get("operator") or "", one.get("values") or []
+        if operator not in _OPERATORS:
+            errors.append(invalid(f"{where}.operator", operator, "not a valid selector operator"))
+        elif operator in ("In", "NotIn") and not values:
+            errors.append(required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        elif operator not in ("In", "NotIn") and values:
+            errors.append(
+                forbidden(f"{where}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+            )
+        errors += [invalid(f"{where}.key", one.get("key"), text) for text in names.qualified_name(one.get("key") or "")]
+    return errors
+
+
+def _selected(spec: Json, kind: str) -> list[FieldError]:
+    """The selector is there, says something, and finds the template's labels."""
+    selector = spec.get("selector")
+    if selector is None:
+        return [required("spec.selector"), *_matches(None, spec)]
+    errors = label_selector(selector, "spec.selector")
+    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        errors.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
+    return errors + (_matches(selector, spec) if not errors else [])
+
+
+def _matches(selector: Json | None, spec: Json) -> list[FieldError]:
+    labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
+    try:
+        found = selector is not None and selectors.from_label_selector(selector).matches(labels)
+    except StatusError:
+        return []
+    why = "`selector` does not match template `labels`"
+    return [] if found else [invalid("spec.template.metadata.labels", labels or None, why)]
+
+
+def _template(spec: Json, *policies: str, path: str = "spec.template") -> list[FieldError]:
+    template = spec.get("template") or {}
+    errors = meta.labels((template.get("metadata") or {}).get("labels"), f"{path}.labels")
+    errors += meta.annotations((template.get("metadata") or {}).get("annotations") or {}, f"{path}.annotations")
+    errors += pod.validate_spec(template.get("spec") or {}, f"{path}.spec")
+    policy = (template.get("spec") or {}).get("restartPolicy")
+    if policies and policy and policy not in policies and policy in pod.RESTART_POLICIES:
+        errors.append(not_supported(f"{path}.spec.restartPolicy", policy, policies))
+    return errors
+
+
+def _fixed_selector(obj: Json, old: Json | None) -> list[FieldError]:
+    if old is None:
+        return []
+    return meta.immutable("spec.selector", obj["spec"].get("selector"), (old.get("spec") or {}).get("selector"))
+
+
+def deployment(obj: Json, old: Json | None) -> list[FieldError]:
+    """apps/v1 Deployment."""
+    spec = obj["spec"]
+    errors = not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
+    errors += [*_selected(spec, "deployment"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
+    strategy = spec["strategy"]
+    errors += meta.one_of("spec.strategy.type", strategy.get("type"), ("Recreate", "RollingUpdate"))
+    if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate"):
+        why = "may not be specified when strategy `type` is 'Recreate'"
+        errors.append(forbidden("spec.strategy.rollingUpdate", why))
+    deadline = spec.get("progressDeadlineSeconds")
+    if deadline is not None and deadline <= (spec.get("minReadySeconds") or 0):
+        errors.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
+    return errors
+
+
+def replica_set(obj: Json, old: Json | None) -> list[FieldError]:
+    """apps/v1 ReplicaSet."""
+    spec = obj["spec"]
+    errors = not_negative(spec, "replicas", "minReadySeconds")
+    return [*errors, *_selected(spec, "deployment"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
+
+
+def daemon_set(obj: Json, old: Json | None) -> list[FieldError]:
+    """apps/v1 DaemonSet."""
+    spec = obj["spec"]
+    errors = [*_selected(spec, "daemonset"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
+    errors += not_negative(spec, "minReadySeconds", "revisionHistoryLimit")
+    return errors + meta.one_of(
+        "spec.updateStrategy.type", spec["updateStrategy"].get("type"), ("RollingUpdate", "OnDelete")
+    )
+
+
+def stateful_set(obj: Json, old: Json | None) -> list[FieldError]:
+    """apps/v1 StatefulSet: most of its spec is given once."""
+    spec = obj["spec"]
+    errors = meta.one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel"))
+    errors += meta.one_of("spec.updateStrategy.type", spec["updateStrategy"].get("type"), ("RollingUpdate", "OnDelete"))
+    errors += not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    errors += [*_selected(spec, "statefulset"), *_template(spec, "Always")]
+    before = (old or {}).get("spec")
+    if before is not None and any(
+        spec.get(key) != before.get(key) for key in {*spec, *before} if key not in _SET_CHANGEABLE
+    ):
+        errors.append(forbidden("spec", _SET_MAY_CHANGE))
+    return errors
+
+
+def job(obj: Json, old: Json | None) -> list[FieldError]:
+    """batch/v1 Job: its selector, template and completions are given once."""
+    spec = obj["spec"]
+    errors = _job_spec(spec, "spec")
+    if spec.get("selector") is None:
+        errors.append(required("spec.selector"))
+    else:
+        errors += [*label_selector(spec["selector"], "spec.selector"), *_matches(spec["selector"], spec)]
+    before = (old or {}).get("spec")
+    if before is not None:
+        fixed = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+        fixed += [] if before.get("suspend") else ["template"]
+        fixed += [] if spec.get("completionMode") == "Indexed" else ["completions"]
+        for field in fixed:
+            errors += meta.immutable(f"spec.{field}", spec.get(field), before.get(field))
+    return errors
+
+
+def _job_spec(spec: Json, path: str) -> list[FieldError]:
+    numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
+    errors = not_negative(spec, *numbers, path=path)
+    errors += _template(spec, path=f"{path}.template")
+    policy = (spec.get("template", {}).get("spec") or {}).get("restartPolicy")
+    if policy == "Always":
+        where = f"{path}.template.spec.restartPolicy"
+        errors.append(not_supported(where, policy, ("OnFailure", "Never")))
+    return errors
+
+
+def cron_job(obj: Json, old: Json | None) -> list[FieldError]:
+    """batch/v1 CronJob. Its name leaves room for that of its jobs (11 characters)."""
+    spec, name = obj["spec"], obj["metadata"].get("name") or ""
+    errors = []
+    if old is None and len(name) > 52:
+        errors.append(invalid("metadata.name", name, "must be no more than 52 characters"))
+    schedule = spec.get("schedule") or ""
+    if not schedule:
+        errors.append(required("spec.schedule"))
+    elif not _is_schedule(schedule):
+        why = f"expected exactly 5 fields, found {len(schedule.split())}: [{' '.join(schedule.split())}]"
+        errors.append(invalid("spec.schedule", schedule, why))
+    policies = ("Allow", "Forbid", "Replace")
+    errors += meta.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies)
+    numbers = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
+    errors += not_negative(spec, *numbers)
+    return errors + _job_spec(spec["jobTemplate"].get("spec") or {}, "spec.jobTemplate.spec")
+
+
+def _is_schedule(text: str) -> bool:
+    parts = text.split()
+    return bool(_CRON_MACRO.fullmatch(text)) or (len(parts) == 5 and all(_CRON_FIELD.fullmatch(p) for p in parts))

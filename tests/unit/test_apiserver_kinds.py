@@ -1,0 +1,240 @@
+"""The kinds that are served for others: defaults, refusals, scale, tokens, and addresses as objects."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.apiserver_app import Server, serving
+
+TEMPLATE = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+APPS = "/apis/apps/v1/namespaces/default"
+NET = "/apis/networking.k8s.io/v1"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+def run(test: Any) -> None:
+    async def whole() -> None:
+        async with serving() as server:
+            await test(server)
+
+    asyncio.run(whole())
+
+
+def workload(kind: str, **spec: Any) -> dict[str, Any]:
+    given = {"selector": {"matchLabels": {"app": "a"}}, "template": TEMPLATE, **spec}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a"}, "spec": given}
+
+
+def test_workloads_get_the_defaults_that_controllers_read() -> None:
+    async def test(server: Server) -> None:
+        made = await server.create(f"{APPS}/deployments", workload("Deployment"))
+        spec = made["spec"]
+        assert (spec["replicas"], spec["revisionHistoryLimit"], spec["progressDeadlineSeconds"]) == (1, 10, 600)
+        rolling = {"maxUnavailable": "25%", "maxSurge": "25%"}
+        assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+        assert spec["template"]["spec"]["restartPolicy"] == "Always"
+        assert made["metadata"]["generation"] == 1
+        daemons = await server.create(f"{APPS}/daemonsets", workload("DaemonSet"))
+        assert daemons["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+        stateful = await server.create(f"{APPS}/statefulsets", workload("StatefulSet", serviceName="s"))
+        assert stateful["spec"]["podManagementPolicy"] == "OrderedReady"
+        assert stateful["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+
+    run(test)
+
+
+def test_jobs_select_their_pods_by_their_own_uid() -> None:
+    async def test(server: Server) -> None:
+        pod = {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}
+        job = await server.create(
+            "/apis/batch/v1/namespaces/default/jobs",
+            {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": pod}},
+        )
+        uid = job["metadata"]["uid"]
+        assert job["spec"]["selector"]["matchLabels"] == {"batch.kubernetes.io/controller-uid": uid}
+        assert job["spec"]["template"]["metadata"]["labels"]["job-name"] == "j"
+        assert (job["spec"]["completions"], job["spec"]["backoffLimit"]) == (1, 6)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "obj", "message"),
+    [
+        (
+            f"{APPS}/deployments",
+            workload("Deployment", selector={"matchLabels": {"app": "b"}}),
+            "`selector` does not match template `labels`",
+        ),
+        (f"{APPS}/replicasets", workload("ReplicaSet", replicas=-1), "must be greater than or equal to 0"),
+        (
+            "/apis/batch/v1/namespaces/default/cronjobs",
+            {"spec": {"schedule": "* *", "jobTemplate": {"spec": {"template": TEMPLATE}}}},
+            "expected exactly 5 fields, found 2",
+        ),
+        (
+            f"{NET}/namespaces/default/networkpolicies",
+            {"spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8/8"}}]}]}},
+            "spec.ingress[0].from[0].ipBlock.cidr",
+        ),
+        (f"{NET}/namespaces/default/ingresses", {"spec": {}}, "either `defaultBackend` or `rules` must be specified"),
+        (f"{NET}/ipaddresses", {"metadata": {"name": "010.0.0.1"}}, "must be a valid IP address"),
+        (f"{NET}/servicecidrs", {"spec": {"cidrs": ["10.1.1.1/24"]}}, "must be in canonical form"),
+        (f"{RBAC}/clusterroles", {"rules": [{"verbs": ["get"], "apiGroups": [""]}]}, "rules[0].resources"),
+        (
+            f"{RBAC}/clusterrolebindings",
+            {"roleRef": {"kind": "Role", "name": "x"}},
+            'roleRef.kind: Unsupported value: "Role"',
+        ),
+        (
+            "/api/v1/namespaces/default/secrets",
+            {"type": "kubernetes.io/tls", "stringData": {"tls.crt": "x"}},
+            "data[tls.key]: Required value",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(path: str, obj: dict[str, Any], message: str) -> None:
+    async def test(server: Server) -> None:
+        answer = await server("POST", path, {"metadata": {"name": "x"}, **obj})
+        assert answer.status == 422, answer.body
+        assert message in answer.json["message"]
+
+    run(test)
+
+
+def test_selectors_and_role_references_are_given_once() -> None:
+    async def test(server: Server) -> None:
+        await server.create(f"{APPS}/deployments", workload("Deployment"))
+        other = {"spec": {"selector": {"matchLabels": {"x": "y"}}, "template": {"metadata": {"labels": {"x": "y"}}}}}
+        answer = await server.patch(f"{APPS}/deployments/a", other)
+        assert answer.status == 422
+        assert "field is immutable" in answer.json["message"]
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"}
+        await server.create(f"{RBAC}/clusterrolebindings", {"metadata": {"name": "b"}, "roleRef": reference})
+        answer = await server.patch(f"{RBAC}/clusterrolebindings/b", {"roleRef": {"name": "other"}})
+        assert "cannot change roleRef" in answer.json["message"]
+
+    run(test)
+
+
+def test_secrets_fold_in_what_was_written_as_text() -> None:
+    async def test(server: Server) -> None:
+        body = {"metadata": {"name": "s"}, "stringData": {"a": "b"}}
+        made = await server.create("/api/v1/namespaces/default/secrets", body)
+        assert made["data"] == {"a": "Yg=="}
+        assert made["type"] == "Opaque"
+        assert "stringData" not in made
+
+    run(test)
+
+
+def test_scale_reads_and_sets_replicas() -> None:
+    async def test(server: Server) -> None:
+        await server.create(f"{APPS}/deployments", workload("Deployment"))
+        path = f"{APPS}/deployments/a/scale"
+        found = (await server("GET", path)).json
+        assert (found["kind"], found["apiVersion"]) == ("Scale", "autoscaling/v1")
+        assert found["spec"] == {"replicas": 1}
+        assert found["status"] == {"replicas": 0, "selector": "app=a"}
+        changed = await server("PUT", path, {**found, "spec": {"replicas": 4}})
+        assert changed.json["spec"] == {"replicas": 4}
+        assert (await server.patch(path, {"spec": {"replicas": 5}})).json["spec"] == {"replicas": 5}
+        whole = (await server("GET", f"{APPS}/deployments/a")).json
+        assert (whole["spec"]["replicas"], whole["metadata"]["generation"]) == (5, 3)
+        stale = await server("PUT", path, found)
+        assert stale.status == 409
+
+    run(test)
+
+
+def test_events_are_one_object_under_two_names() -> None:
+    async def test(server: Server) -> None:
+        new = "/apis/events.k8s.io/v1/namespaces/default/events"
+        body = {
+            "metadata": {"name": "e"}, "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "note": "n",
+            "reason": "r", "type": "Normal", "eventTime": "2026-01-01T00:00:00.000000Z",
+        }  # fmt: skip
+        made = await server.create(new, body)
+        assert (made["apiVersion"], made["note"]) == ("events.k8s.io/v1", "n")
+        core = (await server("GET", "/api/v1/namespaces/default/events/e")).json
+        assert (core["apiVersion"], core["message"]) == ("v1", "n")
+        assert core["involvedObject"]["name"] == "p"
+        await server.patch(f"{new}/e", {"note": "m"})
+        listed = (await server("GET", f"{new}?fieldSelector=regarding.name=p")).json
+        assert [one["note"] for one in listed["items"]] == ["m"]
+        assert (await server("DELETE", f"{new}/e")).status == 200
+        assert (await server("GET", "/api/v1/namespaces/default/events/e")).status == 404
+
+    run(test)
+
+
+def test_each_cluster_ip_is_an_object_as_long_as_its_service_is() -> None:
+    async def test(server: Server) -> None:
+        async def names() -> list[str]:
+            return [one["metadata"]["name"] for one in (await server("GET", f"{NET}/ipaddresses")).json["items"]]
+
+        made = await server.create(
+            "/api/v1/namespaces/default/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+        )
+        ip = made["spec"]["clusterIP"]
+        assert ip in await names()
+        found = (await server("GET", f"{NET}/ipaddresses/{ip}")).json
+        assert found["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"], "not one transaction"
+        assert found["spec"]["parentRef"] == {"resource": "services", "namespace": "default", "name": "s"}
+        external = {"spec": {"type": "ExternalName", "externalName": "x.y"}}
+        assert (await server.patch("/api/v1/namespaces/default/services/s", external)).status == 200
+        assert ip not in await names()
+        await server.patch("/api/v1/namespaces/default/services/s", {"spec": {"type": "ClusterIP"}})
+        assert len(await names()) == 2
+        await server("DELETE", "/api/v1/namespaces/default/services/s")
+        assert await names() == ["10.96.0.1"]
+
+    run(test)
+
+
+def test_an_address_somebody_reserved_is_not_handed_out() -> None:
+    async def test(server: Server) -> None:
+        reserved = {"metadata": {"name": "10.96.0.77"}, "spec": {"parentRef": {"resource": "x", "name": "y"}}}
+        await server.create(f"{NET}/ipaddresses", reserved)
+        body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.77", "ports": [{"port": 80}]}}
+        refused = await server("POST", "/api/v1/namespaces/default/services", body)
+        assert refused.status == 422
+        assert (await server("DELETE", f"{NET}/ipaddresses/10.96.0.77")).status == 200
+        assert (await server("POST", "/api/v1/namespaces/default/services", body)).status == 201
+
+    run(test)
+
+
+def test_tokens_last_as_long_as_their_account() -> None:
+    async def test(server: Server) -> None:
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        await server.create(accounts, {"metadata": {"name": "robot"}})
+        answer = await server("POST", f"{accounts}/robot/token", {"spec": {"expirationSeconds": 600}})
+        assert answer.status == 201, answer.body
+        token = answer.json["status"]["token"]
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        who = await server("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review, token=token)
+        info = who.json["status"]["userInfo"]
+        assert info["username"] == "system:serviceaccount:default:robot"
+        assert "system:serviceaccounts:default" in info["groups"]
+        forged = token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB")
+        assert (await server("GET", "/api/v1/nodes", token=forged)).status == 401
+        await server("DELETE", f"{accounts}/robot")
+        assert (await server("GET", "/api/v1/nodes", token=token)).status == 401
+
+    run(test)
+
+
+def test_a_token_for_another_audience_or_too_short_a_time_is_refused() -> None:
+    async def test(server: Server) -> None:
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        await server.create(accounts, {"metadata": {"name": "robot"}})
+        short = await server("POST", f"{accounts}/robot/token", {"spec": {"expirationSeconds": 60}})
+        assert short.status == 422
+        other = await server("POST", f"{accounts}/robot/token", {"spec": {"audiences": ["vault"]}})
+        assert (await server("GET", "/api/v1/nodes", token=other.json["status"]["token"])).status == 401
+        keys = (await server("GET", "/openid/v1/jwks")).json["keys"]
+        assert [(key["kty"], key["crv"]) for key in keys] == [("EC", "P-256")]
+
+    run(test)
