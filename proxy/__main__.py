@@ -15,7 +15,7 @@ from netplane.errors import UsageError
 from netplane.obs import logs
 from proxy import config as configuration
 from proxy import reload, validation
-from proxy.config import Config
+from proxy.config import Config, Conntrack
 
 if TYPE_CHECKING:
     from netplane.client.config import Connection
@@ -116,9 +116,10 @@ def command(**flags: Any) -> None:
     if flags["cleanup"]:
         _cleanup()
         return
-    _write_sysctls(config)
-    if not flags["init_only"]:
-        _serve(config, flags)
+    if flags["init_only"]:
+        _write_sysctls(config)
+        return
+    _serve(config, flags)
 
 
 def _config(flags: dict[str, Any]) -> Config:
@@ -168,7 +169,8 @@ def _write_sysctls(config: Config) -> None:
                 log.info("sysctl written", name=name, value=value)
         except sysctl.SysctlError as error:
             # A node in a namespace of its own cannot change what belongs to the whole machine; packets flow without.
-            log.warning("sysctl not written", name=name, value=value, why=error.message)
+            level = log.info if config.conntrack == Conntrack() else log.warning
+            level("sysctl not written", name=name, value=value, why=error.message)
 
 
 def _cleanup() -> None:
@@ -198,6 +200,7 @@ def _serve(config: Config, flags: dict[str, Any]) -> None:
     name = (config.hostname_override or os.uname().nodename).strip().lower()
     if not name:
         raise UsageError("--hostname-override is blank", hint="give the name of this machine's Node object")
+    _write_sysctls(config)
     _set_oom_score(config)
     running = _Running(config, name, connection, nft, families, lambda: takeover.remove(nft, rivals))
     uvloop.run(running.until_stopped(flags["config_file"]))

@@ -15,7 +15,8 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-from netplane.kernel import iptables, netns
+from netplane.kernel import netns
+from netplane.kernel.iptables import Saved, restore, saved
 from netplane.kernel.nft import Nft
 from netplane.obs import logs
 from proxy.plan import iptables as kube_iptables
@@ -32,7 +33,7 @@ class Rivals(NamedTuple):
     """What another service proxy left or keeps in the kernel."""
 
     tables: tuple[str, ...] = ()
-    iptables: tuple[iptables.Saved, ...] = ()
+    iptables: tuple[Saved, ...] = ()
     ipvs: bool = False
 
     def __bool__(self) -> bool:
@@ -51,7 +52,7 @@ class Rivals(NamedTuple):
 def find(nft: Nft, netns_fd: int | None = None) -> Rivals:
     """kube-proxy's nftables tables, iptables chains and IPVS services in this namespace."""
     tables = tuple(table for table in nft.tables() if table.partition(" ")[2] in TABLES)
-    kinds = tuple(kind for kind in iptables.saved(netns_fd) if kube_iptables.signs(kind.text))
+    kinds = tuple(kind for kind in saved(netns_fd) if kube_iptables.signs(kind.text))
     return Rivals(tables, kinds, _ipvs(netns_fd))
 
 
@@ -94,8 +95,8 @@ def remove(nft: Nft, rivals: Rivals, netns_fd: int | None = None) -> None:
         nft.run_text("".join(f"delete table {table}\n" for table in doomed))
         log.info("kube-proxy's tables removed", tables=doomed)
     # Read again: kube-proxy may have written meanwhile, and a removal must name every chain.
-    for kind in iptables.saved(netns_fd) if rivals.iptables else ():
+    for kind in saved(netns_fd) if rivals.iptables else ():
         change = kube_iptables.removal(kind.text)
         if change:
-            iptables.restore(kind._replace(text=change), netns_fd)
+            restore(kind._replace(text=change), netns_fd)
             log.info("kube-proxy's iptables chains removed", kind=kind.restorer, chains=change.count("-X "))
