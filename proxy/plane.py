@@ -17,11 +17,19 @@ from netplane.nft.types import Family
 from netplane.obs import logs
 from proxy.plan.ledger import Ledger, seeds
 from proxy.plan.model import Fragment, Options
-from proxy.plan.skeleton import NAME, balancers, missing_balancers, prepared_balancers, skeleton, with_balancers
+from proxy.plan.skeleton import (
+    NAME,
+    balancers,
+    is_balancer,
+    missing_balancers,
+    prepared_balancers,
+    skeleton,
+    with_balancers,
+)
 
 log = logs.get("proxy.plane")
 
-ROW_MAPS = ("endpoints", "sc-endpoints")
+ROW_MAPS = ("endpoints", "sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
 PART_ELEMENTS = 50_000
 
 
@@ -77,7 +85,8 @@ class Plane:
 
     def _read(self) -> dict[str, dict[bytes, Value]]:
         """Every set's elements in the kernel; empty where a set is not there."""
-        return {owner.name: self._nft.list_elements(self.table, owner) or {} for owner in self.table.sets}
+        ours = (owner for owner in self.table.sets if not owner.dynamic)
+        return {owner.name: self._nft.list_elements(self.table, owner) or {} for owner in ours}
 
     def _ensure_skeleton(self) -> bool:
         """Make sets and chains so, unless the kernel's listing says they are; False when the table had to be replaced.
@@ -149,7 +158,7 @@ def _same(listed: str, wanted: str) -> bool:
     # The last block of either carries the table's closing brace.
     have, want = ({block.removesuffix("\n}\n").rstrip() for block in blocks} for blocks in (have, want))
     spare = (block.split()[1] for block in have - want)
-    return want <= have and all(name.startswith(("lb_", "sc_")) for name in spare)
+    return want <= have and all(map(is_balancer, spare))
 
 
 def cleanup(family: Family, nft: Nft) -> bool:

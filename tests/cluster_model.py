@@ -61,8 +61,11 @@ class Cluster:
 def comparable(contents: Contents) -> dict[str, dict[bytes, object]]:
     """Contents without the order of endpoints: which index an endpoint has is free, that indices are dense is not."""
     found: dict[str, dict[bytes, object]] = {}
+    contents = {**contents, **_by_index(contents, ""), **_by_index(contents, "sc-")}
     for name, elements in contents.items():
-        if name not in ("endpoints", "sc-endpoints"):
+        if name.endswith(("sticky-endpoints", "affinity")):
+            continue
+        if not name.endswith(("endpoints", "sticky-ids")):
             found[name] = dict(elements)
             continue
         rows: dict[bytes, dict[int, Value]] = {}
@@ -73,6 +76,17 @@ def comparable(contents: Contents) -> dict[str, dict[bytes, object]]:
         found[name] = {key: frozenset(by_index.values()) for key, by_index in rows.items()}
         assert all(len(frozenset(by.values())) == len(by) for by in rows.values()), "an endpoint has one index"
     return found
+
+
+def _by_index(contents: Contents, prefix: str) -> dict[str, dict[bytes, Value]]:
+    """The handles of sticky endpoints are free; that each index leads to an endpoint is not."""
+    ids, endpoints = contents[f"{prefix}sticky-ids"], contents[f"{prefix}sticky-endpoints"]
+    found: dict[bytes, Value] = {}
+    for key, handle in ids.items():
+        assert isinstance(handle, bytes)
+        found[key] = endpoints[key[:-4] + handle]
+    assert len(ids) == len(endpoints), "no handle without an index"
+    return {f"{prefix}sticky-ids": found}
 
 
 def apply_strictly(kernel: dict[str, dict[bytes, Value]], changes: tuple[Change, ...]) -> None:

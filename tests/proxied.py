@@ -35,6 +35,17 @@ class Proxy:
         self.syncer.ranges_changed(RANGES)
         self.sync(full=True)
 
+    def restart(self, service: Service, *items: EndpointSlice) -> None:
+        """A new process, as it were: it knows nothing of the kernel, and gets these objects from its lists."""
+        node = self.syncer.node
+        self.planes = [Plane(family, moves.OPTIONS, self.nft) for family in FAMILIES]
+        self.syncer = Syncer(self.planes, Cleaner(self.conntrack), node, moves.OPTIONS, lambda: None)
+        self.syncer.ranges_changed(RANGES)
+        self.syncer.service_changed(None, services.read(service))
+        for item in items:
+            self.syncer.slice_changed(None, slices.read(item, "here"))
+        self.sync(full=True)
+
     def sync(self, *, full: bool = False) -> Report:
         return asyncio.run(self.syncer.run_once(full))
 

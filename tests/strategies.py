@@ -98,6 +98,7 @@ def services(draw: st.DrawFn) -> Service:
             load_balancer_source_ranges=ranges,
             external_traffic_policy=draw(st.sampled_from(["Cluster", "Local"])),
             internal_traffic_policy=draw(st.sampled_from(["Cluster", "Local"])),
+            session_affinity=draw(st.sampled_from(["None", "ClientIP"])),
         ),
         status=ServiceStatus(load_balancer=LoadBalancerStatus(ingress=[LoadBalancerIngress(ip=ip) for ip in balanced])),
     )

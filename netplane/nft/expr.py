@@ -10,7 +10,10 @@ import msgspec
 
 from netplane.nft.types import Family, Verdict
 
-Field = Literal["saddr", "daddr", "l4proto", "dport"]
+Field = Literal["saddr", "daddr", "l4proto", "dport", "client", "priority"]
+
+CLIENT_SEED, CLIENT_MODULUS = 0x5EED, 0xFFFFFFFF
+HIGH_HALF = 0xFFFF0000
 
 FRONTEND: tuple[Field, ...] = ("daddr", "l4proto", "dport")
 """What a packet asks for: destination, protocol, port."""
@@ -24,9 +27,22 @@ class Expr(msgspec.Struct, frozen=True):
         raise NotImplementedError
 
 
+def client_text(family: Family) -> str:
+    """Who asks, in 4 bytes: the source address, or a hash of it where it is longer.
+
+    nft 1.0.6 gives the key of `update @map { … }` 16 bytes of registers and lets the data overwrite what is beyond. Two
+    clients of one hash share an endpoint; nothing else comes of it.
+    """
+    if family.address.size == 4:
+        return f"{family.nft} saddr"
+    return f"jhash {family.nft} saddr mod {CLIENT_MODULUS} seed {CLIENT_SEED:#x}"
+
+
 def fields_text(fields: tuple[Field, ...], family: Family) -> str:
     """`ip daddr . meta l4proto . th dport`."""
     names = {
+        "client": client_text(family),
+        "priority": "meta priority",
         "saddr": f"{family.nft} saddr",
         "daddr": f"{family.nft} daddr",
         "l4proto": "meta l4proto",
@@ -128,6 +144,92 @@ class DnatRandom(Expr, frozen=True):
         """`dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints`."""
         key = f"{fields_text(self.fields, family)} . numgen random mod {self.modulus}"
         return f"dnat {family.nft} to {key} map @{self.map}"
+
+
+class DnatTo(Expr, frozen=True):
+    """Statement: rewrite the destination to the map's entry at fields."""
+
+    fields: tuple[Field, ...]
+    map: str
+
+    def text(self, family: Family) -> str:
+        """`dnat ip to ip daddr . meta l4proto . th dport . meta priority map @sticky-endpoints`."""
+        return f"dnat {family.nft} to {fields_text(self.fields, family)} map @{self.map}"
+
+
+class Pick(Expr, frozen=True):
+    """Statement: the packet's priority becomes the map's entry at fields . (random number below `modulus`)."""
+
+    fields: tuple[Field, ...]
+    modulus: int
+    map: str
+
+    def text(self, family: Family) -> str:
+        """`meta priority set ip daddr . meta l4proto . th dport . numgen random mod 3 map @sticky-ids`."""
+        key = f"{fields_text(self.fields, family)} . numgen random mod {self.modulus}"
+        return f"meta priority set {key} map @{self.map}"
+
+
+class Recall(Expr, frozen=True):
+    """Statement: the packet's priority becomes what a map holds for these fields."""
+
+    fields: tuple[Field, ...]
+    map: str
+
+    def text(self, family: Family) -> str:
+        """`meta priority set meta priority . ip saddr map @affinity`."""
+        return f"meta priority set {fields_text(self.fields, family)} map @{self.map}"
+
+
+class Remember(Expr, frozen=True):
+    """Statement: put (high half of the priority . client) → priority into a map, unless it holds that key.
+
+    Either way the entry lives for `timeout_s` from now on.
+    """
+
+    map: str
+    timeout_s: int
+
+    def text(self, family: Family) -> str:
+        """`update @affinity { meta priority & ffff:0 . ip saddr timeout 3h : meta priority }`."""
+        key = f"meta priority & ffff:0 . {client_text(family)}"
+        return f"update @{self.map} {{ {key} timeout {duration_text(self.timeout_s)} : meta priority }}"
+
+
+class Forget(Expr, frozen=True):
+    """Statement: delete the entry (priority . client) of a map."""
+
+    map: str
+
+    def text(self, family: Family) -> str:
+        """`delete @affinity { meta priority . ip saddr : meta priority }`."""
+        return f"delete @{self.map} {{ meta priority . {client_text(family)} : meta priority }}"
+
+
+class HighHalf(Expr, frozen=True):
+    """Statement: clear the low half of the packet's priority."""
+
+    def text(self, family: Family) -> str:
+        """`meta priority set meta priority & ffff:0`."""
+        return "meta priority set meta priority & ffff:0"
+
+
+class ClearPriority(Expr, frozen=True):
+    """Match and statement: a priority whose high half is set becomes none."""
+
+    def text(self, family: Family) -> str:
+        """`meta priority & ffff:0 != none meta priority set none`."""
+        return "meta priority & ffff:0 != none meta priority set none"
+
+
+def duration_text(seconds: int) -> str:
+    """As nft prints a timeout: `3h`, `1d2h3m4s`."""
+    parts = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+    found = ""
+    for size, unit in parts:
+        count, seconds = divmod(seconds, size)
+        found += f"{count}{unit}" if count else ""
+    return found
 
 
 class Masquerade(Expr, frozen=True):

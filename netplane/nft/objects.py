@@ -16,12 +16,21 @@ _PRIORITIES = {"dstnat": -100, "srcnat": 100}
 
 
 class Set(msgspec.Struct, frozen=True):
-    """A set of keys. `declared` is the declaration nft keeps when types alone do not say it (`typeof …`)."""
+    """A set of keys. `declared` is the declaration nft keeps when types alone do not say it (`typeof …`).
+
+    `size` is the most elements that rules may put in; 0 where they put in none.
+    """
 
     name: str
     key: tuple[DataType, ...]
     flags: tuple[Literal["interval", "dynamic", "timeout"], ...] = ()
     declared: str = ""
+    size: int = 0
+
+    @property
+    def dynamic(self) -> bool:
+        """Rules put elements into it, so what it holds is the kernel's business."""
+        return "dynamic" in self.flags
 
     @property
     def interval(self) -> bool:
@@ -36,6 +45,8 @@ class Set(msgspec.Struct, frozen=True):
         """The declaration block, without elements."""
         yield f"\t{self.keyword} {self.name} {{"
         yield f"\t\t{self.declaration()}"
+        if self.size:
+            yield f"\t\tsize {self.size}"
         if self.flags:
             yield f"\t\tflags {','.join(self.flags)}"
         yield "\t}"
@@ -176,8 +187,9 @@ def ensure_text(table: Table) -> str:
     comment = f' {{ comment "{table.comment}"; }}' if table.comment else ""
     lines = [f"add table {table.spec}{comment}"]
     for item in table.sets:
+        size = f" size {item.size};" if item.size else ""
         flags = f" flags {','.join(item.flags)};" if item.flags else ""
-        lines.append(f"add {item.keyword} {table.spec} {item.name} {{ {item.declaration()};{flags} }}")
+        lines.append(f"add {item.keyword} {table.spec} {item.name} {{ {item.declaration()};{size}{flags} }}")
     lines += chain_commands(table.family, table.name, table.chains)
     return "\n".join(lines) + "\n"
 

@@ -12,11 +12,13 @@ Only the first packet of a connection is traced: nat hooks see no other.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from netplane.nft import expr, types
 from netplane.nft.elements import Elements, Value, element_text, key_text
+from netplane.nft.jhash import jhash
 from netplane.nft.objects import Chain, Map, Rule, Set, Table
 from netplane.nft.types import PROTOCOLS, Family
 
@@ -25,7 +27,10 @@ _MAX_DEPTH = 16
 
 
 class Packet(NamedTuple):
-    """The first packet of a connection. Addresses packed; `iifname` empty for packets of the host itself."""
+    """The first packet of a connection. Addresses packed; `iifname` empty for packets of the host itself.
+
+    `priorities` are the values that its priority may have by now: rules use it as a scratch register.
+    """
 
     family: Family
     saddr: bytes
@@ -36,6 +41,7 @@ class Packet(NamedTuple):
     local: bool = False
     mark: int = 0
     dnatted: bool = False
+    priorities: tuple[int, ...] = (0,)
 
     def __str__(self) -> str:
         address = self.family.address.text
@@ -146,6 +152,8 @@ class _Walk:
         self.holes = 0
         self.chains = {chain.name: chain for chain in rules.table.chains}
         self._decided: _Verdict | None = None
+        # What rules put into dynamic maps on this walk: several values, where dice decided.
+        self._learned: dict[bytes, tuple[int, ...]] = {}
 
     def hook(self, name: str) -> _Verdict:
         """Run the base chains of a hook in the order of their priorities."""
@@ -208,6 +216,10 @@ class _Walk:
                 return types.INET_PROTO.pack(seen.protocol)
             case "dport":
                 return types.INET_SERVICE.pack(seen.dport)
+            case "client":
+                return client_slot(seen.saddr)
+            case "priority":
+                return types.CLASSID.pack(seen.priorities[0])
 
     def _lookup(self, name: str, key: bytes) -> tuple[bytes, Value] | None:
         owner = self.rules.table.set(name)
@@ -256,6 +268,62 @@ class _Walk:
         self._decided = _Verdict("dnat", targets)
         raise _Go("accept")
 
+    def dnat_to(self, item: expr.DnatTo) -> bool:
+        """`dnat to … . meta priority map @…`, for every priority the packet may have."""
+        found = [self._lookup(item.map, self._with(item.fields, number)) for number in self.packet.priorities]
+        targets = tuple(hit[1] for hit in found if hit is not None and isinstance(hit[1], bytes))
+        if not targets:
+            return False
+        self._decided = _Verdict("dnat", targets)
+        raise _Go("accept")
+
+    def pick(self, item: expr.Pick) -> bool:
+        """Follow every number the dice can show."""
+        key = self._key(item.fields)
+        found = [self._lookup(item.map, key + types.INTEGER.pack(index)) for index in range(item.modulus)]
+        return self._priorities(_number(hit[1]) for hit in found if hit is not None)
+
+    def remember(self, item: expr.Remember) -> bool:
+        """`update`: what is held stays, what is not is learned."""
+        for number in self.packet.priorities:
+            key = types.CLASSID.pack(number & expr.HIGH_HALF) + client_slot(self.packet.saddr)
+            if self._lookup(item.map, key) is None:
+                self._learned[key] = (*self._learned.get(key, ()), number)
+        return True
+
+    def recall(self, item: expr.Recall) -> bool | str:
+        """What a map holds, or learned on this walk."""
+        numbers: list[int] = []
+        for priority in self.packet.priorities:
+            key = self._with(item.fields, priority)
+            held = self._lookup(item.map, key)
+            numbers += self._learned.get(key, ()) if held is None else (_number(held[1]),)
+        known = bool(numbers) and not self._learned
+        return self._priorities(numbers) and ((known and f"@{item.map} knows this client") or True)
+
+    def forget(self, item: expr.Forget) -> bool:
+        """`delete`: what is learned from now on counts."""
+        for priority in self.packet.priorities:
+            self._learned.pop(types.CLASSID.pack(priority) + client_slot(self.packet.saddr), None)
+        return True
+
+    def high_half(self, _: expr.HighHalf) -> bool:
+        """Clear the low half."""
+        return self._priorities(number & expr.HIGH_HALF for number in self.packet.priorities)
+
+    def clear_priority(self, _: expr.ClearPriority) -> bool:
+        """Clear a priority that rules left."""
+        return any(number & expr.HIGH_HALF for number in self.packet.priorities) and self._priorities((0,))
+
+    def _priorities(self, numbers: Iterable[int]) -> bool:
+        found = tuple(dict.fromkeys(numbers))
+        if found:
+            self.packet = self.packet._replace(priorities=found)
+        return bool(found)
+
+    def _with(self, fields: tuple[expr.Field, ...], priority: int) -> bytes:
+        return b"".join(types.CLASSID.pack(priority) if f == "priority" else self._slot(f) for f in fields)
+
     def masquerade(self, _: expr.Masquerade) -> bool:
         """`masquerade`: ends the walk."""
         self._decided = _Verdict("none", masquerade=True)
@@ -298,6 +366,19 @@ def _within(owner: Set, key: bytes, bounds: bytes) -> bool:
     return all(a <= slot <= b for a, slot, b in zip(low, types.split(owner.key, key), high, strict=True))
 
 
+def client_slot(saddr: bytes) -> bytes:
+    """The register form of `expr.client_text`."""
+    if len(saddr) == 4:
+        return saddr
+    hashed = jhash(saddr, expr.CLIENT_SEED) * expr.CLIENT_MODULUS >> 32
+    return types.INTEGER.pack(hashed)
+
+
+def _number(value: Value) -> int:
+    assert isinstance(value, bytes)
+    return int.from_bytes(value, sys.byteorder)
+
+
 _HANDLERS: dict[type[expr.Expr], Callable[..., bool | str]] = {
     expr.In: _Walk.in_set,
     expr.Iif: _Walk.iif,
@@ -311,6 +392,13 @@ _HANDLERS: dict[type[expr.Expr], Callable[..., bool | str]] = {
     expr.FlipMark: _Walk.flip_mark,
     expr.Marked: _Walk.marked,
     expr.Dnatted: _Walk.was_dnatted,
+    expr.DnatTo: _Walk.dnat_to,
+    expr.Pick: _Walk.pick,
+    expr.Remember: _Walk.remember,
+    expr.Recall: _Walk.recall,
+    expr.Forget: _Walk.forget,
+    expr.HighHalf: _Walk.high_half,
+    expr.ClearPriority: _Walk.clear_priority,
 }
 
 

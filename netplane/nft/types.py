@@ -57,8 +57,15 @@ class DataType(msgspec.Struct, frozen=True):
                 return _PROTOCOL_NAMES.get(raw[0], str(raw[0]))
             case "inet_service":
                 return str(int.from_bytes(raw[:2], "big"))
+            case "classid":
+                return _handle_text(struct.unpack("=I", raw[:4])[0])
             case _:
                 return str(struct.unpack("=I", raw[:4])[0])
+
+
+def _handle_text(number: int) -> str:
+    """As tc writes handles: `major:minor` in hex, with words for the two ends."""
+    return {0: "none", 0xFFFFFFFF: "root"}.get(number) or f"{number >> 16:x}:{number & 0xFFFF:x}"
 
 
 def _packed(kind: DataType, value: str | int | bytes) -> bytes:
@@ -85,6 +92,7 @@ INET_PROTO = DataType("inet_proto", 1)
 INET_SERVICE = DataType("inet_service", 2)
 MARK = DataType("mark", 4)
 INTEGER = DataType("integer", 4)
+CLASSID = DataType("classid", 4)
 
 
 class Family(msgspec.Struct, frozen=True):

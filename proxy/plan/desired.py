@@ -105,7 +105,10 @@ def _frontends(
     view: ServiceView, port: Port, chosen: Usable, node: Node, options: Options
 ) -> Iterator[tuple[bytes, Frontend]]:
     """Every frontend of a port. A later one of the same key wins: ClusterIP over load balancer over external IP."""
+    sticky = f"{view.key}:{port.name}" if view.affinity_timeout_s else ""
     outside = _outside(view, chosen)
+    if sticky:
+        outside = outside._replace(sticky=sticky, timeout_s=view.affinity_timeout_s)
     if port.node_port:
         for address in nodeports.addresses(view.family, node, options):
             yield frontend_key(address, port.protocol, port.node_port), outside
@@ -114,7 +117,10 @@ def _frontends(
     for address in view.load_balancer_ips:
         yield frontend_key(address, port.protocol, port.port), _guarded(view, address, outside, node)
     inside = chosen.local if view.internal_local else chosen.cluster
-    yield frontend_key(view.cluster_ip, port.protocol, port.port), _inside(inside or [], chosen.any)
+    made = _inside(inside or [], chosen.any)
+    if sticky:
+        made = made._replace(sticky=sticky, timeout_s=view.affinity_timeout_s)
+    yield frontend_key(view.cluster_ip, port.protocol, port.port), made
 
 
 def _rows(endpoints: list[Endpoint] | None) -> bytes:

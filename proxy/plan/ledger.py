@@ -14,8 +14,11 @@ from typing import NamedTuple
 from netplane.nft import types
 from netplane.nft.elements import Change, Value, cidr_elements, diff
 from netplane.nft.objects import Table
-from proxy.plan.model import Fragment, Frontend, endpoint_types
+from proxy.plan.affinity import HANDLE_BYTES, Handles, seeded, slots
+from proxy.plan.model import LB, SHORT, STICKY, STICKY_SHORT, Fragment, Frontend, endpoint_types
 from proxy.plan.render import NOTHING, Draft, change_frontend, frontend_elements, index_slot, settle
+
+_SEEDING = ("endpoints", "sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
 
 
 class _Owned(NamedTuple):
@@ -45,6 +48,7 @@ class Ledger:
         self._counts: dict[str, Counter[bytes]] = {"cluster-ips": Counter(), "hairpin": Counter()}
         self._cidrs: dict[str, Mapping[bytes, Value]] = {"service-cidrs": {}, "pod-cidrs": {}}
         self.seeds: Mapping[bytes, Frontend] = {}
+        self.handles = Handles()
 
     def __len__(self) -> int:
         """How many frontends there are."""
@@ -58,8 +62,11 @@ class Ledger:
         before = {key: self._frontends.get(key) for service in updates for key in self._keys(service, updates[service])}
         for service, fragment in updates.items():
             self._take(service, fragment)
+        if self.seeds:
+            self._adopt(before)
         for key, held in before.items():
             self._settle(draft, key, held[1] if held else None)
+        self._release(before)
         self._recount(draft, updates)
         return draft.changes()
 
@@ -104,8 +111,56 @@ class Ledger:
             return
         owner, wanted = held
         new = settle(old if old is not None else self.seeds.get(key), wanted, self.width)
+        if new.sticky:
+            new = self._stick(new)
         self._frontends[key] = (owner, new)
         change_frontend(draft, key, old or NOTHING, new, self.width)
+
+    # Session affinity -----------------------------------------------------------------------------------------
+
+    def _adopt(self, keys: Iterable[bytes]) -> None:
+        """Before any number is given out: those that the kernel's clients are remembered with."""
+        for key in keys:
+            held, seed = self._frontends.get(key), self.seeds.get(key)
+            if held is None or seed is None or not held[1].sticky:
+                continue
+            for rows, handles in ((seed.rows, seed.handles), (seed.short_rows, seed.short_handles)):
+                self.handles.adopt(held[1].sticky, slots(rows, self.width), slots(handles, HANDLE_BYTES))
+
+    def _stick(self, new: Frontend) -> Frontend:
+        """A frontend with the handles of its endpoints; as it would be without affinity when no number is left."""
+        if not (new.rows or new.short_rows):
+            return new
+        handles = self.handles.take(new.sticky, slots(new.rows, self.width))
+        short_handles = self.handles.take(new.sticky, slots(new.short_rows, self.width))
+        if handles is None or short_handles is None:
+            return new
+        entry, firewall, external, short = (
+            _sticky(verdict, new.timeout_s) for verdict in (new.entry, new.firewall, new.external, new.short)
+        )
+        return new._replace(
+            entry=entry,
+            firewall=firewall,
+            external=external,
+            short=short,
+            handles=handles,
+            short_handles=short_handles,
+        )
+
+    def _release(self, before: Mapping[bytes, tuple[str, Frontend] | None]) -> None:
+        """Give back the numbers of endpoints that no frontend of their service port has any more."""
+        entries = (*before.values(), *(self._frontends.get(key) for key in before))
+        ports = {(held[0], held[1].sticky) for held in entries if held and held[1].sticky}
+        if not ports:
+            return
+        kept: dict[str, set[bytes]] = {name: set() for _, name in ports}
+        owned = (key for service in {service for service, _ in ports} for key in self.frontends_of(service))
+        for key in {*before, *owned}:
+            held = self._frontends.get(key)
+            if held and held[1].sticky in kept:
+                kept[held[1].sticky].update(slots(held[1].rows, self.width), slots(held[1].short_rows, self.width))
+        for name, rows in kept.items():
+            self.handles.keep(name, rows)
 
     def _recount(self, draft: Draft, updates: Mapping[str, Fragment]) -> None:
         """Shared addresses: an element comes with its first user and goes with its last."""
@@ -211,19 +266,29 @@ class Ledger:
 
 
 def seeds(kernel: Mapping[str, Mapping[bytes, Value]]) -> dict[bytes, Frontend]:
-    """Rows that the kernel holds, by frontend: so that a restarted proxy keeps each endpoint's index."""
-    found: dict[str, dict[bytes, bytes]] = {}
-    for name in ("endpoints", "sc-endpoints"):
-        rows: dict[bytes, dict[bytes, bytes]] = {}
-        for key, data in kernel[name].items():
-            assert isinstance(data, bytes)
-            rows.setdefault(key[:-4], {})[key[-4:]] = data
-        found[name] = {frontend: _dense(by_index) for frontend, by_index in rows.items()}
-    keys = found["endpoints"].keys() | found["sc-endpoints"].keys()
-    return {
-        key: Frontend("", found["endpoints"].get(key, b""), short_rows=found["sc-endpoints"].get(key, b""))
-        for key in keys
+    """Rows that the kernel holds, by frontend: so that a restarted proxy keeps each endpoint's index and number."""
+    found = {name: _by_frontend(kernel[name]) for name in _SEEDING}
+    rows, short_rows = (
+        {key: _dense(by_index) for key, by_index in found[name].items()} for name in ("endpoints", "sc-endpoints")
+    )
+    made = {
+        key: Frontend("", rows.get(key, b""), short_rows=short_rows.get(key, b""))
+        for key in rows.keys() | short_rows.keys()
     }
+    for key in found["sticky-ids"].keys() | found["sc-sticky-ids"].keys():
+        plain, handles = seeded(found["sticky-ids"].get(key, {}), found["sticky-endpoints"].get(key, {}))
+        short, short_handles = seeded(found["sc-sticky-ids"].get(key, {}), found["sc-sticky-endpoints"].get(key, {}))
+        made[key] = Frontend("", plain, short_rows=short, handles=handles, short_handles=short_handles)
+    return made
+
+
+def _by_frontend(elements: Mapping[bytes, Value]) -> dict[bytes, dict[bytes, bytes]]:
+    """Data by the last 4 bytes of the key, by what is before them."""
+    found: dict[bytes, dict[bytes, bytes]] = {}
+    for key, data in elements.items():
+        assert isinstance(data, bytes)
+        found.setdefault(key[:-4], {})[key[-4:]] = data
+    return found
 
 
 def _dense(rows: Mapping[bytes, bytes]) -> bytes:
@@ -234,3 +299,10 @@ def _dense(rows: Mapping[bytes, bytes]) -> bytes:
 
 def _shared_key(name: str, address: bytes) -> bytes:
     return address + address if name == "hairpin" else address
+
+
+def _sticky(verdict: str, timeout_s: int) -> str:
+    """`goto lb_3` → `goto st_3_10800`; others as they are."""
+    word, _, count = verdict.rpartition("_")
+    kind = {f"goto {LB}": STICKY, f"goto {SHORT}": STICKY_SHORT}.get(word)
+    return f"goto {kind}_{count}_{timeout_s}" if kind else verdict

@@ -15,6 +15,7 @@ from netplane.nft.types import Family
 
 REJECT = types.goto("do-reject")
 LB, SHORT = "lb", "sc"
+STICKY, STICKY_SHORT = "st", "ss"
 READY, SERVING, TERMINATING, LOCAL = 1, 2, 4, 8
 
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
@@ -111,6 +112,10 @@ class Frontend(NamedTuple):
     rows        endpoints       data of index 0, 1, 2 …, one after the other
     short_rows  sc-endpoints    likewise
     sources     lb-sources      allowed source ranges
+    sticky      the service port whose clients stick to their endpoint for `timeout_s`; "" without affinity. Verdicts
+                then say st_N_T and ss_N_T, and rows are found by handles:
+    handles     sticky-ids      handle of index 0, 1, 2 …; sticky-endpoints: handle → row
+    short_handles               likewise for short_rows
     """
 
     entry: str
@@ -120,6 +125,10 @@ class Frontend(NamedTuple):
     short: str = ""
     short_rows: bytes = b""
     sources: tuple[bytes, ...] = ()
+    sticky: str = ""
+    timeout_s: int = 0
+    handles: bytes = b""
+    short_handles: bytes = b""
 
 
 class Fragment(NamedTuple):

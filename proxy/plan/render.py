@@ -14,6 +14,7 @@ from functools import cache
 from netplane.nft import types
 from netplane.nft.elements import Change, Value
 from netplane.nft.objects import Table
+from proxy.plan.affinity import HANDLE_BYTES, slots
 from proxy.plan.model import Frontend
 
 _VERDICTS = (("services", "entry"), ("fw-services", "firewall"), ("ext-services", "external"), ("sc-services", "short"))
@@ -101,6 +102,9 @@ def settle(old: Frontend | None, new: Frontend, width: int) -> Frontend:
 
 def change_frontend(draft: Draft, key: bytes, old: Frontend, new: Frontend, width: int) -> None:
     """Turn one settled frontend into another; `NOTHING` stands for one that is not there."""
+    if old.handles or new.handles or old.short_handles or new.short_handles:
+        _change_sticky(draft, key, old, new, width)
+        return
     for name, slot in _ROW_SLOTS:
         _change_rows(draft, name, key, str_bytes(old[slot]), str_bytes(new[slot]), width)
     for name, slot in _VERDICT_SLOTS:
@@ -115,6 +119,18 @@ def change_frontend(draft: Draft, key: bytes, old: Frontend, new: Frontend, widt
             draft.remove("lb-sources", source_key(key, source))
         for source in set(new.sources) - set(old.sources):
             draft.add("lb-sources", source_key(key, source))
+
+
+def _change_sticky(draft: Draft, key: bytes, old: Frontend, new: Frontend, width: int) -> None:
+    """Where either side has session affinity: compare all their elements, there are few such services."""
+    have = {(name, part): value for name, part, value in frontend_elements(key, old, width)}
+    want = {(name, part): value for name, part, value in frontend_elements(key, new, width)}
+    for (name, part), value in have.items():
+        if want.get((name, part), "") != value:
+            draft.remove(name, part)
+    for (name, part), value in want.items():
+        if have.get((name, part), "") != value:
+            draft.add(name, part, value)
 
 
 def str_bytes(value: object) -> bytes:
@@ -144,12 +160,26 @@ def source_key(frontend: bytes, source: bytes) -> bytes:
 
 def frontend_elements(key: bytes, frontend: Frontend, width: int) -> Iterator[tuple[str, bytes, Value]]:
     """(set, key, value) of every element of a frontend but its allocated address."""
-    for name, slot in _ROW_SLOTS:
-        rows = str_bytes(frontend[slot])
-        for offset in range(0, len(rows), width):
-            yield name, key + index_slot(offset // width), rows[offset : offset + width]
+    if frontend.handles or frontend.short_handles:
+        yield from _sticky_elements(key, frontend, width)
+    else:
+        for name, slot in _ROW_SLOTS:
+            rows = str_bytes(frontend[slot])
+            for offset in range(0, len(rows), width):
+                yield name, key + index_slot(offset // width), rows[offset : offset + width]
     for name, slot in _VERDICT_SLOTS:
         if frontend[slot]:
             yield name, key, str(frontend[slot])
     for source in frontend.sources:
         yield "lb-sources", source_key(key, source), None
+
+
+def _sticky_elements(key: bytes, frontend: Frontend, width: int) -> Iterator[tuple[str, bytes, Value]]:
+    for prefix, rows, handles in (
+        ("", frontend.rows, frontend.handles),
+        ("sc-", frontend.short_rows, frontend.short_handles),
+    ):
+        pairs = zip(slots(rows, width), slots(handles, HANDLE_BYTES), strict=True)
+        for index, (row, handle) in enumerate(pairs):
+            yield f"{prefix}sticky-ids", key + index_slot(index), handle
+            yield f"{prefix}sticky-endpoints", key + handle, row

@@ -6,6 +6,7 @@
                                 │ goto dispatch
         services: frontend → verdict
           ├── goto lb_N ───────── dnat to endpoints[frontend . random below N]        ClusterIP, N endpoints
+          ├── goto st_N_T ─────── the same, but a client keeps its endpoint for T seconds (session affinity)
           ├── goto ext ────────── mark, then ext-services → lb_N                      from outside, policy Cluster
           ├── goto ext-local ──── pods and the node: sc-services → sc_N (everywhere)  from outside, policy Local
           │                       others: ext-services → lb_N (this node), else drop
@@ -28,9 +29,13 @@ from netplane.nft import expr, types
 from netplane.nft.expr import FRONTEND, Expr
 from netplane.nft.objects import Chain, Hook, Map, Rule, Set, Table, rule
 from netplane.nft.types import DROP, Family, goto
-from proxy.plan.model import LB, REJECT, SHORT, Options, endpoint_types, frontend_types
+from proxy.plan.model import LB, REJECT, SHORT, STICKY, STICKY_SHORT, Options, endpoint_types, frontend_types
 
 NAME = "netplane-proxy"
+AFFINITY = "affinity"
+MAX_CLIENTS = 1 << 20
+"""Clients of all services with session affinity that are remembered at most; further ones go anywhere each time."""
+
 PREPARED = 64
 """Chains lb_1 … are loaded with the skeleton up to here; larger ones when the first service of that size comes."""
 
@@ -51,6 +56,8 @@ def _sets(family: Family) -> tuple[Set, ...]:
         Map("sc-services", frontend),
         Map("fw-services", frontend),
         *(_endpoint_map(name, family) for name in ("endpoints", "sc-endpoints")),
+        *(made for prefix in ("", "sc-") for made in _sticky_maps(prefix, family)),
+        _affinity(family),
     )
 
 
@@ -62,6 +69,66 @@ def _endpoint_map(name: str, family: Family) -> Map:
         (*frontend_types(family), types.INTEGER),
         data=endpoint_types(family),
         declared=f"typeof {key} : {family.nft} daddr . tcp dport",
+    )
+
+
+def _sticky_maps(prefix: str, family: Family) -> Iterator[Map]:
+    """index → handle, and handle → endpoint, of each frontend with session affinity."""
+    frontend = f"{family.nft} daddr . meta l4proto . th dport"
+    yield Map(
+        f"{prefix}sticky-ids",
+        (*frontend_types(family), types.INTEGER),
+        data=(types.CLASSID,),
+        declared=f"typeof {frontend} . numgen random mod 65536 : meta priority",
+    )
+    yield Map(
+        f"{prefix}sticky-endpoints",
+        (*frontend_types(family), types.CLASSID),
+        data=endpoint_types(family),
+        declared=f"typeof {frontend} . meta priority : {family.nft} daddr . tcp dport",
+    )
+
+
+def _affinity(family: Family) -> Map:
+    """Who sticks to what. `numgen` in the type stands for any 4 computed bytes: `jhash` there crashes nft 1.0.6."""
+    client = f"{family.nft} saddr" if family.address.size == 4 else "numgen random mod 65536"
+    return Map(
+        AFFINITY,
+        (types.CLASSID, family.address if family.address.size == 4 else types.INTEGER),
+        ("dynamic", "timeout"),
+        data=(types.CLASSID,),
+        declared=f"typeof meta priority . {client} : meta priority",
+        size=MAX_CLIENTS,
+    )
+
+
+def sticky_balancer(kind: str, count: int, timeout_s: int) -> Chain:
+    """`st_3_10800`: three endpoints, and a client keeps its own for three hours after it came last.
+
+    First, whom the client would get is drawn; `update` learns it for a newcomer and only renews the time of one who is
+    known; then what is remembered counts. If that is no endpoint of this frontend (any more), it is forgotten and the
+    draw repeated. `dnat` ends the chain wherever it finds an entry.
+    """
+    prefix = "" if kind == STICKY else "sc-"
+    ids, endpoints = f"{prefix}sticky-ids", f"{prefix}sticky-endpoints"
+    to_picked = rule(expr.DnatTo((*FRONTEND, "priority"), endpoints))
+    return Chain(
+        f"{kind}_{count}_{timeout_s}",
+        (
+            rule(expr.Pick(FRONTEND, count, ids)),
+            rule(expr.Remember(AFFINITY, timeout_s)),
+            rule(expr.HighHalf()),
+            rule(expr.Recall(("priority", "client"), AFFINITY)),
+            to_picked,
+            rule(expr.HighHalf()),
+            rule(expr.Forget(AFFINITY)),
+            rule(expr.Pick(FRONTEND, count, ids)),
+            rule(expr.Remember(AFFINITY, timeout_s)),
+            to_picked,
+            rule(expr.Pick(FRONTEND, 1, ids)),
+            to_picked,
+            rule(expr.Go(REJECT)),
+        ),
     )
 
 
@@ -82,6 +149,8 @@ def _first_users() -> Iterator[Chain]:
     """Unreached first users of the endpoint maps, for nft 1.0.6's listing (see `nft.objects.canonical`)."""
     for kind, table in ((LB, "endpoints"), (SHORT, "sc-endpoints")):
         yield Chain(f"{kind}_0", (rule(expr.DnatRandom(FRONTEND, 1, table)),))
+    for kind, table in ((STICKY, "sticky-endpoints"), (STICKY_SHORT, "sc-sticky-endpoints")):
+        yield Chain(f"{kind}_0", (rule(expr.DnatTo((*FRONTEND, "priority"), table)),))
 
 
 def _local(options: Options, *, negated: bool = False) -> Expr | None:
@@ -143,6 +212,8 @@ def _chains(options: Options) -> Iterator[Chain]:
     yield Chain(
         "postrouting",
         (
+            # Priorities were a scratch register; the network's own use of them begins after this.
+            rule(expr.Dnatted(), expr.ClearPriority()),
             rule(expr.Marked(mark), expr.FlipMark(mark), expr.Masquerade()),
             rule(expr.Dnatted(), expr.In(("saddr", "daddr"), "hairpin"), expr.Masquerade()),
         ),
@@ -157,21 +228,33 @@ def skeleton(family: Family, options: Options) -> Table:
     return Table(family, NAME, _sets(family), tuple(_chains(options)), comment)
 
 
+_BALANCERS = tuple(f"{kind}_" for kind in (LB, SHORT, STICKY, STICKY_SHORT))
+
+
+def is_balancer(chain: str) -> bool:
+    """Whether a chain of this name spreads connections over endpoints: lb_3, ss_3_10800."""
+    return chain.startswith(_BALANCERS)
+
+
 def missing_balancers(verdicts: Iterable[str]) -> list[str]:
-    """Names of lb_N and sc_N chains that verdicts go to and the skeleton does not have, smallest first."""
+    """Names of balancers that verdicts go to and the skeleton does not have, smallest first."""
     names = {verdict.removeprefix("goto ") for verdict in verdicts}
-    missing = [name for name in names - prepared_balancers() if name.startswith((f"{LB}_", f"{SHORT}_"))]
-    return sorted(missing, key=lambda name: (name[:3], int(name[3:])))
+    missing = [name for name in names - prepared_balancers() if is_balancer(name)]
+    return sorted(missing, key=lambda name: (name[:2], [int(part) for part in name[3:].split("_")]))
 
 
 def prepared_balancers() -> set[str]:
-    """Names of the lb_N and sc_N chains that the skeleton has."""
+    """Names of the balancers that the skeleton has."""
     return {f"{kind}_{count}" for kind in (LB, SHORT) for count in range(PREPARED + 1)}
 
 
 def balancers(names: Iterable[str]) -> tuple[Chain, ...]:
-    """The chains of these names, `lb_65` or `sc_65`."""
-    return tuple(balancer(kind, int(count)) for kind, count in (name.split("_") for name in names))
+    """The chains of these names: lb_65, sc_65, st_3_10800."""
+    return tuple(_named(*name.split("_")) for name in names)
+
+
+def _named(kind: str, count: str, timeout_s: str = "") -> Chain:
+    return sticky_balancer(kind, int(count), int(timeout_s)) if timeout_s else balancer(kind, int(count))
 
 
 def with_balancers(table: Table, names: Iterable[str]) -> Table:
