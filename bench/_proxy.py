@@ -32,7 +32,7 @@ from netplane.nft.types import IPV4
 from proxy.plan.model import Options
 from proxy.plan.skeleton import NAME, skeleton
 
-PROXY = str(Path(sys.executable).with_name("netplane-proxy"))
+PROXY = (sys.executable, "-m", "proxy")
 FLAGS = ("--cluster-cidr=10.128.0.0/9", "--hostname-override=node-0", "--healthz-bind-address=127.0.0.1:10256")
 TICK_S = 0.005
 GIVE_UP_S = 120.0
@@ -109,8 +109,8 @@ class Space:
         """netplane-proxy, just started."""
         with log.open("wb") as out:
             began = time.perf_counter()
-            with self.process(PROXY, f"--master={url}", *FLAGS, *flags, stderr=out, stdout=out) as process:
-                yield Proxy(process.pid, began, log)
+            with self.process(*PROXY, f"--master={url}", *FLAGS, *flags, stderr=out, stdout=out) as process:
+                yield Proxy(process, began, log)
 
     def reached(self, service: int) -> bool:
         """Whether a new connection to a service is answered now."""
@@ -128,9 +128,7 @@ class Space:
     def wait_reached(self, service: int, proxy: "Proxy") -> float:
         """Seconds from the proxy's start to the first connection that is answered."""
         while not self.reached(service):
-            if time.perf_counter() - proxy.began > GIVE_UP_S:
-                sys.exit(f"service {service} was not reached in {GIVE_UP_S:.0f} s; the proxy says:\n{proxy.log_tail()}")
-            time.sleep(TICK_S)
+            proxy.pause(f"service {service} was not reached")
         return time.perf_counter() - proxy.began
 
     def events(self) -> "Events":
@@ -152,8 +150,9 @@ class Usage(NamedTuple):
 class Proxy:
     """A running netplane-proxy."""
 
-    def __init__(self, pid: int, began: float, log: Path) -> None:
-        self.pid, self.began, self._log = pid, began, log
+    def __init__(self, process: subprocess.Popen[bytes], began: float, log: Path) -> None:
+        self.pid, self.began, self._log = process.pid, began, log
+        self._process = process
 
     def usage(self) -> Usage:
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -162,15 +161,16 @@ class Proxy:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return Usage(said["VmRSS"], said["VmHWM"], sum(map(int, fields[11:15])) / _HZ)
 
-    def log_tail(self) -> str:
-        return self._log.read_text()[-3000:]
+    def pause(self, without: str) -> None:
+        """Between two looks; ends the benchmark when there is nothing to wait for any more."""
+        if self._process.poll() is not None or time.perf_counter() - self.began > GIVE_UP_S:
+            sys.exit(f"{without}; the proxy says:\n{self._log.read_text()[-3000:]}")
+        time.sleep(TICK_S)
 
     def wait_synced(self) -> float:
         """Seconds from its start to the end of its first sync, as its health answers."""
         while b"synced" not in self._log.read_bytes():
-            if time.perf_counter() - self.began > GIVE_UP_S:
-                sys.exit(f"no sync in {GIVE_UP_S:.0f} s; the proxy says:\n{self.log_tail()}")
-            time.sleep(TICK_S)
+            self.pause("no sync")
         return time.perf_counter() - self.began
 
     def signal(self, number: signal.Signals) -> None:
