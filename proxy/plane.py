@@ -98,12 +98,12 @@ class Plane:
         wanted = with_balancers(self.table, needed)
         listed = self._nft.list_table(self.table)
         self._balancers = prepared_balancers() | set(needed)
-        if listed is not None and _same(canonical(listed), str(wanted)):
+        if listed is not None and same(canonical(listed), str(wanted)):
             return True
         log.info("skeleton written", table=self.table.spec, was="absent" if listed is None else "different")
         try:
             self._nft.run_text(ensure_text(wanted))
-            if _same(canonical(self._nft.list_table(self.table) or ""), str(wanted)):
+            if same(canonical(self._nft.list_table(self.table) or ""), str(wanted)):
                 return True
         except NftError as error:
             log.warning("table cannot be mended, so it is replaced", table=self.table.spec, error=error.message)
@@ -152,7 +152,7 @@ def parts(ledger: Ledger, changes: tuple[Change, ...]) -> Iterable[Transaction]:
         yield last
 
 
-def _same(listed: str, wanted: str) -> bool:
+def same(listed: str, wanted: str) -> bool:
     """Whether a listing has every block that is wanted, and beside them only balancers of sizes nobody has now."""
     have, want = set(listed.split("\n\n")), set(wanted.split("\n\n"))
     # The last block of either carries the table's closing brace.

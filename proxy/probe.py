@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 
 from netplane.errors import NetplaneError
 from netplane.kernel.nft import Nft, NftError
-from netplane.nft.objects import Table, ensure_text
+from netplane.nft.objects import Table, canonical, ensure_text
 from netplane.nft.types import Family
 from netplane.obs import logs
 from proxy.plan.model import Options
 from proxy.plan.skeleton import skeleton
+from proxy.plane import same
 
 log = logs.get("proxy.probe")
 
@@ -20,6 +21,8 @@ class Unfit(NetplaneError):
 
 def usable_families(nft: Nft, families: Iterable[Family], options: Options) -> list[Family]:
     """The families whose whole skeleton the kernel takes; it is made and deleted in one transaction, unseen.
+
+    Where the kernel holds it already, that is proof enough: a restart with nothing changed writes nothing.
 
     Raises:
         Unfit: when it takes none.
@@ -39,6 +42,10 @@ def usable_families(nft: Nft, families: Iterable[Family], options: Options) -> l
 def _usable(nft: Nft, families: Iterable[Family], options: Options, reasons: list[str]) -> Iterator[Family]:
     for family in families:
         wanted = skeleton(family, options)
+        listed = nft.list_table(wanted)
+        if listed is not None and same(canonical(listed), str(wanted)):
+            yield family
+            continue
         # A few balancers say as much as all of them.
         trial = Table(family, "netplane-probe", wanted.sets, tuple(c for c in wanted.chains if not _many(c.name)))
         try:

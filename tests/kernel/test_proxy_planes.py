@@ -274,6 +274,16 @@ def test_the_probe_takes_this_kernel_and_leaves_no_trace(namespace: int) -> None
         assert it.nft.tables() == []
 
 
+def test_the_probe_writes_nothing_where_the_rules_are(namespace: int) -> None:
+    with world(namespace) as it:
+        it.sync(full=True)
+        with it.nft.events() as events:
+            events.sock.setblocking(False)
+            assert probe.usable_families(it.nft, FAMILIES, moves.OPTIONS) == list(FAMILIES)
+            with pytest.raises(BlockingIOError):
+                events.sock.recv(1)
+
+
 def test_a_verdict_to_a_chain_that_is_not_there_is_refused_whole(namespace: int) -> None:
     with world(namespace) as it:
         it.sync(full=True)
