@@ -7,8 +7,8 @@ import pytest
 
 from netplane.kernel import netns
 
-# Namespaces that tests make begin with these: `npt-` by the kernel tests, `np-t` by the labs of tests.
-OURS = ("npt-", "np-t", "np-b")
+# Namespaces that tests make begin with these: `npt-` by the kernel tests, `np-t` by the labs of tests, `npv-` by `verify`.
+OURS = ("npt-", "np-t", "np-b", "npv-")
 
 
 @pytest.fixture(autouse=True)

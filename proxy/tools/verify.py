@@ -1,7 +1,8 @@
 """`netplane verify`: unit tests for a network."""
 
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ Loaded = tuple[str, World]
 @click.command("verify", context_settings={"max_content_width": 110})
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--case", "only", default="", metavar="TEXT", help="Only cases whose id contains this.")
+@click.option("--kernel", is_flag=True, help="Send real packets through real rules, in namespaces of their own (root).")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "junit"]), default="text", show_default=True)
 @click.option("-v", "--verbose", is_flag=True, help="Show the flows that pass, too.")
-def command(files: tuple[Path, ...], only: str, output: str, *, verbose: bool) -> None:
+def command(files: tuple[Path, ...], only: str, output: str, *, kernel: bool, verbose: bool) -> None:
     """Check what becomes of packets: unit tests for a network.
 
     Each FILE holds cases: a node, Services, EndpointSlices, and flows with the verdict, endpoints and masquerading
@@ -35,8 +37,21 @@ def command(files: tuple[Path, ...], only: str, output: str, *, verbose: bool) -
     cases = [loaded for file in files for loaded in _load(file) if only in loaded[1].case.id]
     if not cases:
         raise UsageError("there is no case to verify", hint="loosen --case" if only else "add cases to the files")
-    judged = [(file, verdicts.verify(world)) for file, world in cases]
-    _print(judged, "tracer", time.perf_counter() - started, output, verbose=verbose)
+    judge = _in_kernel if kernel else _in_tracer
+    judged = list(zip((file for file, _ in cases), judge([world for _, world in cases]), strict=True))
+    _print(judged, "kernel" if kernel else "tracer", time.perf_counter() - started, output, verbose=verbose)
+
+
+def _in_tracer(worlds: list[World]) -> Iterable[Judged]:
+    return map(verdicts.verify, worlds)
+
+
+def _in_kernel(worlds: list[World]) -> Iterable[Judged]:
+    from proxy.tools import kernel  # noqa: PLC0415 - the tracer needs no kernel
+
+    if os.geteuid() != 0:
+        raise UsageError("--kernel makes network namespaces", hint="run it as root, or without --kernel")
+    return kernel.verify_all(worlds)
 
 
 def _print(judged: Sequence[tuple[str, Judged]], by: str, took_s: float, output: str, *, verbose: bool) -> None:
