@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from netplane.errors import NetplaneError
 from netplane.kernel.nft import Nft, NftError
 from netplane.nft.objects import Table, canonical, ensure_text
@@ -42,8 +44,7 @@ def usable_families(nft: Nft, families: Iterable[Family], options: Options) -> l
 def _usable(nft: Nft, families: Iterable[Family], options: Options, reasons: list[str]) -> Iterator[Family]:
     for family in families:
         wanted = skeleton(family, options)
-        listed = nft.list_table(wanted)
-        if listed is not None and same(canonical(listed), str(wanted)):
+        if _there(nft, wanted, family, options):
             yield family
             continue
         # A few balancers say as much as all of them.
@@ -55,6 +56,15 @@ def _usable(nft: Nft, families: Iterable[Family], options: Options, reasons: lis
             log.warning("family left out: the kernel does not take its rules", family=family.name, why=error.message)
         else:
             yield family
+
+
+def _there(nft: Nft, wanted: Table, family: Family, options: Options) -> bool:
+    """Whether the kernel holds these rules; a family that has no pod CIDR is without the test for local pods."""
+    listed = nft.list_table(wanted)
+    if listed is None:
+        return False
+    without = skeleton(family, msgspec.structs.replace(options, detect_local="", local=""))
+    return any(same(canonical(listed), str(table)) for table in (wanted, without))
 
 
 def _many(chain: str) -> bool:
