@@ -118,16 +118,23 @@ def _hints(endpoint: SliceEndpoint) -> Hints:
 
 
 def merge(slices: Iterable[Slice], family: Family) -> Endpoints:
-    """Endpoints of all slices of a family. One that is in two slices counts once; where they differ, local wins."""
+    """Endpoints of all slices of a family. One that is in two slices counts once: as the better of the two.
+
+    A pod that comes back with its old address is in two slices for a while, terminating in one of them.
+    """
     merged: dict[tuple[str, int], dict[bytes, Endpoint]] = {}
     for item in sorted((item for item in slices if item.family is family), key=lambda item: item.key):
         for port in item.ports:
             held = merged.setdefault((port.name, port.protocol), {})
             for endpoint in _endpoints(item, port.tail):
                 known = held.get(endpoint.data)
-                if known is None or (endpoint.local and not known.local):
+                if known is None or _goodness(endpoint.flags) > _goodness(known.flags):
                     held[endpoint.data] = endpoint
     return {key: list(found.values()) for key, found in merged.items()}
+
+
+def _goodness(flags: int) -> tuple[bool, int, int]:
+    return not flags & TERMINATING, flags & LOCAL, flags & READY
 
 
 def _endpoints(item: Slice, tail: bytes) -> Iterable[Endpoint]:
