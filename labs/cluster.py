@@ -53,6 +53,7 @@ class Bringup:
         self.objects = [obj for path in manifests for obj in read_manifests(path)]
         self.tell = tell
         self.stages: list[Stage] = []
+        self._waiting: list[str] = []
         self._began = time.perf_counter()
 
     async def run(self) -> list[Stage]:
@@ -69,8 +70,9 @@ class Bringup:
             await self._stage("nodes", "nodes ready (podCIDR, agent, CNI)", lambda: self._nodes(api))
             await self._stage("apply", f"apply {len(self.objects)} objects", lambda: apply(api, self.objects))
             await self._stage("pods", "pods ready (scheduler, CNI ADD, process)", lambda: self._pods(api))
-            if any(o["kind"] == "Service" for o in self.objects):
-                await self._stage("service", "the Service's ClusterIP answers", lambda: self._service(api))
+            if (service := first_answering(self.objects)) is not None:
+                await self._stage("service", "the Service's ClusterIP answers", lambda: self._service(api, service))
+        state.mark_complete(self.lab)
         return self.stages
 
     async def _stage(self, key: str, title: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -89,6 +91,8 @@ class Bringup:
         self.tell(title, done - began)
 
     def _why(self, stage: str) -> str:
+        if stage == "pods" and self._waiting:
+            return "\n".join(f"  {line}" for line in self._waiting[:8])
         program = {"apiserver": "apiserver", "nodes": "agent-node-1", "pods": "kubelet"}.get(stage, "proxy-node-1")
         log = self.lab.logs / f"{program}.log"
         lines = log.read_text(errors="replace").splitlines()[-8:] if log.exists() else ["(no log)"]
@@ -116,24 +120,45 @@ class Bringup:
         await _until(lambda: api.list(Node), ready)
 
     async def _pods(self, api: Api) -> None:
-        wanted = {o["metadata"]["name"] for o in self.objects if o["kind"] == "Pod"}
+        wanted = {_key(o) for o in self.objects if o["kind"] == "Pod"}
 
         def ready(pods: list[Pod]) -> bool:
-            return wanted <= {pod.metadata.name for pod in pods if pod_ready(pod)}
+            self._waiting = [line for pod in pods if pod.key in wanted and (line := why_not_ready(pod))]
+            return wanted <= {pod.key for pod in pods if pod_ready(pod)}
 
         await _until(lambda: api.list(Pod), ready)
 
-    async def _service(self, api: Api) -> None:
-        name = next(o["metadata"]["name"] for o in self.objects if o["kind"] == "Service")
-        service = await api.get(Service, name, "default")
-        port = (service.spec.ports or [])[0].port
-        while True:
-            answers = await asyncio.to_thread(
-                probe.count, self.lab.nodes[0].netns, "http", service.spec.cluster_ip, port, 1, 0.3
-            )
-            if answers.ok:
-                return
+    async def _service(self, api: Api, obj: dict[str, Any]) -> None:
+        service = await api.get(Service, obj["metadata"]["name"], _namespace(obj))
+        port = next(p.port for p in service.spec.ports or [] if p.protocol == "TCP")
+        space = self.lab.nodes[0].netns
+        while not await asyncio.to_thread(probe.connects, space, service.spec.cluster_ip, port):
             await asyncio.sleep(0.005)
+
+
+def first_answering(objects: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """PURE: the first Service of the manifests that TCP connections can reach: it has an address, a port and a pod."""
+    pods = [o["metadata"] | {"namespace": _namespace(o)} for o in objects if o["kind"] == "Pod"]
+    for obj in objects:
+        spec = obj.get("spec") or {}
+        if obj["kind"] != "Service" or spec.get("type") == "ExternalName" or spec.get("clusterIP") == "None":
+            continue
+        selector = spec.get("selector") or {}
+        chosen = [
+            p for p in pods if p["namespace"] == _namespace(obj) and selector.items() <= (p.get("labels") or {}).items()
+        ]
+        tcp = [port for port in spec.get("ports") or [] if port.get("protocol", "TCP") == "TCP"]
+        if selector and chosen and tcp:
+            return obj
+    return None
+
+
+def _namespace(obj: dict[str, Any]) -> str:
+    return str(obj["metadata"].get("namespace") or "default")
+
+
+def _key(obj: dict[str, Any]) -> str:
+    return f"{_namespace(obj)}/{obj['metadata']['name']}"
 
 
 def plan(name: str, node_count: int) -> Lab:
@@ -151,14 +176,16 @@ def plan(name: str, node_count: int) -> Lab:
 
 
 def running(name: str) -> Lab | None:
-    """The lab, if it is there and its supervisor lives."""
+    """The lab, if it came up wholly and its supervisor lives."""
     folder = LABS_DIR / checked_name(name)
-    if not (folder / state.FILE).exists():
+    if not state.is_complete(folder) or supervisor_pid(folder) is None:
         return None
-    for pid in processes.marked(folder):
-        if "labs.supervisor" in _command_line(pid):
-            return state.load(folder)
-    return None
+    return state.load(folder)
+
+
+def supervisor_pid(folder: Path) -> int | None:
+    """The living supervisor of the lab in a folder."""
+    return next((pid for pid in processes.marked(folder) if "labs.supervisor" in _command_line(pid)), None)
 
 
 async def up(name: str, node_count: int, manifests: list[Path], tell: Tell) -> tuple[Lab, list[Stage]]:
@@ -174,22 +201,40 @@ async def up(name: str, node_count: int, manifests: list[Path], tell: Tell) -> t
         tell(f"clear what a former lab left: {', '.join(left)}", 0.0)
     try:
         return lab, await bringup.run()
-    except UsageError:
+    except LabFailed:
+        raise  # left as it is, for its logs; it does not count as up
+    except BaseException:  # a mistake in a manifest, or Ctrl-C
         wiring.remove(name)
         raise
 
 
 async def apply(api: Api, objects: list[dict[str, Any]]) -> None:
-    """Create each object; one that exists is patched to be like it."""
+    """Create each object; one that exists is patched to be like it.
+
+    Raises:
+        UsageError: naming the object that the apiserver refuses, and why.
+    """
+    strict = {"fieldValidation": "Strict"}
     for obj in objects:
         kind = kind_of(obj)
-        meta = obj["metadata"]
-        namespace = meta.get("namespace", "default") if kind.namespaced else ""
+        namespace = _namespace(obj) if kind.namespaced else ""
         try:
-            await api.request("POST", kind.path(namespace), body=obj)
-        except AlreadyExists:
-            path = kind.path(namespace, meta["name"])
-            await api.request("PATCH", path, body=obj, content_type="application/merge-patch+json")
+            try:
+                await api.request("POST", kind.path(namespace), body=obj, params=strict)
+            except AlreadyExists:
+                path = kind.path(namespace, obj["metadata"]["name"])
+                merge = "application/merge-patch+json"
+                await api.request("PATCH", path, body=obj, content_type=merge, params=strict)
+        except ApiError as error:
+            if 400 <= error.code < 500:
+                raise UsageError(f"{kind.kind} {obj['metadata']['name']}: {error.message}") from error
+            raise
+
+
+async def apply_to(lab: Lab, objects: list[dict[str, Any]]) -> None:
+    """Apply objects to a lab that is up."""
+    async with Api(config.load(str(lab.kubeconfig))) as api:
+        await apply(api, objects)
 
 
 def kind_of(obj: dict[str, Any]) -> Kind:
@@ -211,7 +256,7 @@ def read_manifests(path: Path) -> Iterator[dict[str, Any]]:
         documents = list(yaml.safe_load_all(path.read_text()))
     except OSError as error:
         raise UsageError(f"manifest {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"manifest {path}: not YAML: {error}") from error
     for number, doc in enumerate(documents, 1):
         if doc is None:
@@ -245,6 +290,16 @@ def pod_ready(pod: Pod) -> bool:
     """Whether a pod says Ready."""
     conditions = (pod.status.conditions if pod.status else None) or []
     return any(c.type == "Ready" and c.status == "True" for c in conditions)
+
+
+def why_not_ready(pod: Pod) -> str:
+    """Why a pod is not ready, as far as its status tells; "" when it is."""
+    if pod_ready(pod):
+        return ""
+    statuses = (pod.status.container_statuses if pod.status else None) or []
+    waits = [s["state"]["waiting"] for s in statuses if "waiting" in (s.get("state") or {})]
+    told = "; ".join(" ".join(filter(None, (w.get("reason"), w.get("message")))) for w in waits)
+    return f"pod {pod.key}: {told or ('not ready' if pod.spec.node_name else 'bound to no node')}"
 
 
 async def _until(listing: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import click
 import msgspec
 
-from labs import state, wiring
-from labs.topology import Lab
+from labs import lock, state, wiring
+from labs.topology import Lab, checked_name
 from netplane.api.objects import Pod
 from netplane.errors import NetplaneError, UsageError
 
 OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="What to print.")
 NAME = click.argument("name", default="lab")
+DEFAULT_NODES = 3
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +33,7 @@ def command() -> None:
 
 @command.command()
 @NAME
-@click.option("--nodes", default=3, show_default=True, help="Number of nodes.")
+@click.option("--nodes", type=int, default=None, help=f"Number of nodes.  [default: {DEFAULT_NODES}]")
 @click.option(
     "-f",
     "--filename",
@@ -41,42 +42,71 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="Apply these manifests instead of the first walk's (repeatable).",
 )
-@click.option("--check", is_flag=True, help="Verify, take the lab down again, and exit with 1 if anything was wrong.")
+@click.option(
+    "--check", is_flag=True, help="Verify, take the lab down if this made it, exit with 1 if anything was wrong."
+)
 @OUTPUT
-def up(name: str, nodes: int, files: tuple[Path, ...], check: bool, output: str) -> None:
+def up(name: str, nodes: int | None, files: tuple[Path, ...], check: bool, output: str) -> None:
     """Bring a lab up and ask its Service from everywhere."""
     from labs import cluster, requirements, show, verify  # noqa: PLC0415 - the other verbs start faster without
 
     requirements.check()
-    with show.telling(quiet=output == "json") as tell:
+    with lock.held(checked_name(name)), show.telling(quiet=output == "json") as tell:
         lab = cluster.running(name)
         stages: list[cluster.Stage] = []
+        ours = lab is None
         if lab is None:
-            try:
-                lab, stages = asyncio.run(cluster.up(name, nodes, list(files) or [cluster.FIRST_WALK], tell))
-            except BaseException:
-                if check:
-                    wiring.remove(name)
-                raise
+            lab, stages = _make(
+                name, DEFAULT_NODES if nodes is None else nodes, list(files) or [cluster.FIRST_WALK], tell, check=check
+            )
         else:
-            tell(f"lab {name} is up already", 0.0)
+            _join(lab, nodes, list(files), tell)
         report = None
         if not files:
             tell("ask the Service from everywhere", None)
             began = time.perf_counter()
             report = asyncio.run(verify.verify(lab))
             tell("ask the Service from everywhere", time.perf_counter() - began)
-        if check:
+        down = check and ours
+        if down:
             tell("take the lab down", None)
             began = time.perf_counter()
             wiring.remove(name)
             tell("take the lab down", time.perf_counter() - began)
-    _print_up(lab, stages, report, output=output, check=check)
+    _print_up(lab, stages, report, output=output, left_up=not down)
     if report is not None and report.problems:
         sys.exit(1)
 
 
-def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, check: bool) -> None:
+def _make(name: str, nodes: int, files: list[Path], tell: Any, *, check: bool) -> tuple[Lab, list[Any]]:
+    from labs import cluster  # noqa: PLC0415
+
+    try:
+        return asyncio.run(cluster.up(name, nodes, files, tell))
+    except BaseException:
+        if check:
+            wiring.remove(name)
+        raise
+
+
+def _join(lab: Lab, nodes: int | None, files: list[Path], tell: Any) -> None:
+    """The lab is up already: apply what is given, and refuse what would make it another lab."""
+    from labs import cluster  # noqa: PLC0415
+
+    if nodes is not None and nodes != lab.node_count:
+        raise UsageError(
+            f"lab {lab.name} is up with {lab.node_count} nodes, not {nodes}",
+            hint=f"take it down first: netplane lab down {lab.name}",
+        )
+    tell(f"lab {lab.name} is up already", 0.0)
+    objects = [obj for path in files for obj in cluster.read_manifests(path)]
+    if objects:
+        began = time.perf_counter()
+        asyncio.run(cluster.apply_to(lab, objects))
+        tell(f"apply {len(objects)} objects", time.perf_counter() - began)
+
+
+def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, left_up: bool) -> None:
     from labs import show  # noqa: PLC0415
 
     if output == "json":
@@ -86,7 +116,7 @@ def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, check: b
                 "kubeconfig": str(lab.kubeconfig),
                 "stages": stages,
                 "report": report,
-                "left_up": not check,
+                "left_up": left_up,
             }
         )
         return
@@ -94,8 +124,8 @@ def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, check: b
         show.stages(stages)
     if report is not None:
         show.report(report)
-    if not check:
-        show.what_next(lab.name, str(lab.kubeconfig), report.cluster_ip if report else "CLUSTER-IP")
+    if left_up:
+        show.what_next(lab.name, str(lab.kubeconfig), report.cluster_ip if report else "")
 
 
 @command.command()
@@ -103,6 +133,7 @@ def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, check: b
 @OUTPUT
 def status(name: str, output: str) -> None:
     """Show one lab (programs, nodes, pods, Services), or list all labs when there are several."""
+    _need_root("looking into labs")
     names = [name] if name else state.names()
     if not names:
         raise UsageError("there is no lab", hint="make one: netplane lab up")
@@ -117,6 +148,8 @@ def status(name: str, output: str) -> None:
         _print_json(seen)
     else:
         show_status.show(seen)
+    if seen.trouble or not all(program.alive for program in seen.programs):
+        sys.exit(1)
 
 
 def _list_labs(names: list[str], output: str) -> None:
@@ -143,6 +176,7 @@ def exec(name: str, namespace: str, where: str, argv: tuple[str, ...]) -> None: 
     """
     from netplane.kernel import netns  # noqa: PLC0415
 
+    _need_root("entering a lab's namespaces")
     lab = state.by_name(name)
     space = _space(lab, where, namespace)
     with netns.opened(space) as fd:
@@ -215,15 +249,20 @@ def _print_log(path: Path, lines: int, *, follow: bool) -> None:
 @click.option("--own", is_flag=True, help="Take down every lab that runs from this installation.")
 def down(name: str, everything: bool, own: bool) -> None:
     """Take a lab down, whatever state it is in, and leave nothing."""
-    if os.geteuid() != 0:
-        raise NetplaneError("taking a lab down needs root", hint="sudo ./run lab down")
+    _need_root("taking a lab down")
     names = state.names() if everything else state.own_names() if own else [name]
     for each in names:
-        found = wiring.remove(each)
+        with lock.held(checked_name(each)):
+            found = wiring.remove(each)
         if found:
             click.echo(f"lab {each} is down: removed {', '.join(found)}")
         else:
             click.echo(f"there is no lab {each}; nothing to remove")
+
+
+def _need_root(doing: str) -> None:
+    if os.geteuid() != 0:
+        raise NetplaneError(f"{doing} needs root", hint="run it with sudo")
 
 
 def _print_json(value: Any) -> None:

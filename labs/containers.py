@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -14,18 +15,34 @@ from labs.topology import Lab, LabNode
 from netplane.api.objects import Container, Pod
 from netplane.errors import NetplaneError
 
-RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+# Waits before a container is started again, after its first, second … failure in a row.
+RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+# A process that lived this long was well: its next end is a first one.
+WELL_AFTER_S = 60.0
 
 
 class ProcessRecord(msgspec.Struct):
-    """A container's process: pid and start time name it for ever; `ready` is what its readiness was last."""
+    """A container's process: pid and start time name it for ever; `ready` is what its readiness was last.
+
+    `began_s` and `ended_s` are seconds since the epoch; `failures` counts ends in a row, for the wait before the next
+    start. `exit_code` is None until it has ended.
+    """
 
     pid: int = 0
     started: int = 0
     started_at: str = ""
+    began_s: float = 0.0
+    ended_s: float = 0.0
     ready: bool = False
     restarts: int = 0
+    failures: int = 0
     exit_code: int | None = None
+    last_exit_code: int | None = None
+
+    @property
+    def wait_s(self) -> float:
+        """For how much longer an ended process must not be started again."""
+        return self.ended_s + RESTART_S[min(max(self.failures - 1, 0), len(RESTART_S) - 1)] - time.time()
 
     @property
     def alive(self) -> bool:
@@ -69,24 +86,32 @@ class Containers:
         self._changed = changed
         self._watched: dict[int, int] = {}
 
-    async def ensure_running(self, pod: Pod, container: Container) -> None:
-        """Start a container that does not run and should. Raises NetplaneError when it cannot be."""
+    def ensure_running(self, pod: Pod, container: Container) -> float:
+        """Start a container that does not run and should.
+
+        Returns:
+            In how many seconds to ask again, since it must wait before its next start; 0 when there is no need to.
+
+        Raises:
+            ContainerRefused: when it cannot be started.
+        """
         process = self._record.processes.setdefault(container.name, ProcessRecord())
         if process.alive:
             self._watch(process)
-            return
+            return 0.0
         if process.pid:
             self._note_exit(process)
-            wanted = pod.spec.restart_policy or "Always"
-            if wanted == "Never" or (wanted == "OnFailure" and process.exit_code == 0):
-                return
-            await asyncio.sleep(RESTART_S[min(process.restarts, len(RESTART_S) - 1)])
+            if not _starts_again(pod, process):
+                return 0.0
+            if (wait_s := process.wait_s) > 0:
+                return wait_s
             process.restarts += 1
         self._start(pod, container, process)
+        return 0.0
 
     def states(self, pod: Pod, trouble: NetplaneError | None) -> list[ContainerState]:
         """What to report of each container; `trouble` is why those that do not run do not."""
-        return [self._state(container, trouble) for container in pod.spec.containers]
+        return [self._state(pod, container, trouble) for container in pod.spec.containers]
 
     async def end(self, grace_s: float) -> None:
         """SIGTERM, and SIGKILL to what is left after `grace_s`; 0 kills at once."""
@@ -102,20 +127,25 @@ class Containers:
 
     def _signal(self, number: int) -> None:
         for process in self._record.processes.values():
-            processes.kill(process.pid, process.started, number)
+            processes.kill_group(process.pid, process.started, number)
 
-    def _state(self, container: Container, trouble: NetplaneError | None) -> ContainerState:
+    def _state(self, pod: Pod, container: Container, trouble: NetplaneError | None) -> ContainerState:
         process = self._record.processes.get(container.name, ProcessRecord())
-        running = process.alive
-        why = None if running else trouble
+        running, ended = process.alive, process.exit_code is not None
+        reason = message = ""
+        if not running and trouble is not None:
+            reason, message = getattr(trouble, "reason", ""), trouble.message
+        elif not running and ended and _starts_again(pod, process):
+            reason, message = "CrashLoopBackOff", f"started again in at most {RESTART_S[-1]:.0f} s"
         return ContainerState(
             name=container.name,
             running=running,
             ready=running and process.ready,
             restarts=process.restarts,
-            exit_code=None if running or why else process.exit_code,
-            reason="ErrImagePull" if isinstance(why, status.ImageUnknown) else "",
-            message=str(why) if why else "",
+            exit_code=None if running or reason else process.exit_code,
+            last_exit_code=process.exit_code if reason else process.last_exit_code,
+            reason=reason,
+            message=message,
             started_at=process.started_at,
         )
 
@@ -138,14 +168,16 @@ class Containers:
                 netns_name=self._record.netns,
                 env=env | ({"NOTIFY_FD": str(write_end)} if tells else {}),
                 pass_fds=[write_end] if tells else [],
+                clean=True,
             )
         except OSError as error:
             os.close(read_end)
-            raise NetplaneError(f"container {container.name}: {argv[0]}: {error.strerror}") from error
+            raise status.ContainerRefused(f"container {container.name}: {argv[0]}: {error.strerror}") from error
         finally:
             os.close(write_end)
         process.pid, process.started = child.pid, processes.start_time(child.pid) or 0
-        process.started_at, process.exit_code, process.ready = now(), None, not tells
+        process.started_at, process.began_s, process.ready = now(), time.time(), not tells
+        process.last_exit_code, process.exit_code = process.exit_code, None
         self._save()
         self._watch(process)
         if tells:
@@ -195,4 +227,11 @@ class Containers:
         except ChildProcessError:
             code = 1  # a former kubelet's child: how it ended was told to nobody
         process.exit_code = code if code >= 0 else 128 - code
+        process.ended_s = time.time()
+        process.failures = 1 if process.ended_s - process.began_s > WELL_AFTER_S else process.failures + 1
         self._save()
+
+
+def _starts_again(pod: Pod, process: ProcessRecord) -> bool:
+    wanted = pod.spec.restart_policy or "Always"
+    return wanted == "Always" or (wanted == "OnFailure" and process.exit_code != 0)

@@ -3,7 +3,7 @@
 import msgspec
 
 from labs import processes
-from labs.cluster import node_ready, pod_ready
+from labs.cluster import node_ready, pod_ready, supervisor_pid
 from labs.supervisor import program_pids
 from labs.topology import Lab
 from netplane.api.objects import Node, Pod, Service
@@ -68,6 +68,8 @@ async def look(lab: Lab) -> Seen:
     programs = [
         ProgramSeen(name, pid, alive=processes.start_time(pid) == started) for name, pid, started in program_pids(lab)
     ]
+    supervisor = supervisor_pid(lab.folder)
+    programs.append(ProgramSeen("supervisor", supervisor or 0, alive=supervisor is not None))
     seen = Seen(lab.name, str(lab.kubeconfig), programs)
     try:
         async with Api(config.load(str(lab.kubeconfig))) as api:

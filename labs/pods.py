@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from labs import status
+from labs import processes, status
 from labs.containers import Containers, PodRecord, now
 from labs.runtime import Attachment, CniRuntime
 from labs.topology import Lab, LabNode
+from netplane.api.kinds import EVENT
 from netplane.api.objects import Pod
 from netplane.client.api import Api
 from netplane.client.errors import ApiError, NotFound
@@ -48,6 +49,7 @@ class PodWorker:
         self.pod: Pod | None = None
         self.trouble: NetplaneError | None = None
         self._wake = asyncio.Event()
+        self._warned = ""
         self._reported: dict[str, Any] | None = None
         self.containers = Containers(lab, node, record, save=self._save, changed=self._wake.set)
 
@@ -83,10 +85,10 @@ class PodWorker:
                 continue
             self.trouble = None
             try:
-                await self._reconcile(pod)
+                again_s = await self._reconcile(pod)
                 await self._report(pod)
                 attempt = 0
-                await self._wake.wait()
+                await self._pause(again_s or None)
             except ApiError as error:
                 log.warning("status not written", pod=self.record.name, error=str(error))
                 await self._pause(RETRY_S[min(attempt, len(RETRY_S) - 1)])
@@ -96,23 +98,26 @@ class PodWorker:
                 log.warning("pod not started", pod=self.record.name, error=str(error))
                 with contextlib.suppress(ApiError):
                     await self._report(pod)
+                    await self._warn(pod, self.trouble)
                 await self._pause(RETRY_S[min(attempt, len(RETRY_S) - 1)])
                 attempt += 1
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
 
     # Towards running ------------------------------------------------------------------------------------------
 
-    async def _reconcile(self, pod: Pod) -> None:
+    async def _reconcile(self, pod: Pod) -> float:
+        """Do what is missing; in how many seconds to look again (0: when something changes)."""
+        status.check_supported(pod)
         self._save()
         if self.host_network:
             self.record.addresses = [self.node.address]
         elif not self.record.addresses:
             await self._connect()
-        for container in pod.spec.containers:
-            await self.containers.ensure_running(pod, container)
+        waits = [self.containers.ensure_running(pod, container) for container in pod.spec.containers]
+        return min((wait for wait in waits if wait), default=0.0)
 
     async def _connect(self) -> None:
         if not netns.exists(self.record.netns):
@@ -147,6 +152,15 @@ class PodWorker:
             )
         self._reported = wanted
 
+    async def _warn(self, pod: Pod, trouble: NetplaneError) -> None:
+        """Tell `kubectl describe` why; once for each reason."""
+        if trouble.message == self._warned:
+            return
+        reason = "Failed" if isinstance(trouble, status.ContainerRefused) else "FailedCreatePodSandBox"
+        body = status.event(pod, self.node.name, reason=reason, message=str(trouble), now=now())
+        await self.api.request("POST", EVENT.path(pod.metadata.namespace), body=body)
+        self._warned = trouble.message
+
     # Towards nothing -------------------------------------------------------------------------------------------
 
     async def _finish(self, pod: Pod | None) -> bool:
@@ -157,6 +171,7 @@ class PodWorker:
         try:
             await self.containers.end(grace_s if pod is not None else 0)
             if not self.host_network:
+                await asyncio.to_thread(processes.kill_in_namespace, self.record.netns)
                 await asyncio.to_thread(self.runtime.delete, self._attachment())
                 await asyncio.to_thread(netns.delete, self.record.netns)
             if pod is not None:

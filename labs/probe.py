@@ -53,6 +53,19 @@ def ask_udp(address: str, port: int, timeout_s: float = TIMEOUT_S) -> dict[str, 
 ASK = {"http": ask_http, "tcp": ask_tcp, "udp": ask_udp}
 
 
+def connects(space: str, address: str, port: int, timeout_s: float = 0.3) -> bool:
+    """Whether a TCP connection from inside a namespace is accepted."""
+
+    def work() -> bool:
+        try:
+            socket.create_connection((address, port), timeout=timeout_s).close()
+        except OSError:
+            return False
+        return True
+
+    return netns.run_in(space, work)
+
+
 def count(space: str, kind: str, address: str, port: int, times: int, timeout_s: float = TIMEOUT_S) -> Answers:
     """Ask `times` times, each over a new connection, from inside a namespace.
 

@@ -4,6 +4,7 @@ Every process of a lab carries NETPLANE_LAB=<folder> in its environment, and so 
 survives a killed supervisor, so `lab down` needs no list of pids to find them all.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,14 +25,18 @@ def start(
     netns_name: str = "",
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    clean: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a marked process in its own session, in a namespace (empty: the caller's), its output appended to a log.
+
+    With `clean` it gets nothing of the caller's environment but PATH, and begins in /, as in a container.
 
     Raises:
         OSError: when the program cannot be executed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    full_env = {**os.environ, **(env or {}), MARK: str(lab_folder)}
+    inherited = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/root"} if clean else os.environ
+    full_env = {**inherited, **(env or {}), MARK: str(lab_folder)}
     with log.open("ab") as out:
 
         def spawn() -> subprocess.Popen[bytes]:
@@ -43,6 +48,7 @@ def start(
                 stderr=out,
                 start_new_session=True,
                 pass_fds=pass_fds,
+                cwd="/" if clean else None,
             )
 
         if not netns_name:
@@ -105,11 +111,42 @@ def kill(pid: int, started: int, number: int = signal.SIGKILL) -> None:
         _signal(pid, number)
 
 
-def _signal(pid: int, number: int) -> None:
+def kill_group(pid: int, started: int, number: int) -> None:
+    """Signal a process begun by `start`, and what it started, if it is still the one that began at `started`."""
+    if start_time(pid) == started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, number)
+
+
+def kill_in_namespace(name: str) -> None:
+    """SIGKILL to every process in a network namespace, until there is none; harmless when it is gone."""
+    for _ in range(50):
+        pids = in_namespace(name)
+        if not pids:
+            return
+        for pid in pids:
+            _signal(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def in_namespace(name: str) -> list[int]:
+    """Pids of the processes in a named network namespace, this one left out."""
     try:
+        wanted = netns.path(name).stat().st_ino
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if (entry / "ns" / "net").stat().st_ino == wanted and start_time(int(entry.name)) is not None:
+                    found.append(int(entry.name))
+    return found
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _ancestors() -> set[int]:

@@ -70,14 +70,15 @@ def what_next(name: str, kubeconfig: str, cluster_ip: str) -> None:
     """How to go on with a lab that is up."""
     netplane = os.environ.get("NETPLANE_CALLED_AS", "netplane")
     option, word = ("", "") if name == "lab" else (f" --lab {name}", f" {name}")
-    out.print(
-        f"\nThe lab is up. Use it:\n"
-        f"  export KUBECONFIG={kubeconfig}\n"
-        f"  kubectl get pods -o wide\n"
-        f"  {netplane} lab exec{option} client -- curl -s {cluster_ip}   [dim]# any command, from a pod[/]\n"
-        f"  {netplane} lab status{word}\n"
-        f"  {netplane} lab down{word}"
-    )
+    lines = [
+        "\nThe lab is up. Use it:",
+        f"  export KUBECONFIG={kubeconfig}",
+        "  kubectl get pods -o wide",
+        *([f"  {netplane} lab exec{option} client -- curl -s {cluster_ip}"] if cluster_ip else []),
+        f"  {netplane} lab status{word}",
+        f"  {netplane} lab down{word}",
+    ]
+    out.print("\n".join(lines), soft_wrap=True)
 
 
 def stages(done: list[Stage]) -> None:

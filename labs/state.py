@@ -10,6 +10,7 @@ from labs.topology import LABS_DIR, Lab, checked_name
 from netplane.errors import UsageError
 
 FILE = "lab.json"
+COMPLETE = "complete"
 
 
 def save(lab: Lab) -> None:
@@ -40,6 +41,16 @@ def load(folder: Path) -> Lab:
         raise UsageError(
             f"{folder / FILE}: {error}", hint=f"remove what is left: netplane lab down {folder.name}"
         ) from error
+
+
+def mark_complete(lab: Lab) -> None:
+    """Note that the lab came up wholly: before, an interrupted `up` left something to clear, not to use."""
+    (lab.folder / COMPLETE).touch()
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the lab in a folder came up wholly."""
+    return (folder / COMPLETE).exists() and (folder / FILE).exists()
 
 
 def by_name(name: str) -> Lab:

@@ -15,18 +15,37 @@ ECHO_PROGRAM = Path(__file__).with_name("echo.py")
 RUNTIME_VERSION = "netplane-lab://1"
 
 
-class ImageUnknown(NetplaneError):
+class ContainerRefused(NetplaneError):
+    """A container that cannot be started. `reason` is the word that kubectl shows."""
+
+    reason = "RunContainerError"
+
+
+class ImageUnknown(ContainerRefused):
     """A container that names an image, which labs cannot run, and no command."""
+
+    reason = "ErrImagePull"
+
+
+class Unsupported(ContainerRefused):
+    """A pod that asks for what labs do not do."""
+
+    reason = "CreateContainerConfigError"
 
 
 class ContainerState(msgspec.Struct, frozen=True):
-    """One container's process. `message` says why it waits or how it ended; `exit_code` is None while it lives."""
+    """One container's process.
+
+    `exit_code` is None while it lives or waits to be started again; `last_exit_code` is how it ended the last time.
+    `reason` and `message` say why it waits.
+    """
 
     name: str
     running: bool = False
     ready: bool = False
     restarts: int = 0
     exit_code: int | None = None
+    last_exit_code: int | None = None
     reason: str = ""
     message: str = ""
     started_at: str = ""
@@ -46,6 +65,41 @@ def command_line(container: Container) -> list[str]:
             hint=f"use image {ECHO_IMAGE}, or give a command of this machine",
         )
     return [*container.command, *(container.args or [])]
+
+
+def check_supported(pod: Pod) -> None:
+    """Refuse what a lab would have to ignore. Raises Unsupported, naming the field."""
+    hint = "labs run plain containers; see docs/labs.md"
+    if pod.spec.init_containers:
+        raise Unsupported("spec.initContainers: labs do not run init containers", hint=hint)
+    for container in pod.spec.containers:
+        if container.readiness_probe is not None:
+            where = f"spec.containers[{container.name}].readinessProbe"
+            raise Unsupported(f"{where}: labs do not probe: a process that runs is ready", hint=hint)
+
+
+def event(pod: Pod, node: str, *, reason: str, message: str, now: str) -> dict[str, Any]:
+    """A warning about a pod, as `kubectl describe` shows it."""
+    meta = pod.metadata
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{meta.name[:50]}.", "namespace": meta.namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "namespace": meta.namespace,
+            "name": meta.name,
+            "uid": meta.uid,
+        },
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "count": 1,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "source": {"component": "kubelet", "host": node},
+    }
 
 
 def node_object(node: LabNode, kubelet_version: str) -> dict[str, Any]:
@@ -152,8 +206,8 @@ def _container_status(pod: Pod, state: ContainerState) -> dict[str, Any]:
     if state.running:
         detail: dict[str, Any] = {"running": {"startedAt": state.started_at}}
     elif state.exit_code is not None:
-        reason = state.reason or ("Completed" if state.exit_code == 0 else "Error")
-        detail = {"terminated": {"exitCode": state.exit_code, "reason": reason, "message": state.message}}
+        reason = "Completed" if state.exit_code == 0 else "Error"
+        detail = {"terminated": {"exitCode": state.exit_code, "reason": reason}}
     else:
         detail = {"waiting": {"reason": state.reason or "ContainerCreating", "message": state.message}}
     return {
@@ -164,4 +218,12 @@ def _container_status(pod: Pod, state: ContainerState) -> dict[str, Any]:
         "started": state.running,
         "restartCount": state.restarts,
         "state": detail,
+        "lastState": _last_state(state),
     }
+
+
+def _last_state(state: ContainerState) -> dict[str, Any]:
+    if state.last_exit_code is None:
+        return {}
+    reason = "Completed" if state.last_exit_code == 0 else "Error"
+    return {"terminated": {"exitCode": state.last_exit_code, "reason": reason}}

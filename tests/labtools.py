@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import signal
 import socket
@@ -133,15 +132,6 @@ def root_network() -> dict[str, Any]:
     """What the root namespace has: links, addresses, routes, neighbours' devices, rules, nftables."""
     commands = ("ip -o link", "ip -o addr", "ip route show table all", "ip rule", "nft list ruleset")
     return {c: subprocess.run(c.split(), capture_output=True, text=True, check=True).stdout for c in commands}
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def node_conditions(lab: Lab) -> list[str]:

@@ -151,7 +151,7 @@ def create(name: str) -> Path:
     try:
         run_in_new(keep)
     except OSError as error:
-        target.unlink()
+        target.unlink(missing_ok=True)
         raise NetnsError(f"network namespace {name}: {error.strerror}", hint="making namespaces needs root") from error
     return target
 

@@ -10,6 +10,7 @@ import pytest
 
 from labs import cluster, probe, processes, state, wiring
 from labs.topology import LABS_DIR
+from netplane.api.objects import ConfigMap
 from netplane.kernel import netns
 from tests import labtools
 
@@ -40,13 +41,14 @@ def test_two_labs_live_side_by_side_and_leave_the_root_namespace_as_it_was() -> 
 def test_a_killed_lab_is_cleared_by_the_next_one() -> None:
     name = labtools.unique_name()
     with labtools.lab_up(name, "--nodes", "1") as lab:
-        pids = processes.marked(lab.folder)
-        for pid in pids:
-            if "labs.supervisor" in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(pid, signal.SIGKILL)
+        found = [(pid, processes.start_time(pid)) for pid in processes.marked(lab.folder)]
+        supervisor = cluster.supervisor_pid(lab.folder)
+        assert supervisor is not None
+        os.kill(supervisor, signal.SIGKILL)
         labtools.until("the lab counts as killed", lambda: cluster.running(name) is None)
+        assert run("status", name).returncode == 1
         with labtools.lab_up(name, "--nodes", "1") as again:
-            assert not [pid for pid in pids if labtools.alive(pid)]
+            assert not [pid for pid, started in found if started and processes.start_time(pid) == started]
             assert probe.count(again.outside, "http", again.nodes[0].address, 30080, 10).ok
     assert list(wiring.leftovers(name)) == []
 
@@ -62,6 +64,43 @@ def test_check_verifies_and_takes_the_lab_down() -> None:
         assert list(wiring.leftovers(name)) == []
     finally:
         wiring.remove(name)
+
+
+def test_an_interrupted_up_leaves_nothing() -> None:
+    name = labtools.unique_name()
+    try:
+        starting = subprocess.Popen([labtools.NETPLANE, "lab", "up", name], stderr=subprocess.PIPE, text=True)
+        labtools.until("it has begun", (LABS_DIR / name / "kubeconfig").exists)
+        busy = run("up", name)
+        assert busy.returncode == 2
+        assert f"another command is at work on lab {name}" in busy.stderr
+        starting.send_signal(signal.SIGINT)
+        starting.communicate(timeout=60)
+        assert starting.returncode != 0
+        assert list(wiring.leftovers(name)) == []
+    finally:
+        wiring.remove(name)
+
+
+def test_a_running_lab_takes_more_manifests_and_is_not_taken_down_by_a_check(tmp_path: Path) -> None:
+    name = labtools.unique_name()
+    manifest = tmp_path / "more.yaml"
+    manifest.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: b}\n")
+    with labtools.lab_up(name, "--nodes", "1") as lab:
+        assert run("up", name, "-f", str(manifest)).returncode == 0
+        assert labtools.ask(lab, lambda api: api.get(ConfigMap, "more", "default")).data == {"a": "b"}
+        checked = run("up", name, "--check", "-o", "json")
+        assert checked.returncode == 0
+        assert json.loads(checked.stdout)["left_up"] is True
+        assert cluster.running(name) == lab
+        other = run("up", name, "--nodes", "2")
+        assert other.returncode == 2
+        assert "is up with 1 nodes, not 2" in other.stderr
+        manifest.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndat: {a: b}\n")
+        wrong = run("up", name, "-f", str(manifest))
+        assert wrong.returncode == 2
+        assert "ConfigMap more: " in wrong.stderr
+        assert 'unknown field "dat"' in wrong.stderr
 
 
 def test_status_exec_and_logs() -> None:
@@ -90,10 +129,15 @@ def test_status_exec_and_logs() -> None:
     ],
 )
 def test_bad_input_is_told_in_one_error_and_makes_nothing(args: tuple[str, ...], message: str) -> None:
-    before = (netns.names("np-tbad-"), state.names())
-    done = run(*args)
+    try:
+        done = run(*args)
+        leftovers = list(wiring.leftovers("tbad"))
+    finally:
+        wiring.remove("tbad")
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert (netns.names("np-tbad-"), state.names()) == before
+    assert leftovers == []
+    assert not netns.names("np-tbad-")
+    assert not {"tbad", "tnosuch", "Not-A-Name"} & set(state.names())
     assert not (LABS_DIR / "tbad").exists()
