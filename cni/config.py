@@ -7,16 +7,17 @@ node). Unknown keys are left alone: other plugins and runtimes add theirs.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import msgspec
 
+from cni import addressing
+from cni.addressing import Asked, Ipam
 from cni.errors import CniError, Code, invalid
 from cni.plan import hostports
 from cni.plan.hostports import PortMapping
-from cni.plan.ipam import Range, RangeSet
-from cni.results import OLDEST, VERSIONS, Dns, RouteTo
+from cni.plan.ipam import RangeSet
+from cni.results import OLDEST, VERSIONS, Dns, Result, RouteTo
 from netplane.net import names
 from netplane.rtnl import IP
 
@@ -30,28 +31,6 @@ MTU_MIN_IPV6_BYTES = 1280  # RFC 8200, section 5
 
 class _Struct(msgspec.Struct, frozen=True, rename="camel"):
     pass
-
-
-class _Range(_Struct, frozen=True):
-    subnet: str = ""
-    range_start: str = ""
-    range_end: str = ""
-    gateway: str = ""
-
-
-class _Route(_Struct, frozen=True):
-    dst: str
-    gw: str = ""
-
-
-class _Ipam(_Struct, frozen=True):
-    type: str = ""
-    ranges: list[list[_Range]] | None = None
-    subnet: str = ""
-    range_start: str = ""
-    range_end: str = ""
-    gateway: str = ""
-    routes: list[_Route] | None = None
 
 
 class _Attachment(msgspec.Struct, frozen=True):
@@ -79,7 +58,7 @@ class _Config(_Struct, frozen=True):
     masq_all: bool = False
     conditions_v4: list[str] | None = None
     conditions_v6: list[str] | None = None
-    ipam: _Ipam = _Ipam()
+    ipam: Ipam = Ipam()
     dns: Dns | None = None
     args: _Args | None = None
     runtime_config: dict[str, Any] | None = None
@@ -113,6 +92,9 @@ class Network(msgspec.Struct, frozen=True):
         ports: host ports that were asked for.
         snat: hide neighbours' addresses on the way through a host port.
         masq_all: hide everybody's.
+        delegate: the IPAM plugin to ask; "" is the built-in one.
+        data_dir: where the reference host-local keeps its reservations: those are respected.
+        resolv_conf: a file to take name servers from.
     """
 
     version: str
@@ -136,6 +118,9 @@ class Network(msgspec.Struct, frozen=True):
     ports: tuple[PortMapping, ...] = ()
     snat: bool = True
     masq_all: bool = False
+    delegate: str = ""
+    data_dir: str = ""
+    resolv_conf: str = ""
 
 
 def version_of(stdin: bytes) -> str:
@@ -164,8 +149,9 @@ def parse(stdin: bytes, *, args: dict[str, str], needs_ranges: bool) -> Network:
     return _remembered(stdin, tuple(asked.items()), needs_ranges)
 
 
-def _parse(stdin: bytes, asked: tuple[tuple[str, str], ...], needs_ranges: bool) -> Network:
-    raw, args = _decode(stdin), dict(asked)
+def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) -> Network:
+    raw = _decode(stdin)
+    asked = Asked(dict(args), raw.runtime_config or {}, (raw.args.cni if raw.args else None) or {})
     version = raw.cni_version or OLDEST
     if version not in VERSIONS:
         raise CniError(Code.INCOMPATIBLE_VERSION, f"cniVersion: {version!r} is not one of {', '.join(VERSIONS)}")
@@ -182,24 +168,47 @@ def _parse(stdin: bytes, asked: tuple[tuple[str, str], ...], needs_ranges: bool)
         hairpin=raw.hairpin_mode,
         promisc=raw.promisc_mode,
         host_prefix=raw.host_prefix,
-        dns=raw.dns or Dns(),
+        dns=addressing.dns(raw.dns, asked.runtime),
         prev_result=_given(raw.prev_result),
         attachments=_attachments(raw),
-        mac=_mac(raw, args),
+        mac=addressing.mac(asked),
+        delegate="" if raw.ipam.type in BUILT_IN_IPAM else raw.ipam.type,
+        data_dir=raw.ipam.data_dir if raw.ipam.type == "host-local" else "",
+        resolv_conf=raw.ipam.resolv_conf,
         snat=raw.snat,
         masq_all=raw.masq_all,
     )
     if raw.type == "loopback" or not needs_ranges:
         return network
-    network = msgspec.structs.replace(network, ports=hostports.parse((raw.runtime_config or {}).get("portMappings")))
+    network = msgspec.structs.replace(network, ports=hostports.parse(asked.runtime.get("portMappings")))
     if raw.type in CHAINED:
         _check_conditions(raw)
         return network
     _check_unsupported(raw)
-    ranges = _ranges(raw.ipam)
+    if network.delegate:
+        _check_mtu(raw.mtu, ())
+        return network
+    ranges = addressing.ranges(raw.ipam, asked.runtime)
     _check_mtu(raw.mtu, ranges)
-    wanted = _wanted(raw, args, ranges)
-    return msgspec.structs.replace(network, ranges=ranges, routes=_routes(raw, ranges), wanted=wanted)
+    routes = addressing.routes(raw.ipam)
+    return msgspec.structs.replace(
+        network,
+        ranges=ranges,
+        routes=addressing.with_defaults(routes, ranges) if raw.is_default_gateway else routes,
+        wanted=addressing.wanted(asked, ranges),
+    )
+
+
+def delegated(network: Network, given: Result) -> Network:
+    """The network as one pod has it, with what another IPAM plugin gave.
+
+    Raises:
+        CniError: INVALID_CONFIG when it cannot be used.
+    """
+    ranges = addressing.given_ranges(given.ips)
+    routes = addressing.with_defaults(given.routes, ranges) if network.is_default_gateway else given.routes
+    dns = given.dns if network.dns == Dns() else network.dns
+    return msgspec.structs.replace(network, ranges=ranges, routes=routes, dns=dns)
 
 
 _remembered = lru_cache(maxsize=64)(_parse)
@@ -226,6 +235,8 @@ def _check_names(raw: _Config) -> None:
         raise invalid("name", "is missing", "name the network")
     if not is_identifier(raw.name):
         raise invalid("name", f"{raw.name!r} is not a letter or digit followed by letters, digits, '_', '.' or '-'")
+    if raw.ipam.type and not is_identifier(raw.ipam.type):
+        raise invalid("ipam.type", f"{raw.ipam.type!r} is no plugin's name")
     if raw.type not in ("loopback", *CHAINED) and (problem := names.problem(raw.bridge)):
         raise invalid("bridge", f"{raw.bridge!r} {problem}")
 
@@ -245,12 +256,6 @@ def _check_mtu(mtu: int, ranges: Sequence[RangeSet]) -> None:
 
 
 def _check_unsupported(raw: _Config) -> None:
-    if raw.ipam.type not in BUILT_IN_IPAM:
-        raise CniError(
-            Code.UNSUPPORTED_FIELD,
-            f"ipam.type: {raw.ipam.type!r} is not built in",
-            "use 'host-local' or leave it out: both mean the built-in address management",
-        )
     for key in ("bandwidth",):
         if (raw.runtime_config or {}).get(key):
             raise CniError(
@@ -265,95 +270,6 @@ def _check_conditions(raw: _Config) -> None:
     for key, given in (("conditionsV4", raw.conditions_v4), ("conditionsV6", raw.conditions_v6)):
         if given:
             raise CniError(Code.UNSUPPORTED_FIELD, f"{key}: holds iptables arguments", "use nftables rules of your own")
-
-
-def _ranges(ipam: _Ipam) -> tuple[RangeSet, ...]:
-    sets: list[tuple[str, list[_Range]]] = []
-    if ipam.subnet:
-        sets.append(("ipam", [_Range(ipam.subnet, ipam.range_start, ipam.range_end, ipam.gateway)]))
-    sets += [(f"ipam.ranges[{i}]", ranges) for i, ranges in enumerate(ipam.ranges or ())]
-    if not sets:
-        raise invalid("ipam.ranges", "is missing", 'give pods a range: "ranges": [[{"subnet": "10.244.1.0/24"}]]')
-    built = tuple(_range_set(name, ranges) for name, ranges in sets)
-    flat = [r for ranges in built for r in ranges]
-    for i, r in enumerate(flat):
-        if any(r.overlaps(other) for other in flat[:i]):
-            raise invalid("ipam.ranges", f"{r} overlaps another range")
-    return built
-
-
-def _range_set(name: str, ranges: list[_Range]) -> RangeSet:
-    built = tuple(_range(f"{name}[{i}]" if len(ranges) > 1 else name, r) for i, r in enumerate(ranges))
-    if not built:
-        raise invalid(name, "is an empty set")
-    if len({r.subnet.version for r in built}) > 1:
-        raise invalid(name, "mixes IPv4 and IPv6: put each family in a set of its own")
-    return built
-
-
-def _range(name: str, raw: _Range) -> Range:
-    try:
-        if not raw.subnet:
-            raise ValueError("subnet is missing")
-        subnet = ip_network(raw.subnet)
-        ends = (ip_address(text) if text else None for text in (raw.range_start, raw.range_end, raw.gateway))
-        return Range.of(subnet, *ends)
-    except ValueError as error:
-        raise invalid(name, str(error)) from error
-
-
-def _routes(raw: _Config, ranges: Sequence[RangeSet]) -> tuple[RouteTo, ...]:
-    found = []
-    for i, route in enumerate(raw.ipam.routes or ()):
-        try:
-            found.append(RouteTo(ip_network(route.dst), ip_address(route.gw) if route.gw else None))
-        except ValueError as error:
-            raise invalid(f"ipam.routes[{i}]", str(error)) from error
-    if raw.is_default_gateway:
-        families = {route.dst.version for route in found if route.dst.prefixlen == 0}
-        for ranges_of_set in ranges:
-            first = ranges_of_set[0]
-            if first.subnet.version not in families:
-                families.add(first.subnet.version)
-                found.append(RouteTo(ip_network("0.0.0.0/0" if first.subnet.version == 4 else "::/0"), first.gateway))
-    return tuple(found)
-
-
-def _wanted(raw: _Config, args: dict[str, str], ranges: Sequence[RangeSet]) -> tuple[IP, ...]:
-    """Addresses asked for by CNI_ARGS IP=, the capability `ips` or args.cni.ips (host-local's three ways)."""
-    sources = {
-        "CNI_ARGS IP": [ip for ip in args.get("IP", "").split(",") if ip],
-        "runtimeConfig.ips": (raw.runtime_config or {}).get("ips") or [],
-        "args.cni.ips": ((raw.args.cni if raw.args else None) or {}).get("ips") or [],
-    }
-    found: list[IP] = []
-    for field, texts in sources.items():
-        for text in texts if isinstance(texts, list) else [texts]:
-            try:
-                address = ip_interface(text).ip
-            except ValueError as error:
-                raise invalid(field, str(error)) from error
-            if not any(address in r for ranges_of_set in ranges for r in ranges_of_set):
-                raise invalid(field, f"{address} is in none of the network's ranges")
-            found.append(address)
-    return tuple(dict.fromkeys(found))
-
-
-def _mac(raw: _Config, args: dict[str, str]) -> str:
-    asked = {
-        "CNI_ARGS MAC": args.get("MAC"),
-        "runtimeConfig.mac": (raw.runtime_config or {}).get("mac"),
-        "args.cni.mac": ((raw.args.cni if raw.args else None) or {}).get("mac"),
-    }
-    for field, text in asked.items():
-        if text:
-            parts = str(text).lower().replace("-", ":").split(":")
-            if len(parts) != 6 or any(len(p) != 2 or not set(p) <= set("0123456789abcdef") for p in parts):
-                raise invalid(field, f"{text!r} is no MAC address")
-            if int(parts[0], 16) & 1:
-                raise invalid(field, f"{text!r} is a multicast address")
-            return ":".join(parts)
-    return ""
 
 
 def _attachments(raw: _Config) -> frozenset[tuple[str, str]] | None:

@@ -8,8 +8,11 @@ import errno
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from cni import errors, results
+import msgspec
+
+from cni import addressing, config, delegate, errors, hostlocal, results
 from cni.bridges import Bridges
 from cni.chained import PortMap, alive, previous
 from cni.check import Observed, differences
@@ -103,18 +106,37 @@ class Engine:
         with pod_space(call.netns, netns_fd) as space:
             if call.network.type == "loopback":
                 return _loopback(call, space)
-            key = _key(call)
-            lease = Lease(key, "reserved", pod.link_name(*key), (), call.netns, call.pod, self._clock())
-            lease = self.leases.reserve(lease, call.network.ranges, call.network.wanted)
+            lease = self._reserve(call)
             try:
+                call, lease = self._addressed(call, lease)
                 attachment = self._wire(call, lease, space)
-                self._portmap.take(call, key, pod.interfaces(attachment), call.network.bridge)
-                self.leases.activate(key)
+                self._portmap.take(call, lease.key, pod.interfaces(attachment), call.network.bridge)
+                self.leases.activate(lease.key)
             except BaseException:
                 self._forget(lease)
+                if call.network.delegate:
+                    delegate.delete_quietly(call)
                 raise
         log.info("added", container=call.container, pod=call.pod, ips=[str(a) for a in lease.addresses])
         return results.encode(pod.result(attachment), call.network.version)
+
+    def _reserve(self, call: Call) -> Lease:
+        key, network = _key(call), call.network
+        lease = Lease(key, "reserved", pod.link_name(*key), (), call.netns, call.pod, self._clock())
+        avoid = hostlocal.reserved(network.data_dir, network.name)
+        return self.leases.reserve(lease, network.ranges, network.wanted, avoid)
+
+    def _addressed(self, call: Call, lease: Lease) -> tuple[Call, Lease]:
+        """Both completed by what is not in the configuration itself: another plugin's addresses, a file's servers."""
+        network = call.network
+        if network.resolv_conf and network.dns == results.Dns():
+            network = msgspec.structs.replace(network, dns=_name_servers(network.resolv_conf))
+        if network.delegate:
+            given = delegate.add(call)
+            lease = msgspec.structs.replace(lease, addresses=tuple(ip.interface.ip for ip in given.ips))
+            self.leases.enter(lease)
+            network = config.delegated(network, given)
+        return msgspec.structs.replace(call, network=network), lease
 
     def _wire(self, call: Call, lease: Lease, space: int) -> pod.Attachment:
         bridge = self._bridges.ensure(call.network)
@@ -151,8 +173,11 @@ class Engine:
     def _delete(self, call: Call) -> None:
         if call.network.type == "loopback":
             return
-        key = _key(call)
+        key, network = _key(call), call.network
         self._forget(Lease(key, "active", pod.link_name(*key)))
+        if network.delegate:
+            delegate.delete(call)
+        hostlocal.release(network.data_dir, *key)
         log.info("deleted", container=call.container, ifname=call.ifname)
 
     def _check(self, call: Call, netns_fd: int | None) -> None:
@@ -165,6 +190,8 @@ class Engine:
             observed = _observe(call, pod.link_name(*key), netns_fd)
         except CniError as error:
             raise CniError(Code.UNKNOWN_CONTAINER, error.message) from error
+        if call.network.delegate:
+            delegate.check(call)
         if found := list(differences(call, lease, result, observed)):
             raise CniError(Code.CHECK_FAILED, "; ".join(found), "delete and add the container again")
         self._ports.check(self.leases.ports(key))
@@ -178,6 +205,8 @@ class Engine:
                 continue
             try:
                 self._forget(lease)
+                if call.network.delegate:
+                    delegate.delete(delegate.for_attachment(call, lease.key.container, lease.key.ifname))
                 log.info("collected", container=lease.key.container, ifname=lease.key.ifname)
             except (NetplaneError, OSError, sqlite3.Error) as error:
                 failures.append(as_cni_error(error))
@@ -187,6 +216,8 @@ class Engine:
     def _status(self, call: Call) -> None:
         if trouble := self._trouble():
             raise CniError(Code.NOT_AVAILABLE, trouble)
+        if call.network.delegate:
+            delegate.find(call)
         for ranges in call.network.ranges:
             if not self.leases.free(ranges):
                 raise CniError(Code.NOT_AVAILABLE, f"no address is free in {ipam.describe(ranges)}")
@@ -241,6 +272,13 @@ def as_cni_error(error: BaseException) -> CniError:
 
 def _key(call: Call) -> Key:
     return Key(call.network.name, call.container, call.ifname)
+
+
+def _name_servers(path: str) -> results.Dns:
+    try:
+        return addressing.resolv_conf(Path(path).read_text(errors="replace"))
+    except OSError as error:
+        raise errors.invalid("ipam.resolvConf", f"{path} cannot be read: {error.strerror}") from error
 
 
 def _taken(call: Call, error: KernelError) -> CniError | KernelError:

@@ -32,12 +32,12 @@ class CniError(NetplaneError):
     """A failure a runtime is told about.
 
     Args:
-        code: what kind of failure.
+        code: what kind of failure; another plugin's own is passed on as it is.
         message: one line, naming the field, variable or object.
         details: what to do about it.
     """
 
-    def __init__(self, code: Code, message: str, details: str = "") -> None:
+    def __init__(self, code: Code | int, message: str, details: str = "") -> None:
         super().__init__(message, hint=details)
         self.code = code
 

@@ -45,14 +45,22 @@ CREATE TABLE addresses (
 ) WITHOUT ROWID;
 CREATE INDEX addresses_of ON addresses (lease);
 CREATE TABLE cooling (address TEXT PRIMARY KEY, freed_s REAL NOT NULL) WITHOUT ROWID;
-CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns, pod, since_s, id,
-  (SELECT group_concat(address) FROM (SELECT address FROM addresses WHERE lease = leases.id ORDER BY position)) AS ips
-  FROM leases;
 CREATE TABLE cursors (network TEXT NOT NULL, position INTEGER NOT NULL, address TEXT NOT NULL,
   PRIMARY KEY (network, position)) WITHOUT ROWID;
 """
-# Version 2 added host ports: a store of version 1 gets what is missing and keeps its leases.
-_SCHEMA_PORTS = """
+# Version 2 added host ports and addresses that another IPAM plugin gave, which may be in use in several networks.
+# A store of version 1 gets what is missing and keeps its leases.
+_SCHEMA_2 = """
+CREATE TABLE delegated (
+  lease INTEGER NOT NULL REFERENCES leases ON DELETE CASCADE, address TEXT NOT NULL, position INTEGER NOT NULL,
+  PRIMARY KEY (lease, position)
+) WITHOUT ROWID;
+DROP VIEW IF EXISTS attachments;
+CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns, pod, since_s, id,
+  (SELECT group_concat(address) FROM (
+    SELECT address, position FROM addresses WHERE lease = leases.id
+    UNION ALL SELECT address, position FROM delegated WHERE lease = leases.id ORDER BY position)) AS ips
+  FROM leases;
 CREATE TABLE ports (
   network TEXT NOT NULL, container TEXT NOT NULL, ifname TEXT NOT NULL,
   host TEXT NOT NULL, protocol TEXT NOT NULL, host_port INTEGER NOT NULL,
@@ -61,6 +69,9 @@ CREATE TABLE ports (
 ) WITHOUT ROWID
 """
 _INSERT = "INSERT INTO leases (network, container, ifname, state, link, netns, pod, since_s)"
+_INSERT_DELEGATED = (
+    "INSERT INTO delegated VALUES ((SELECT id FROM leases WHERE network = ? AND container = ? AND ifname = ?), ?, ?)"
+)
 COOLDOWN_S = 60.0
 
 
@@ -102,7 +113,8 @@ class Leases:
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
             if version < 2:
-                self._db.execute(_SCHEMA_PORTS)
+                for statement in _SCHEMA_2.split(";"):
+                    self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             elif version != _SCHEMA_VERSION:
                 raise CniError(Code.IO, f"the lease store {self.path} has version {version}, not {_SCHEMA_VERSION}")
@@ -128,13 +140,20 @@ class Leases:
 
     # Transitions ----------------------------------------------------------------------------------------------
 
-    def reserve(self, lease: Lease, ranges: Sequence[ipam.RangeSet], wanted: Sequence[IP] = ()) -> Lease:
+    def reserve(
+        self,
+        lease: Lease,
+        ranges: Sequence[ipam.RangeSet],
+        wanted: Sequence[IP] = (),
+        avoid: frozenset[IP] = frozenset(),
+    ) -> Lease:
         """Take one address of each set for a new lease (its own `state` and `addresses` are not looked at).
 
         Args:
             lease: what to remember with the addresses; `since_s` is now.
             ranges: the sets.
             wanted: addresses to take instead of the next ones.
+            avoid: addresses somebody else has.
 
         Raises:
             CniError: ALREADY_ATTACHED; ADDRESSES_EXHAUSTED, naming the range; INVALID_CONFIG for a wanted one in use.
@@ -149,30 +168,32 @@ class Leases:
                     f"container {lease.key.container} has {lease.key.ifname} in network {lease.key.network} already",
                     "DEL it first",
                 ) from error
-            found = tuple(self._take(lease, i, ranges_of_set, wanted) for i, ranges_of_set in enumerate(ranges))
+            found = tuple(self._take(lease, i, some, wanted, avoid) for i, some in enumerate(ranges))
             self._db.executemany(
                 "INSERT INTO addresses VALUES (?, ?, ?)", [(str(a), row, i) for i, a in enumerate(found)]
             )
             self._db.executemany("DELETE FROM cooling WHERE address = ?", [(str(a),) for a in found])
         return msgspec.structs.replace(lease, state="reserved", addresses=found)
 
-    def _take(self, lease: Lease, position: int, ranges: ipam.RangeSet, wanted: Sequence[IP]) -> IP:
+    def _take(
+        self, lease: Lease, position: int, ranges: ipam.RangeSet, wanted: Sequence[IP], avoid: frozenset[IP]
+    ) -> IP:
         for address in wanted:
             if ipam.range_of(ranges, address):
-                if self._taken(address):
+                if address in avoid or self._taken(address):
                     raise CniError(Code.INVALID_CONFIG, f"the address {address} that was asked for is in use")
                 return address
         where = (lease.key.network, position)
         row = self._db.execute("SELECT address FROM cursors WHERE network = ? AND position = ?", where).fetchone()
-        address = self._next(ranges, ip_address(row[0]) if row else None, lease.since_s)
+        address = self._next(ranges, ip_address(row[0]) if row else None, lease.since_s, avoid)
         self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (*where, str(address)))
         return address
 
-    def _next(self, ranges: ipam.RangeSet, after: IP | None, now_s: float) -> IP:
+    def _next(self, ranges: ipam.RangeSet, after: IP | None, now_s: float, avoid: frozenset[IP]) -> IP:
         self._db.execute("DELETE FROM cooling WHERE freed_s <= ? OR freed_s > ?", (now_s - COOLDOWN_S, now_s))
         coolest: tuple[float, IP] | None = None
         for address in ipam.candidates(ranges, after):
-            if self._taken(address):
+            if address in avoid or self._taken(address):
                 continue
             row = self._db.execute("SELECT freed_s FROM cooling WHERE address = ?", (str(address),)).fetchone()
             if row is None:
@@ -188,6 +209,11 @@ class Leases:
 
     def _taken(self, address: IP) -> bool:
         return self._db.execute("SELECT 1 FROM addresses WHERE address = ?", (str(address),)).fetchone() is not None
+
+    def enter(self, lease: Lease) -> None:
+        """Remember the addresses that another IPAM plugin gave to a reserved lease."""
+        with self._transaction():
+            self._db.executemany(_INSERT_DELEGATED, [(*lease.key, str(a), i) for i, a in enumerate(lease.addresses)])
 
     def activate(self, key: Key) -> None:
         """The pod is wired: from now on the lease survives a restart."""

@@ -40,7 +40,7 @@ _TRUE = {"1", "t", "true"}
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A checked call. `netns` is a path as the caller sees it, "" when DEL came without."""
+    """A checked call. `netns` is a path as the caller sees it, "" when DEL came without; `request` is how it came."""
 
     verb: Verb
     network: config.Network
@@ -48,6 +48,7 @@ class Call(msgspec.Struct, frozen=True):
     netns: str = ""
     ifname: str = ""
     args: dict[str, str] = {}
+    request: Request = Request("", {}, b"")
 
     @property
     def pod(self) -> str:
@@ -77,7 +78,7 @@ def parse(request: Request) -> Call:
     since = _SINCE.get(verb)
     if since and not at_least(network.version, since):
         raise CniError(Code.INCOMPATIBLE_VERSION, f"cniVersion: {network.version} has no {verb}: it came with {since}")
-    return Call(verb, network, container, environment.get("CNI_NETNS", ""), ifname, args)
+    return Call(verb, network, container, environment.get("CNI_NETNS", ""), ifname, args, request)
 
 
 def _verb(environment: Mapping[str, str]) -> Verb:

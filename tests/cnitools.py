@@ -95,6 +95,7 @@ class Inside:
 # What runtimes do ----------------------------------------------------------------------------------------------
 
 SUBNET = "10.244.1.0/24"
+CNI_PATH = "/opt/cni/bin"
 
 
 def config(version: str = "1.0.0", **extra: Any) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def config(version: str = "1.0.0", **extra: Any) -> dict[str, Any]:
 def environment(
     command: str, container: str = "", space: str = "", ifname: str = "eth0", args: str = ""
 ) -> dict[str, str]:
-    found = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": ifname, "CNI_PATH": "/opt/cni/bin"}
+    found = {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": ifname, "CNI_PATH": CNI_PATH}
     if space:
         found["CNI_NETNS"] = space if "/" in space else str(netns.path(space))
     return found | ({"CNI_ARGS": args} if args else {})

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cni import install
+from cni import leases as leases_module
 from cni.command import command, table
 from cni.errors import CniError, Code
 from cni.leases import COOLDOWN_S, Leases
@@ -158,16 +160,31 @@ def test_leases_are_listed(store: Leases) -> None:
 # Installing ----------------------------------------------------------------------------------------------------
 
 
+def test_a_store_of_the_first_version_is_kept_and_completed(tmp_path: Path) -> None:
+    """As version 1 wrote it: no host ports, and a view of the built-in addresses alone."""
+    view = (
+        "CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns, pod, since_s, id, '' AS ips"
+    )
+    row = "INSERT INTO leases VALUES (1, 'net', 'c1', 'eth0', 'active', 'veth1', '/x', '', 1.0)"
+    with closing(sqlite3.connect(tmp_path / "leases.db")) as db:
+        db.executescript(f"{leases_module._SCHEMA}; {view} FROM leases; INSERT INTO boot VALUES ('b'); {row};")
+        db.executescript("INSERT INTO addresses VALUES ('10.0.0.2', 1, 0); PRAGMA user_version = 1;")
+    for _ in range(2):
+        with closing(Leases(tmp_path / "leases.db", "b")) as store:
+            assert [str(a) for a in store.all()[0].addresses] == ["10.0.0.2"]
+            assert store.ports() == []
+
+
 def test_install_and_uninstall_leave_what_was(tmp_path: Path) -> None:
     bin_dir, conf_dir = tmp_path / "bin", tmp_path / "net.d"
     install.install_relay(bin_dir, Path("/run/x.sock"))
-    assert {p.name for p in bin_dir.iterdir()} == {"netplane", "loopback", ".netplane-relay"}
+    assert {p.name for p in bin_dir.iterdir()} == {*install.CHAINED, "netplane", "loopback", ".netplane-relay"}
     assert (bin_dir / "netplane").stat().st_mode & 0o777 == 0o755
     assert (bin_dir / ".netplane-relay").read_text() == "socket /run/x.sock\n"
     assert install.install_conflist(conf_dir, b"{}")
     assert not install.install_conflist(conf_dir, b"{}"), "the same is not written again"
     assert [p.name for p in conf_dir.iterdir()] == [conflist.FILE]
-    assert len(install.uninstall(bin_dir, conf_dir)) == 4
+    assert len(install.uninstall(bin_dir, conf_dir)) == 4 + len(install.CHAINED)
     assert [*bin_dir.iterdir(), *conf_dir.iterdir()] == []
     assert install.uninstall(bin_dir, conf_dir) == []
 
@@ -184,7 +201,12 @@ def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     run = CliRunner().invoke
     flags = ["--bin-dir", str(tmp_path / "bin")]
     assert "installed" in run(command, ["install", *flags, "--socket", "/run/x.sock"]).output
-    assert run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output.count("removed") == 3
+    assert run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output.count("removed") == 3 + len(
+        install.CHAINED
+    )
+    standalone = ["--standalone", "--state-dir", str(tmp_path / "state")]
+    assert "without an agent" in run(command, ["install", *flags, *standalone]).output
+    assert "removed" in run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output
     assert "nothing" in run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output
 
 

@@ -1,0 +1,171 @@
+"""Addresses from elsewhere: wishes of runtimes, other IPAM plugins, what host-local reserved before, name servers."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cni.errors import Code
+from tests.cnitools import Node, Spaces, StandaloneNode, config, door, spaces
+
+pytestmark = pytest.mark.privileged
+RANGES = {"ranges": [[{"subnet": "10.244.1.0/24"}]]}
+GIVEN = {
+    "cniVersion": "1.0.0",
+    "ips": [{"address": "10.9.0.5/24", "gateway": "10.9.0.254"}, {"address": "fd00:9::5/64"}],
+    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "192.0.2.0/24", "gw": "10.9.0.99"}],
+    "dns": {"nameservers": ["10.9.0.53"]},
+}
+
+
+@pytest.fixture
+def place() -> Iterator[Spaces]:
+    with spaces() as found:
+        yield found
+
+
+@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
+def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
+    found = request.param(place.name("node"), tmp_path)
+    yield found
+    found.close()
+
+
+class Plugin:
+    """An IPAM plugin that writes down how it was called, and answers what a file says."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        program = folder / "teller"
+        program.write_text(
+            f'#!/bin/sh\ncat > "{folder}/stdin"\necho "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME" >> "{folder}/calls"\n'
+            f'[ -e "{folder}/fail.$CNI_COMMAND" ] && {{ cat "{folder}/fail.$CNI_COMMAND"; exit 1; }}\n'
+            f'[ "$CNI_COMMAND" = ADD ] && cat "{folder}/answer"\nexit 0\n'
+        )
+        program.chmod(0o755)
+        self.answer(GIVEN)
+        monkeypatch.setattr("tests.cnitools.CNI_PATH", f"/nowhere:{folder}")
+
+    def answer(self, result: dict[str, Any]) -> None:
+        (self.folder / "answer").write_text(json.dumps(result))
+
+    def fail(self, verb: str, **error: Any) -> None:
+        (self.folder / f"fail.{verb}").write_text(json.dumps(error))
+
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().splitlines()
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
+    return Plugin(tmp_path / "plugins", monkeypatch)
+
+
+def told(**more: Any) -> dict[str, Any]:
+    plain = {"hostPrefix": False, "isDefaultGateway": False, "isGateway": True, "ipam": {"type": "teller", "own": 1}}
+    return config("1.1.0", **(plain | more))
+
+
+def addresses(space: str, dev: str = "eth0") -> list[str]:
+    with door(space) as rtnl:
+        return [a.interface.with_prefixlen for a in rtnl.addresses(dev) if a.scope != "link"]
+
+
+def test_another_plugins_addresses_routes_and_servers_are_used(node: Node, place: Spaces, plugin: Plugin) -> None:
+    pod = place.name("p1")
+    answer = node.call("ADD", "c1", pod, config=told())
+    assert answer.status == 0, answer.body
+    assert addresses(pod) == ["10.9.0.5/24", "fd00:9::5/64"]
+    assert addresses(node.space, "np0") == ["10.9.0.254/24", "fd00:9::1/64"]
+    assert {"dst": "192.0.2.0/24", "gw": "10.9.0.99"} in answer.body["routes"]
+    assert {"dst": "0.0.0.0/0", "gw": "10.9.0.254"} in answer.body["routes"]
+    assert answer.body["dns"] == {"nameservers": ["10.9.0.53"]}
+    assert json.loads((plugin.folder / "stdin").read_text())["ipam"] == {"type": "teller", "own": 1}
+    assert [str(a) for a in node.engine.leases.all()[0].addresses] == ["10.9.0.5", "fd00:9::5"]
+    assert node.call("CHECK", "c1", pod, config=told(prevResult=answer.body)) == (0, {})
+    node.restart()
+    assert len(node.engine.leases.all()) == 1
+    assert node.call("DEL", "c1", pod, config=told()) == (0, {})
+    assert plugin.calls() == ["ADD c1 eth0", "CHECK c1 eth0", "DEL c1 eth0"]
+    assert (node.links(), node.engine.leases.all()) == ([], [])
+
+
+def test_another_plugins_refusal_is_passed_on(node: Node, place: Spaces, plugin: Plugin) -> None:
+    plugin.fail("ADD", cniVersion="1.0.0", code=555, msg="no more", details="buy some")
+    answer = node.call("ADD", "c1", place.name("p1"), config=told())
+    assert answer.body == {"cniVersion": "1.1.0", "code": 555, "msg": "ipam teller: no more", "details": "buy some"}
+    assert (node.links(), node.engine.leases.all()) == ([], [])
+    missing = node.call("ADD", "c1", place.name("p2"), config=told(ipam={"type": "dhcp"}))
+    assert (missing.body["code"], "CNI_PATH" in missing.body["msg"]) == (Code.INVALID_CONFIG, True)
+
+
+def test_what_another_plugin_gave_is_given_back_when_add_fails(node: Node, place: Spaces, plugin: Plugin) -> None:
+    plugin.answer(GIVEN | {"routes": [{"dst": "192.0.2.0/24", "gw": "198.51.100.1"}]})
+    answer = node.call("ADD", "c1", place.name("p1"), config=told())
+    assert answer.body["code"] == Code.KERNEL
+    assert plugin.calls() == ["ADD c1 eth0", "DEL c1 eth0"]
+    plugin.answer({"cniVersion": "1.0.0", "ips": []})
+    assert "gave no address" in node.call("ADD", "c1", place.name("p2"), config=told()).body["msg"]
+    assert plugin.calls()[-1] == "DEL c1 eth0"
+    assert (node.links(), node.engine.leases.all()) == ([], [])
+
+
+def test_gc_gives_back_what_another_plugin_gave(node: Node, place: Spaces, plugin: Plugin) -> None:
+    node.call("ADD", "c1", place.name("p1"), config=told())
+    plugin.answer(GIVEN | {"ips": [{"address": "10.9.0.6/24"}]})
+    node.call("ADD", "c2", place.name("p2"), config=told())
+    valid = {"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}]}
+    assert node.call("GC", config=told(**valid)) == (0, {})
+    assert plugin.calls()[2:] == ["DEL c1 eth0"]
+    assert [lease.key.container for lease in node.engine.leases.all()] == ["c2"]
+
+
+def test_wishes_of_the_runtime(node: Node, place: Spaces) -> None:
+    wishes = {
+        "ips": ["10.7.0.9/24"],
+        "mac": "02-AA-00-00-00-01",
+        "ipRanges": [[{"subnet": "10.7.0.0/24", "rangeStart": "10.7.0.8"}]],
+        "dns": {"servers": ["10.7.0.53"], "searches": ["example.org"], "options": ["ndots:5"]},
+        "aliases": ["web"],
+    }
+    pod = place.name("p1")
+    answer = node.call("ADD", "c1", pod, config=config(ipam=RANGES, runtimeConfig=wishes))
+    assert answer.status == 0, answer.body
+    assert addresses(pod) == ["10.7.0.9/32", "10.244.1.2/32"]
+    assert answer.body["interfaces"][2]["mac"] == "02:aa:00:00:00:01"
+    assert answer.body["dns"] == {"nameservers": ["10.7.0.53"], "search": ["example.org"], "options": ["ndots:5"]}
+
+
+def test_name_servers_from_a_file(node: Node, place: Spaces, tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text(
+        "# made by hand\nnameserver 10.0.0.1\nnameserver fd00::1\nsearch a.example b.example\ndomain example\n"
+    )
+    ipam = RANGES | {"type": "host-local", "resolvConf": str(file)}
+    answer = node.call("ADD", "c1", place.name("p1"), config=config(ipam=ipam))
+    servers = {"nameservers": ["10.0.0.1", "fd00::1"], "domain": "example", "search": ["a.example", "b.example"]}
+    assert answer.body["dns"] == servers
+    mine = node.call("ADD", "c2", place.name("p2"), config=config(ipam=ipam, dns={"nameservers": ["192.0.2.1"]}))
+    assert mine.body["dns"] == {"nameservers": ["192.0.2.1"]}
+    file.unlink()
+    lost = node.call("ADD", "c3", place.name("p3"), config=config(ipam=ipam))
+    assert (lost.body["code"], "ipam.resolvConf" in lost.body["msg"]) == (Code.INVALID_CONFIG, True)
+
+
+def test_what_host_local_reserved_is_respected_and_released(node: Node, place: Spaces, tmp_path: Path) -> None:
+    """A network whose type was changed from `bridge`: pods of before still run."""
+    folder = tmp_path / "networks" / "net"
+    folder.mkdir(parents=True)
+    for name, text in {"10.244.1.2": "old\r\neth0", "10.244.1.3": "old", "10.244.1.5": "old\r\neth1"}.items():
+        (folder / name).write_text(text)
+    (folder / "last_reserved_ip.0").write_text("10.244.1.2")
+    moved = config(ipam=RANGES | {"type": "host-local", "dataDir": str(folder.parent)})
+    given = [node.call("ADD", f"c{i}", place.name(f"p{i}"), config=moved).body["ips"][0]["address"] for i in range(2)]
+    assert given == ["10.244.1.4/32", "10.244.1.6/32"]
+    asked = node.call("ADD", "c9", place.name("p9"), config=moved, args="IP=10.244.1.3")
+    assert "in use" in asked.body["msg"]
+    assert node.call("DEL", "old", config=moved) == (0, {})
+    assert sorted(file.name for file in folder.iterdir()) == ["10.244.1.5", "last_reserved_ip.0"]
