@@ -61,6 +61,7 @@ class Stats:
         self.elements_written = 0
         self.transactions = 0
         self.flows_deleted = 0
+        self.drift_repairs = 0
         self.last_sync_unix_s = 0.0
         self.last_queued_unix_s = 0.0
         self.services = 0
@@ -130,6 +131,11 @@ class _Collector:
             ("kubeproxy_sync_proxy_rules_endpoint_changes", "Endpoint slice changes seen", stats.slice_changes),
             ("netplane_proxy_elements_written", "Set elements added or removed", stats.elements_written),
             ("netplane_proxy_transactions", "nftables transactions committed", stats.transactions),
+            (
+                "netplane_proxy_drift_repairs",
+                "Times that tables were changed by others and repaired",
+                stats.drift_repairs,
+            ),
             ("netplane_proxy_flows_deleted", "Stale conntrack entries deleted", stats.flows_deleted),
         ):
             yield core.CounterMetricFamily(name, about, value=value)

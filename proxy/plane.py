@@ -7,7 +7,7 @@ A first load is sent endpoints first, in parts: rows that no verdict leads to ye
 from absent to whole in the one transaction at the end, and no transaction holds the kernel's lock for long.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from netplane.kernel.nft import Nft, NftError
@@ -81,11 +81,18 @@ class Plane:
             return Applied()
         return self._commit_parts(changes if first else self.ledger.repair(kernel))
 
+    def mend(self, sets: Iterable[str] | None, *, rules: bool) -> Applied:
+        """Put right what others changed: these sets (None: all), and chains and rules where `rules` says so."""
+        kernel = self._read(None if sets is None else set(sets))
+        if (rules or sets is None) and not self._ensure_skeleton():
+            return Applied()
+        return self._commit_parts(self.ledger.repair(kernel))
+
     # Read -----------------------------------------------------------------------------------------------------
 
-    def _read(self) -> dict[str, dict[bytes, Value]]:
-        """Every set's elements in the kernel; empty where a set is not there."""
-        ours = (owner for owner in self.table.sets if not owner.dynamic)
+    def _read(self, names: Container[str] | None = None) -> dict[str, dict[bytes, Value]]:
+        """Sets' elements in the kernel (of all sets, or of these); empty where a set is not there."""
+        ours = (o for o in self.table.sets if not o.dynamic and (names is None or o.name in names))
         return {owner.name: self._nft.list_elements(self.table, owner) or {} for owner in ours}
 
     def _ensure_skeleton(self) -> bool:

@@ -28,7 +28,7 @@ from netplane.obs import health as http
 from netplane.obs import logs
 from netplane.obs.runner import Pace, Runner
 from proxy import config as configuration
-from proxy import durations, health, metrics, node
+from proxy import drift, durations, health, metrics, node
 from proxy.config import Config
 from proxy.conntrack import Cleaner
 from proxy.plan import nodeports, services, slices
@@ -69,6 +69,7 @@ class Program:
         self._addresses = node.local_addresses()
         bind = packed(config.bind_address)
         self._fallback = () if not any(bind) else (bind,)
+        self._nft = nft
         self._planes = [Plane(family, configuration.options(config, family, node_cidrs), nft) for family in families]
         first = node.describe(node_name, None, self._addresses, self._fallback)
         self._syncer = Syncer(self._planes, Cleaner(Conntrack()), first, self._options, self._poke)
@@ -101,6 +102,7 @@ class Program:
             tasks.create_task(self._watch_service_cidrs(tasks))
             tasks.create_task(node.watch_addresses(self._addresses_changed))
             tasks.create_task(self._loop())
+            tasks.create_task(self._watch_tables())
             # Importing an HTTP server takes a while: connections wait in the sockets' queues until the rules are there.
             await self._first(self._synced.wait(), 5.0)
             tasks.create_task(self._sweeper.run())
@@ -173,6 +175,12 @@ class Program:
         self._service_cidrs = Informer(self._api, ServiceCIDR, on_change=self._ranges_changed)
         tasks.create_task(self._service_cidrs.run())
 
+    async def _watch_tables(self) -> None:
+        """Notice what others do to our tables; from the first sync on, since a load would be events only of our own."""
+        await self._synced.wait()
+        listener = drift.Listener(self._nft, [plane.table for plane in self._planes])
+        await drift.watch(listener, self._syncer.drifted)
+
     # Sync -----------------------------------------------------------------------------------------------------
 
     def _poke(self) -> None:
@@ -208,6 +216,7 @@ class Program:
         for histogram in (stats.sync_s, stats.full_sync_s if report.full else stats.partial_sync_s):
             histogram.observe(seconds)
         stats.elements_written += report.applied.elements
+        stats.drift_repairs += report.mended
         stats.transactions += report.applied.transactions
         stats.last_sync_unix_s = time.time()
         for took_s in stats.triggers.take(stats.last_sync_unix_s):

@@ -14,6 +14,7 @@ from netplane.kernel.conntrack import ConntrackError
 from netplane.nft.types import Family
 from netplane.obs import logs
 from proxy.conntrack import Cleaner
+from proxy.drift import EVERYTHING, RULES, Touched
 from proxy.plan import desired
 from proxy.plan.changes import Tracker
 from proxy.plan.flows import TCP, UDP, Expected, Flows, candidates, protocol_of, stale
@@ -35,6 +36,7 @@ class Report(NamedTuple):
     applied: Applied
     flows_deleted: int
     full: bool
+    mended: int = 0
 
 
 class Ranges(NamedTuple):
@@ -59,6 +61,7 @@ class Syncer:
         self._options = options
         self._poke = poke
         self._replan_all = False
+        self._drift: dict[str, set[str]] = {}
         self._noted: dict[Family, Noted] = {plane.family: {} for plane in self._planes}
         self._all_flows = False
 
@@ -89,6 +92,15 @@ class Syncer:
             self.ranges = ranges
             self._poke()
 
+    def drifted(self, touched: Touched, by: str) -> None:
+        """Somebody else changed tables of ours."""
+        log.warning(
+            "somebody changed the proxy's tables", by=by, what={k: sorted(names) for k, names in touched.items()}
+        )
+        for table, names in touched.items():
+            self._drift.setdefault(table, set()).update(names)
+        self._poke()
+
     # Run ------------------------------------------------------------------------------------------------------
 
     async def run_once(self, full: bool) -> Report:
@@ -98,6 +110,7 @@ class Syncer:
 
     def apply(self, full: bool) -> Report:
         """Bring the kernel to what the cluster says now. Raises NftError; call it with full=True then."""
+        mended = self._mend(full)
         keys = self._keys(full)
         for plane in self._planes:
             self._note_frontends(plane, keys)
@@ -107,7 +120,19 @@ class Syncer:
         self._all_flows |= full
         self._count_health(keys)
         total = Applied(*(sum(values) for values in zip(*applied, strict=True)))
-        return Report(len(keys), total, 0, full)
+        return Report(len(keys), total, 0, full, mended)
+
+    def _mend(self, full: bool) -> int:
+        """Repair what others changed (a full run does so anyway); returns in how many tables that was."""
+        drift, self._drift = self._drift, {}
+        for plane in () if full else self._planes:
+            names = drift.get(plane.table.spec)
+            if names is None:
+                continue
+            known = None if names >= EVERYTHING else names - {RULES}
+            applied = plane.mend(known, rules=RULES in names)
+            log.warning("repaired", table=plane.table.spec, elements=applied.elements)
+        return len(drift)
 
     async def clean(self) -> int:
         """Delete the flows that what was applied since the last time made stale; returns how many.

@@ -21,6 +21,7 @@ from netplane.nft.objects import Set, Table
 
 _NFNLGRP_NFTABLES = 7
 _SEND_BUFFER_BYTES = 1 << 26
+_EVENT_BUFFER_BYTES = 1 << 24
 _DUMP_ATTEMPTS, _DUMP_PAUSE_S = 20, 0.02
 
 
@@ -153,7 +154,26 @@ class Nft:
 
     def events(self) -> NetlinkSocket:
         """A socket that receives a message for every change of any nftables object in the namespace."""
-        return NetlinkSocket(NETLINK_NETFILTER, netns_fd=self._netns_fd, groups=[_NFNLGRP_NFTABLES])
+        return NetlinkSocket(
+            NETLINK_NETFILTER, netns_fd=self._netns_fd, groups=[_NFNLGRP_NFTABLES], buffer_bytes=_EVENT_BUFFER_BYTES
+        )
+
+    @property
+    def port(self) -> int:
+        """The netlink port that batches are sent from: events of them carry it."""
+        return int(self._socket.sock.getsockname()[0])
+
+    def generation(self) -> int:
+        """The number of the ruleset's generation: every transaction of anybody counts it up.
+
+        Raises:
+            NftError: when the kernel does not tell.
+        """
+        try:
+            (reply,) = self._socket.dump(wire.GETGEN, wire.nfgenmsg(0), "ask for the generation", 0)
+        except KernelError as error:
+            raise NftError(str(error)) from error
+        return nl.be32(nl.attr_map(reply.payload, 4)[1])
 
 
 def transactions(table: Table, changes: list[elements.Change], limit: int) -> Iterator[Transaction]:

@@ -250,10 +250,12 @@ class Ledger:
         return found
 
     def repair(self, kernel: Mapping[str, dict[bytes, Value]]) -> tuple[Change, ...]:
-        """The changes that bring what the kernel holds to what it should hold. Consumes `kernel`."""
+        """The changes that bring what the kernel holds to what it should hold, in the sets given. Consumes `kernel`."""
         draft = Draft(self.table)
         for name, key, value in self.elements():
-            held = kernel[name]
+            held = kernel.get(name)
+            if held is None:
+                continue
             if key in held:
                 if held.pop(key) == value:
                     continue

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from netplane.api.objects import EndpointSlice, Service
+from netplane.net.addresses import packed
 from netplane.nft.objects import canonical
 from netplane.nft.trace import client_slot
 from tests import packet_hosts as at
 from tests import proxied
-from tests import strategies as moves
 from tests.packet_hosts import Hosts, Probe
 from tests.proxied import Proxy, proxy
 
@@ -75,7 +75,7 @@ def test_a_client_sticks_through_every_frontend_and_others_are_spread(hosts: Hos
         assert len(set(chosen.values())) > 1, "eight clients on one of six endpoints: one chance in 280,000"
         # The kernel's hash of an IPv6 address is the tracer's.
         slots = {key[4:] for key in remembered(made, version)}
-        assert {client_slot(moves.packed(at.ADDRESSES[source][version])) for source in chosen} == slots
+        assert {client_slot(packed(at.ADDRESSES[source][version])) for source in chosen} == slots
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -116,7 +116,7 @@ def test_memory_outlives_the_proxy_and_ends_with_its_timeout(hosts: Hosts, versi
 
 
 def _packed(source: str, version: int) -> bytes:
-    return moves.packed(at.ADDRESSES[source][version])
+    return packed(at.ADDRESSES[source][version])
 
 
 def test_listing_and_reloading_keeps_rules_and_memory(hosts: Hosts) -> None:
