@@ -120,10 +120,14 @@ class Space:
                 sock.connect((cluster_ip(service), 80))
             except OSError:
                 return False
+        self.accept_all()
+        return True
+
+    def accept_all(self) -> None:
+        """Take up and close what waits at the endpoints' door."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._listener.accept()[0].close()
-        return True
 
     def wait_reached(self, service: int, proxy: "Proxy") -> float:
         """Seconds from the proxy's start to the first connection that is answered."""
