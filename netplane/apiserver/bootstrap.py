@@ -4,6 +4,7 @@ from typing import Any
 
 from netplane.api import errors, kinds
 from netplane.api.kinds import Kind
+from netplane.api.managed import entries as managed
 from netplane.apiserver import cluster as cl
 from netplane.apiserver import commit, ip_objects
 from netplane.apiserver.cluster import Cluster
@@ -12,6 +13,7 @@ Json = dict[str, Any]
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 NAME = "kubernetes"
+MANAGER = "kube-apiserver"
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
 
 
@@ -37,7 +39,7 @@ async def ensure(
     name = obj["metadata"]["name"]
     if await cluster.store.get(cl.key(kind, namespace, name)) is None:
         try:
-            await commit.create(cluster, kind, namespace, obj, own=True)
+            await commit.create(cluster, kind, namespace, obj, own=True, manager=MANAGER)
         except errors.StatusError as error:
             if error.reason != "AlreadyExists":
                 raise
@@ -64,16 +66,22 @@ async def _ready(cluster: Cluster) -> None:
     """The default ServiceCIDR is ready and, if the flag changed since, says the ranges that are served."""
     cidrs = [str(network) for network in cluster.settings.networks]
 
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": cl.timestamp(cl.now()),
+        "message": "Kubernetes default Service CIDR is ready",
+    }
+    said = {"metadata": {"name": NAME}, "status": {"conditions": [ready]}}
+    writer = managed.Writer("kubernetes-service-cidr-controller", cl.timestamp(cl.now()), "status")
+
     def alter(have: Json) -> Json:
-        conditions = (have.get("status") or {}).get("conditions") or []
-        ready = {
-            "type": "Ready",
-            "status": "True",
-            "lastTransitionTime": cl.timestamp(cl.now()),
-            "reason": "",
-            "message": "Kubernetes default Service CIDR is ready",
-        }
-        return {**have, "spec": {"cidrs": cidrs}, "status": {"conditions": conditions or [ready]}}
+        if (have.get("status") or {}).get("conditions"):
+            return {**have, "spec": {"cidrs": cidrs}}
+        made = managed.apply(kinds.SERVICE_CIDR, have, said, writer, force=True)
+        metadata = {**made.obj["metadata"], "managedFields": made.entries}
+        made.obj["status"]["conditions"][0]["reason"] = ""
+        return {**have, **made.obj, "metadata": metadata, "spec": {"cidrs": cidrs}}
 
     await commit.change(cluster, kinds.SERVICE_CIDR, "", NAME, alter, scope="all")
 

@@ -7,6 +7,7 @@ from netplane.api import errors
 from netplane.api.kinds import Kind
 from netplane.apiserver import negotiate
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.options import MANAGER_LENGTH
 from netplane.apiserver.reply import Receive
 from netplane.apiserver.target import Target
 from netplane.apiserver.tokens import User
@@ -51,6 +52,15 @@ class Call:
         """The media type of the body; none given means JSON (the Python client sends none)."""
         given = self.headers.get(b"content-type", b"").decode("latin-1")
         return negotiate.split(given)[0] if given else negotiate.JSON
+
+    @property
+    def manager(self) -> str:
+        """Who writes, as managedFields name it: as told, or the program that asks."""
+        given = self.query.get("fieldManager")
+        if given:
+            return given
+        agent = self.headers.get(b"user-agent", b"").decode("latin-1").partition("/")[0]
+        return agent[:MANAGER_LENGTH] or "unknown"
 
     async def body(self) -> bytes:
         """The whole body. Raises StatusError 413 when it is over the limit."""

@@ -14,6 +14,8 @@ import orjson
 
 from netplane.api import codec, defaults, errors, kinds, validation
 from netplane.api.kinds import Kind
+from netplane.api.managed import entries as managed
+from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
 from netplane.apiserver import ip_objects
 from netplane.apiserver.cluster import Cluster
@@ -43,8 +45,11 @@ def generated_name(base: str) -> str:
     return base[:MAX_GENERATED_BASE] + "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))
 
 
-def complete(kind: Kind, obj: Json) -> None:
-    """Make a new object whole, in place: identity, times, defaults. Validation comes after."""
+def complete(kind: Kind, obj: Json, manager: str = "", entries: Entries | None = None) -> None:
+    """Make a new object whole, in place: identity, times, defaults. Validation comes after.
+
+    `manager` (if any) owns what it set; `entries` say so already when the object was applied.
+    """
     strategy = STRATEGIES[kind]
     metadata = obj["metadata"]
     for field in _NOT_FROM_CLIENTS:
@@ -52,9 +57,13 @@ def complete(kind: Kind, obj: Json) -> None:
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = generated_name(metadata["generateName"])
     metadata["uid"] = cl.new_uid()
-    metadata["creationTimestamp"] = cl.timestamp(cl.now())
+    metadata["creationTimestamp"] = now = cl.timestamp(cl.now())
     strategy.prepare_create(obj)
     defaults.apply(kind, obj)
+    if entries is None and manager:
+        entries = managed.created(kind, obj, managed.Writer(manager, now, "", strategy.not_owned))
+    if entries:
+        metadata["managedFields"] = entries
     strategy.after_defaults(obj)
 
 
@@ -88,12 +97,20 @@ async def namespace_open(cluster: Cluster, kind: Kind, namespace: str, name: str
 
 
 async def create(
-    cluster: Cluster, kind: Kind, namespace: str, obj: Json, *, dry_run: bool = False, own: bool = False
+    cluster: Cluster,
+    kind: Kind,
+    namespace: str,
+    obj: Json,
+    *,
+    dry_run: bool = False,
+    own: bool = False,
+    manager: str = "",
+    entries: Entries | None = None,
 ) -> Stored:
     """Store a new object; the server's own is not validated. Raises StatusError 403, 404, 409, 422."""
     generated = not obj["metadata"].get("name")
     await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
-    complete(kind, obj)
+    complete(kind, obj, manager, entries)
     name = obj["metadata"].get("name", "")
     cluster.allocator.before_validation(kind, obj)
     if not own:
@@ -127,10 +144,13 @@ async def change(
     *,
     scope: Scope = "main",
     dry_run: bool = False,
+    manager: str = "",
 ) -> Stored:
     """Read, alter, store; again when somebody was faster. `alter` may be called several times, with a fresh copy.
 
     `scope` is the part of the object that may change: all but the status, the status, or (the server itself) all.
+
+    `manager` owns what this changes; without one (the server itself, an apply) managedFields are as `alter` left them.
 
     Raises StatusError 404, 409, 422 and what `alter` raises.
     """
@@ -142,7 +162,7 @@ async def change(
         old = codec.decode(kind, kv.value, kv.mod_rev)
         new = alter(codec.decode(kind, kv.value, kv.mod_rev))
         _check_identity(kind, new, old)
-        prepare(kind, new, old, scope)
+        prepare(kind, new, old, scope, manager)
         stored = await _store(cluster, kind, kv, new, old, dry_run=dry_run)
         if stored is not None:
             return stored
@@ -153,17 +173,18 @@ def _too_busy(kind: Kind, name: str) -> errors.StatusError:
     return errors.conflict(kind.group, kind.plural, name, "too many others change it at the same time")
 
 
-def prepare(kind: Kind, new: Json, old: Json, scope: Scope) -> None:
+def prepare(kind: Kind, new: Json, old: Json, scope: Scope, manager: str = "") -> None:
     """Give a changed object what clients may not change, then defaults, then validation."""
     strategy = STRATEGIES[kind]
     metadata, before = new["metadata"], old["metadata"]
-    metadata.pop("managedFields", None)
     for field in _NEVER_CHANGE:
         if field in before:
             metadata[field] = before[field]
         else:
             metadata.pop(field, None)
     defaults.apply(kind, new)  # first: what a client leaves out has a meaning even where it may change nothing
+    if manager:
+        _own(kind, new, old, scope, manager)
     if scope == "status":
         strategy.prepare_status(new, old)
     elif scope == "main":
@@ -172,6 +193,18 @@ def prepare(kind: Kind, new: Json, old: Json, scope: Scope) -> None:
         metadata["generation"] = generation
     if scope != "all":
         check(kind, new, old)
+
+
+def _own(kind: Kind, new: Json, old: Json, scope: Scope, manager: str) -> None:
+    """Put down who owns what after this write."""
+    before = old["metadata"].get("managedFields") or []
+    told = new["metadata"].pop("managedFields", None)
+    entries = before if scope == "status" else managed.given(told, before)
+    subresource = "status" if scope == "status" else ""
+    writer = managed.Writer(manager, cl.timestamp(cl.now()), subresource, STRATEGIES[kind].not_owned)
+    entries = managed.updated(kind, old, new, entries, writer)
+    if entries:
+        new["metadata"]["managedFields"] = entries
 
 
 _NEVER_CHANGE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")

@@ -152,6 +152,9 @@ def _bad_token(why: str) -> StatusError:
     return errors.bad_request(why)
 
 
+MANAGER_LENGTH = 128
+
+
 class WriteOptions(NamedTuple):
     """Options of writes. `validation` is Ignore, Warn or Strict."""
 
@@ -161,7 +164,7 @@ class WriteOptions(NamedTuple):
     force: bool
 
 
-def write_options(query: Query, kind: str) -> WriteOptions:
+def write_options(query: Query, kind: str, *, apply: bool = False) -> WriteOptions:
     """Parse and check; `kind` is CreateOptions, UpdateOptions or PatchOptions. Raises StatusError 422."""
     problems = []
     dry_run = query.get("dryRun", "")
@@ -170,9 +173,18 @@ def write_options(query: Query, kind: str) -> WriteOptions:
     validation = query.get("fieldValidation") or "Warn"
     if validation not in ("Ignore", "Warn", "Strict"):
         problems.append(fields.not_supported("fieldValidation", validation, ("Ignore", "Strict", "Warn")))
+    manager = query.get("fieldManager", "")
+    if len(manager) > MANAGER_LENGTH:
+        problems.append(fields.too_long("fieldManager", MANAGER_LENGTH))
+    elif not manager.isprintable():
+        problems.append(fields.invalid("fieldManager", manager, "should only contain printable characters"))
+    if apply and not manager:
+        problems.append(fields.required("fieldManager", "is required for apply patch"))
+    if not apply and kind == "PatchOptions" and "force" in query:
+        problems.append(fields.forbidden("force", "may not be specified for non-apply patch"))
     if problems:
         raise errors.invalid("meta.k8s.io", kind, "", problems)
-    return WriteOptions(bool(dry_run), validation, query.get("fieldManager", ""), boolean(query, "force"))
+    return WriteOptions(bool(dry_run), validation, manager, boolean(query, "force"))
 
 
 class DeleteOptions(NamedTuple):

@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from netplane.apiserver import auth, bodies, writes
+from netplane.api.managed import entries
+from netplane.apiserver import auth, bodies
+from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
+from netplane.apiserver.incoming import strict
 from netplane.apiserver.options import write_options
 from netplane.apiserver.reply import Reply, of_json
 
@@ -49,7 +52,10 @@ async def subject(call: Call) -> Reply:
 async def _read(call: Call) -> Json:
     options = write_options(call.query, "CreateOptions")
     review = await bodies.read(call, *bodies.of_kind(call.kind))
-    writes.strict(call, review, options)
+    strict(call, review, options)
+    writer = entries.Writer(call.manager, cl.timestamp(cl.now()), "", frozenset({"f:status"}))
+    if owned := entries.created(call.kind, review, writer):
+        review["metadata"] = {**(review.get("metadata") or {}), "managedFields": owned}
     return review
 
 

@@ -17,6 +17,10 @@ class NamespaceStrategy(Strategy):
 
     answers_deleted = True
 
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(kind)
+        self.not_owned = frozenset({"f:status", "f:spec"})
+
     def prepare_create(self, obj: Json) -> None:
         """Every namespace starts Active, with the finalizer that waits for its contents to go."""
         super().prepare_create(obj)

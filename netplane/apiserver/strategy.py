@@ -20,6 +20,7 @@ class Strategy:
         answers_deleted: DELETE answers with the object, not with a Status.
         counts_generations: metadata.generation starts at 1 and grows when the object's content changes.
         keeps_status: a status given on creation is kept.
+        not_owned: top fields (as FieldsV1 names them) that a write of the main resource cannot set.
     """
 
     create_on_update = False
@@ -31,6 +32,7 @@ class Strategy:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.has_status = "status" in kind.subresources
+        self.not_owned = frozenset({"f:status"} if self.has_status else ())
 
     def prepare_create(self, obj: Json) -> None:
         """Before defaults: drop what clients may not set."""

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from netplane.api import codec, errors, fields, typecheck, views
-from netplane.api.kinds import Kind
-from netplane.apiserver import bodies, commit
+from netplane.api import codec, errors, fields
+from netplane.apiserver import applying, bodies, commit
 from netplane.apiserver import patching as ways
 from netplane.apiserver.call import Call
 from netplane.apiserver.commit import Stored
-from netplane.apiserver.options import WriteOptions, write_options
+from netplane.apiserver.incoming import as_shown, as_stored, place, strict
+from netplane.apiserver.options import write_options
 from netplane.apiserver.reads import shower
 from netplane.apiserver.reply import Reply
 from netplane.apiserver.strategies import STRATEGIES
@@ -17,28 +17,18 @@ from netplane.apiserver.target import stored_kind
 Json = dict[str, Any]
 
 
-def as_stored(kind: Kind, obj: Json) -> Json:
-    """An object as it is stored."""
-    return obj if kind.stored_in is None else views.stored(obj)
-
-
-def as_shown(kind: Kind, obj: Json) -> Json:
-    """A stored object in the form of `kind`."""
-    if kind.stored_in is None:
-        return obj
-    return {**views.shown(obj), "kind": kind.kind, "apiVersion": kind.api_version}
-
-
 async def create(call: Call) -> Reply:
     """POST to a collection."""
     options = write_options(call.query, "CreateOptions")
     obj = await bodies.read(call, *bodies.of_kind(call.kind))
     strict(call, obj, options)
-    _place(call, obj)
+    place(call, obj)
     if obj["metadata"].get("resourceVersion"):
         raise errors.bad_request("resourceVersion should not be set on objects to be created")
     kind, obj = stored_kind(call.kind), as_stored(call.kind, obj)
-    stored = await commit.create(call.cluster, kind, call.target.namespace, obj, dry_run=options.dry_run)
+    stored = await commit.create(
+        call.cluster, kind, call.target.namespace, obj, dry_run=options.dry_run, manager=call.manager
+    )
     return answer(call, stored)
 
 
@@ -47,7 +37,7 @@ async def update(call: Call) -> Reply:
     options = write_options(call.query, "UpdateOptions")
     body = await bodies.read(call, *bodies.of_kind(call.kind))
     strict(call, body, options)
-    _place(call, body)
+    place(call, body)
     body = as_stored(call.kind, body)
     name, kind, strategy = call.target.name, stored_kind(call.kind), STRATEGIES[call.kind]
     have = body["metadata"].setdefault("name", name)
@@ -63,11 +53,14 @@ async def update(call: Call) -> Reply:
             lambda old: _replaced(body, old, conditional=not strategy.unconditional_update, call=call),
             scope="status" if call.target.subresource == "status" else "main",
             dry_run=options.dry_run,
+            manager=call.manager,
         )
     except errors.StatusError as error:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update or rev:
             raise
-        stored = await commit.create(call.cluster, kind, call.target.namespace, body, dry_run=options.dry_run)
+        stored = await commit.create(
+            call.cluster, kind, call.target.namespace, body, dry_run=options.dry_run, manager=call.manager
+        )
     return answer(call, stored)
 
 
@@ -80,10 +73,12 @@ def _replaced(body: Json, old: Json, *, conditional: bool, call: Call) -> Json:
 
 async def patching(call: Call) -> Reply:
     """PATCH of an object, or of its status."""
+    if call.media in applying.MEDIA:
+        return answer(call, await applying.apply(call))
     options = write_options(call.query, "PatchOptions")
     way = ways.PATCH_TYPES.get(call.media)
     if way is None:
-        raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+        raise errors.unsupported_patch_type()
     document = ways.document(await call.body(), way)
 
     def alter(old: Json) -> Json:
@@ -99,6 +94,7 @@ async def patching(call: Call) -> Reply:
         alter,
         scope="status" if call.target.subresource == "status" else "main",
         dry_run=options.dry_run,
+        manager=call.manager,
     )
     return answer(call, stored)
 
@@ -115,40 +111,10 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
         )
     if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
         bodies.check_kind(new, kind.kind, kind.api_version)
-    _place(call, new)
+    place(call, new)
     dropped = bodies.drop_nulls(new)
     assert isinstance(dropped, dict)
     return dropped
-
-
-def strict(call: Call, obj: Json, options: WriteOptions) -> None:
-    """Drop what the schema does not know, and say so as fieldValidation asks. Raises StatusError 400."""
-    kind = call.kind
-    try:
-        problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj)]
-    except typecheck.WrongType as error:
-        raise errors.cannot_handle(kind.kind, kind.api_version, str(error)) from error
-    problems += [f'duplicate field "{path}"' for path in call.duplicates]
-    if problems and options.validation == "Strict":
-        raise errors.strict_decoding(kind.kind, kind.api_version, problems)
-    if options.validation == "Warn":
-        call.warnings += problems
-
-
-def _place(call: Call, obj: Json) -> None:
-    """An object's namespace is the path's. Raises StatusError 400."""
-    metadata = obj.setdefault("metadata", {})
-    if not isinstance(metadata, dict):
-        raise errors.bad_request("metadata must be an object")
-    if not call.kind.namespaced:
-        return
-    namespace = call.target.namespace
-    if metadata.setdefault("namespace", namespace) != namespace:
-        if metadata["namespace"]:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
-        metadata["namespace"] = namespace
 
 
 def answer(call: Call, stored: Stored) -> Reply:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.apiserver_app import Server, serving
 
-TEMPLATE = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+TEMPLATE: dict[str, Any] = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
 APPS = "/apis/apps/v1/namespaces/default"
 NET = "/apis/networking.k8s.io/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -22,7 +22,7 @@ def run(test: Any) -> None:
 
 
 def workload(kind: str, **spec: Any) -> dict[str, Any]:
-    given = {"selector": {"matchLabels": {"app": "a"}}, "template": TEMPLATE, **spec}
+    given: dict[str, Any] = {"selector": {"matchLabels": {"app": "a"}}, "template": TEMPLATE, **spec}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a"}, "spec": given}
 
 
