@@ -16,6 +16,7 @@ from netplane.obs import logs
 from proxy import config as configuration
 from proxy import reload, validation
 from proxy.config import Config, Conntrack
+from proxy.tools import rules
 
 if TYPE_CHECKING:
     from netplane.client.config import Connection
@@ -68,7 +69,11 @@ def _unused(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    subcommand_metavar="[plan|diff …]",
+)
 @click.version_option(__version__, prog_name="netplane-proxy")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="A KubeProxyConfiguration (YAML).")
 @click.option("--kubeconfig", default="", help="How to reach the apiserver.  [default: $KUBECONFIG, or in-cluster]")
@@ -105,8 +110,14 @@ def _unused(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--logging-format", help="As kube-proxy's: text or json.")
 @click.option("-v", "--v", "verbosity", default="0", help="4 or more logs every sync.", metavar="LEVEL")
 @_unused
-def command(**flags: Any) -> None:
-    """Bring packets for Kubernetes Services to their endpoints, with nftables."""
+@click.pass_context
+def command(context: click.Context, /, **flags: Any) -> None:
+    """Bring packets for Kubernetes Services to their endpoints, with nftables.
+
+    Without a command it runs, with the flags that kube-proxy takes; a command's own flags come after it.
+    """
+    if context.invoked_subcommand is not None:
+        return
     logs.setup("info", flags["log_format"])
     config = _config(flags)
     _set_up_logs(config, flags)
@@ -120,6 +131,10 @@ def command(**flags: Any) -> None:
         _write_sysctls(config)
         return
     _serve(config, flags)
+
+
+command.add_command(rules.plan)
+command.add_command(rules.diff)
 
 
 def _config(flags: dict[str, Any]) -> Config:
