@@ -7,6 +7,7 @@ desired (API)  ──►  PodWorker.reconcile  ──►  namespace → CNI ADD 
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,9 @@ class PodWorker:
         if trouble.message == self._warned:
             return
         reason = "Failed" if isinstance(trouble, status.ContainerRefused) else "FailedCreatePodSandBox"
-        body = status.event(pod, self.node.name, reason=reason, message=str(trouble), now=now())
+        body = status.event(
+            pod, self.node.name, reason=reason, message=str(trouble), now=now(), stamp_ns=time.time_ns()
+        )
         await self.api.request("POST", EVENT.path(pod.metadata.namespace), body=body)
         self._warned = trouble.message
 

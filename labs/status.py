@@ -78,13 +78,13 @@ def check_supported(pod: Pod) -> None:
             raise Unsupported(f"{where}: labs do not probe: a process that runs is ready", hint=hint)
 
 
-def event(pod: Pod, node: str, *, reason: str, message: str, now: str) -> dict[str, Any]:
-    """A warning about a pod, as `kubectl describe` shows it."""
+def event(pod: Pod, node: str, *, reason: str, message: str, now: str, stamp_ns: int) -> dict[str, Any]:
+    """A warning about a pod, as `kubectl describe` shows it. `stamp_ns` makes its name unique."""
     meta = pod.metadata
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{meta.name[:50]}.", "namespace": meta.namespace},
+        "metadata": {"name": f"{meta.name}.{stamp_ns:x}", "namespace": meta.namespace},
         "involvedObject": {
             "apiVersion": "v1",
             "kind": "Pod",
