@@ -5,6 +5,7 @@ sockets → certificate → store → allocators → bootstrap → kubeconfig �
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,6 +20,7 @@ from netplane.apiserver.lock import held
 from netplane.apiserver.service_tokens import Issuer, load_key
 from netplane.apiserver.settings import Listener, Settings
 from netplane.apiserver.tokens import User
+from netplane.errors import UsageError
 from netplane.obs import logs
 from netplane.store.protocol import Store
 
@@ -27,12 +29,18 @@ log = logs.get("apiserver")
 KEEP_ALIVE_S = 180
 DRAIN_S = 10
 COMPACT_EVERY_S = 300
+BOOTSTRAP_EVERY_S = 10
 AGAIN_S = 1
 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises NetplaneError for whatever cannot be started."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--data-dir {settings.data_dir}: {error.strerror}", hint="name a folder you may write to"
+        ) from error
     with held(settings.data_dir / "lock"):
         sockets = listeners.open_all(settings.listeners)
         actual = tuple(listeners.actual(one, made) for one, made in zip(settings.listeners, sockets, strict=True))
@@ -119,6 +127,8 @@ def _server(cluster: Cluster, serving: pki.Serving) -> uvicorn.Server:
         timeout_graceful_shutdown=DRAIN_S,
     )
     config.load()
+    # Its warnings are about clients that ask for other protocols (kubectl exec), with advice that does not fit.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return uvicorn.Server(config)
 
 
@@ -140,7 +150,7 @@ async def _until_told(server: uvicorn.Server, cluster: Cluster, sockets: list[so
 
 @contextlib.asynccontextmanager
 async def _background(cluster: Cluster) -> AsyncIterator[None]:
-    work = [lambda: namespaces.run(cluster), lambda: _compact(cluster.store)]
+    work = [lambda: namespaces.run(cluster), lambda: _compact(cluster.store), lambda: _bootstrap_again(cluster)]
     tasks = [asyncio.create_task(_keep_going(one)) for one in work]
     try:
         yield
@@ -167,3 +177,10 @@ async def _compact(store: Store) -> None:
         await asyncio.sleep(COMPACT_EVERY_S)
         await store.compact(before)
         before = await store.current_rev()
+
+
+async def _bootstrap_again(cluster: Cluster) -> None:
+    """What every cluster has comes back when somebody deletes it."""
+    while True:
+        await asyncio.sleep(BOOTSTRAP_EVERY_S)
+        await bootstrap.run(cluster, cluster.settings.advertise_port)

@@ -104,6 +104,12 @@ def _connect(
     url = (server or config.cluster.server).rstrip("/")
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"{where}: cluster.server is {url!r}", hint="it must begin with https:// or http://")
+    try:
+        httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise UsageError(
+            f"{where}: cluster.server is {url!r}: {error}", hint="give one like https://10.0.0.1:6443"
+        ) from error
     tls = _tls(config, where) if url.startswith("https") else None
     return Connection(
         server=url,

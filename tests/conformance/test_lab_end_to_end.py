@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from labs import cluster, probe, wiring
+from labs import cluster, probe, processes, wiring
 from labs.topology import Lab
 from netplane.api.objects import EndpointSlice, Pod
 from netplane.client.api import Api
@@ -240,6 +240,48 @@ spec: {selector: {app: late}, ports: [{port: 80, targetPort: 8080}]}
     address = labtools.service(lab, "late").spec.cluster_ip
     labtools.until("the late Service answers", lambda: probe.count(space, "http", address, 80, 1, 0.5).ok)
     kubectl(lab, "delete", "service/late", "pod/late")
+
+
+CRASHING = """
+apiVersion: v1
+kind: Pod
+metadata: {name: crash, labels: {app: crash}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: none, command: [sh, -c, "sleep 0.2 & sleep 1000 & sleep 0.1; exit 3"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: nothing}
+spec:
+  containers: [{name: c, image: none, command: [/nonexistent]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: image}
+spec:
+  containers: [{name: c, image: nginx}]
+"""
+
+
+def test_pods_that_cannot_run_say_why_and_leave_nothing(lab: Lab) -> None:
+    kubectl(lab, "apply", "-f", "-", stdin=CRASHING)
+    reasons = {"crash": "CrashLoopBackOff", "nothing": "RunContainerError", "image": "ErrImagePull"}
+    for name, reason in reasons.items():
+
+        def shown(name: str = name, reason: str = reason) -> bool:
+            return reason in kubectl(lab, "get", "pod", name, "--no-headers")
+
+        labtools.until(f"{name} shows {reason}", shown)
+    crash = labtools.pods(lab)["crash"]
+    assert not cluster.pod_ready(crash)
+    assert crash.status is not None
+    assert (crash.status.container_statuses or [])[0]["lastState"]["terminated"]["exitCode"] == 3
+    labtools.until("an event", lambda: "labs have processes, not images" in kubectl(lab, "describe", "pod", "image"))
+    inside = processes.in_namespace(labtools.space_of(lab, crash))
+    assert inside, "a child outlived its shell"
+    kubectl(lab, "delete", "pod", *reasons, "--timeout=20s")
+    labtools.until("nothing of them runs", lambda: not any(map(processes.start_time, inside)))
 
 
 def test_a_silent_node_is_noticed_and_comes_back(lab: Lab) -> None:
