@@ -1,0 +1,291 @@
+"""What a node and its cluster do to a running proxy: addresses come, ServiceCIDRs change, a taint, health checks."""
+
+import asyncio
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from netplane.api import kinds
+from netplane.client.config import Connection
+from netplane.client.fake import FakeApiserver
+from netplane.kernel import netns
+from netplane.kernel.nft import Nft
+from netplane.net.addresses import packed
+from netplane.nft.types import FAMILIES, IPV4
+from proxy import program
+from proxy.config import Config
+from proxy.plan.model import Options, frontend_key
+from proxy.plan.skeleton import skeleton
+from proxy.program import Program
+
+pytestmark = pytest.mark.privileged
+NAMESPACE = f"npt-life-{os.getpid():x}"
+TABLE = skeleton(IPV4, Options())
+HEALTHZ, CHECK = 10_256, 31_500
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    netns.create(NAMESPACE)
+    try:
+        run("link set lo up", "address add 192.0.2.1/32 dev lo", "address add 2001:db8::1/128 dev lo")
+        yield NAMESPACE
+    finally:
+        netns.delete(NAMESPACE)
+
+
+def run(*commands: str) -> None:
+    subprocess.run(["ip", "-n", NAMESPACE, "-batch", "-"], input="\n".join(commands), text=True, check=True)
+
+
+class Cluster:
+    """A fake apiserver and a proxy beside it; everything is asked from inside the namespace."""
+
+    def __init__(self, fake: FakeApiserver, nft: Nft) -> None:
+        self.store = fake.store
+        self._nft = nft
+
+    def elements(self, name: str) -> dict[bytes, Any]:
+        return dict(self._nft.list_elements(TABLE, TABLE.set(name)) or {})
+
+    def answers(self, address: str, port: int) -> bool:
+        return frontend_key(packed(address), 6, port) in self.elements("services")
+
+
+async def eventually(condition: Callable[[], Any], what: str, within_s: float = 10.0) -> None:
+    try:
+        async with asyncio.timeout(within_s):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"waited {within_s} s: {what}")
+
+
+@asynccontextmanager
+async def cluster(config: Config, fake: FakeApiserver) -> AsyncIterator[Cluster]:
+    nft = Nft()
+    try:
+        async with fake:
+            fake.store.put(kinds.NODE, node())
+            fake.store.put(kinds.SERVICE, service())
+            fake.store.put(kinds.ENDPOINT_SLICE, endpoint_slice("here"))
+            running = asyncio.create_task(Program(config, "here", Connection(fake.url), nft, FAMILIES).run())
+            made = Cluster(fake, nft)
+            try:
+                await eventually(lambda: running.done() or made.answers("10.96.0.1", 80), "the first sync")
+                yield made
+            finally:
+                running.cancel()
+                with suppress(asyncio.CancelledError):
+                    await running
+    finally:
+        nft.run_text("flush ruleset")
+        nft.close()
+
+
+def node(**spec: Any) -> dict[str, Any]:
+    addresses = [{"type": "InternalIP", "address": "192.0.2.1"}]
+    return {"metadata": {"name": "here"}, "spec": spec, "status": {"addresses": addresses}}
+
+
+def service() -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "ns", "name": "web"},
+        "spec": {
+            "type": "LoadBalancer",
+            "clusterIP": "10.96.0.1",
+            "clusterIPs": ["10.96.0.1"],
+            "ports": [{"port": 80, "nodePort": 30_080, "protocol": "TCP"}],
+            "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": CHECK,
+        },
+    }
+
+
+def endpoint_slice(where: str, **annotations: str) -> dict[str, Any]:
+    labels = {"kubernetes.io/service-name": "web"}
+    return {
+        "metadata": {"namespace": "ns", "name": "web-1", "labels": labels, "annotations": annotations},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.1.0.1"], "nodeName": where, "conditions": {"ready": True}}],
+        "ports": [{"port": 8080, "protocol": "TCP"}],
+    }
+
+
+def ask(path: str, port: int = HEALTHZ, host: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+async def asked(path: str, port: int = HEALTHZ, host: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
+    return await asyncio.to_thread(netns.run_in, NAMESPACE, lambda: ask(path, port, host))
+
+
+def inside(namespace: str, scenario: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await scenario()
+
+    netns.run_in(namespace, lambda: asyncio.run(main()))
+
+
+def test_node_ports_follow_the_nodes_addresses_at_once(namespace: str) -> None:
+    async def scenario() -> None:
+        async with cluster(Config(node_port_addresses=["192.0.2.0/24"]), FakeApiserver()) as it:
+            await eventually(lambda: it.answers("192.0.2.1", 30_080), "the address that was there")
+            for turn in range(3):
+                run("address add 192.0.2.77/32 dev lo", "address add 198.51.100.7/32 dev lo")
+                await eventually(lambda: it.answers("192.0.2.77", 30_080), f"a new address, {turn}", 2.0)
+                assert not it.answers("198.51.100.7", 30_080), "no address of the ranges"
+                run("address del 192.0.2.77/32 dev lo", "address del 198.51.100.7/32 dev lo")
+                await eventually(lambda: not it.answers("192.0.2.77", 30_080), f"an address that went, {turn}", 2.0)
+
+    inside(namespace, scenario)
+
+
+class WithoutServiceCidrs(FakeApiserver):
+    """An older apiserver: it has no such resource, until it is upgraded."""
+
+    upgraded = False
+
+    def _answer(self, asked: Any) -> tuple[int, bytes]:
+        if asked.kind is kinds.SERVICE_CIDR and not self.upgraded:
+            return 404, b'{"kind":"Status","status":"Failure","reason":"NotFound","code":404}'
+        return super()._answer(asked)
+
+
+def test_a_server_without_service_cidrs_is_served_and_one_with_them_is_followed_at_once(
+    namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "SERVICE_CIDR_PROBE_S", 0.05)
+
+    def cidr(name: str, *cidrs: str) -> dict[str, Any]:
+        return {"metadata": {"name": name}, "spec": {"cidrs": list(cidrs)}}
+
+    async def scenario() -> None:
+        fake = WithoutServiceCidrs()
+        async with cluster(Config(), fake) as it:
+            assert it.elements("service-cidrs") == {}
+            assert it.elements("endpoints"), "the services are served all the same"
+            it.store.put(kinds.SERVICE_CIDR, cidr("kubernetes", "10.96.0.0/16"))
+            fake.upgraded = True
+            await eventually(lambda: len(it.elements("service-cidrs")) == 1, "the server can do it now")
+            it.store.put(kinds.SERVICE_CIDR, cidr("more", "10.200.0.0/16", "fd00:96::/112"))
+            await eventually(lambda: len(it.elements("service-cidrs")) == 2, "a second range", 2.0)
+            it.store.remove(kinds.SERVICE_CIDR, "more")
+            await eventually(lambda: len(it.elements("service-cidrs")) == 1, "it goes again", 2.0)
+
+    inside(namespace, scenario)
+
+
+def test_health_of_proxy_node_and_service(namespace: str) -> None:
+    async def scenario() -> None:
+        async with cluster(Config(), FakeApiserver()) as it:
+            status, headers, body = await asked("/healthz")
+            said = json.loads(body)
+            assert (status, headers["content-type"]) == (200, "application/json")
+            assert set(said) == {"lastUpdated", "currentTime", "nodeEligible"}
+            assert said["lastUpdated"] == said["currentTime"]
+            assert set(json.loads((await asked("/livez"))[2])) == {"lastUpdated", "currentTime"}
+
+            # The check listens where NodePorts answer: at the node's primary address.
+            status, headers, body = await asked("/", CHECK, "192.0.2.1")
+            assert (status, headers["X-Load-Balancing-Endpoint-Weight"]) == (200, "1")
+            assert json.loads(body) == {
+                "service": {"namespace": "ns", "name": "web"},
+                "localEndpoints": 1,
+                "serviceProxyHealthy": True,
+            }
+            with pytest.raises(ConnectionRefusedError):
+                await asked("/", CHECK, "127.0.0.1")
+
+            it.store.put(kinds.ENDPOINT_SLICE, endpoint_slice("elsewhere"))
+            async with asyncio.timeout(5):
+                while (await asked("/", CHECK, "192.0.2.1"))[0] != 503:
+                    await asyncio.sleep(0.01)
+
+            tainted = node(taints=[{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}])
+            it.store.put(kinds.NODE, tainted)
+            async with asyncio.timeout(5):
+                while (answer := await asked("/healthz"))[0] != 503:
+                    await asyncio.sleep(0.01)
+            assert json.loads(answer[2])["nodeEligible"] is False
+            assert (await asked("/livez"))[0] == 200
+            it.store.put(kinds.NODE, node())
+            async with asyncio.timeout(5):
+                while (await asked("/healthz"))[0] != 200:
+                    await asyncio.sleep(0.01)
+
+    inside(namespace, scenario)
+
+
+def test_metrics_and_configuration_of_a_running_proxy(namespace: str) -> None:
+    async def scenario() -> None:
+        async with cluster(Config(cluster_cidr="10.1.0.0/16"), FakeApiserver()) as it:
+            annotation = {"endpoints.kubernetes.io/last-change-trigger-time": "2099-01-01T00:00:00Z"}
+            it.store.put(kinds.ENDPOINT_SLICE, endpoint_slice("elsewhere", **annotation))
+            wanted = (
+                'kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"} 1.0',
+                'kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family="IPv4",traffic_policy="external"} 1.0',
+                'rest_client_requests_total{code="200",host="127.0.0.1:',
+                'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv6"} 1.0',
+                "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0.0",
+            )
+            text, deadline = "", asyncio.get_running_loop().time() + 5
+            while not all(line in text for line in wanted):
+                assert asyncio.get_running_loop().time() < deadline, text
+                await asyncio.sleep(0.05)
+                text = (await asked("/metrics", 10_249))[2].decode()
+            shown = json.loads((await asked("/configz", 10_249))[2])["kubeproxy.config.k8s.io"]
+            assert (shown["mode"], shown["clusterCIDR"]) == ("nftables", "10.1.0.0/16")
+
+    inside(namespace, scenario)
+
+
+def test_a_family_without_pod_cidrs_masquerades_nothing_of_its_own(namespace: str) -> None:
+    async def scenario() -> None:
+        async with cluster(Config(cluster_cidr="10.1.0.0/16"), FakeApiserver()):
+            nft = Nft()
+            v4, v6 = (nft.run_text(f"list chain {family.nft} netplane-proxy prerouting") for family in FAMILIES)
+            nft.close()
+            assert "ip saddr != @pod-cidrs" in v4
+            assert "@pod-cidrs" not in v6
+
+    inside(namespace, scenario)
+
+
+def test_connection_tracking_is_set_as_configured(namespace: str) -> None:
+    """--init-only: timeouts and leniency are this namespace's; the table's size is the whole machine's and stays."""
+    flags = ("--conntrack-tcp-timeout-established=90m", "--conntrack-udp-timeout=45s", "--conntrack-tcp-be-liberal")
+    command = [
+        "ip",
+        "netns",
+        "exec",
+        namespace,
+        sys.executable,
+        "-m",
+        "proxy",
+        "--init-only",
+        "--conntrack-max-per-core=0",
+        *flags,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.count("sysctl written") + done.stdout.count("sysctl written") == 4
+    names = ("tcp_timeout_established", "tcp_timeout_close_wait", "udp_timeout", "tcp_be_liberal")
+    for name, value in zip(names, ("5400", "3600", "45", "1"), strict=True):
+        path = f"/proc/sys/net/netfilter/nf_conntrack_{name}"
+        read = subprocess.run(
+            ["ip", "netns", "exec", namespace, "cat", path], capture_output=True, text=True, check=True
+        )
+        assert read.stdout.strip() == value
