@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from netplane.obs.health import Answer, Route
+from proxy.counters import Count, ServicePort
 from proxy.triggers import Triggers
 
 # From 0.1 ms to 52 s, doubling.
@@ -69,6 +70,8 @@ class Stats:
         self.healthz_answers: Counter[int] = Counter()
         self.livez_answers: Counter[int] = Counter()
         self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.by_service: Callable[[], Mapping[ServicePort, Count]] = dict
+        """What became of each service port's connections; asked at each scrape."""
         self.without_local: Callable[[], Mapping[tuple[str, str], int]] = dict
         """Services that have endpoints but none of this node, by family and policy; asked at each scrape."""
 
@@ -105,6 +108,7 @@ class _Collector:
         yield from self._histograms()
         yield from self._counters()
         yield from self._gauges()
+        yield from self._by_service()
 
     def _histograms(self) -> Iterator[Any]:
         from prometheus_client import core  # noqa: PLC0415 - as above
@@ -156,6 +160,26 @@ class _Collector:
         about = "Answers of the apiserver"
         labels = ("code", "host", "method")
         yield _labelled(core.CounterMetricFamily, "rest_client_requests", about, asked, labels=labels)
+
+    def _by_service(self) -> Iterator[Any]:
+        """Names end in `_total` when they are shown."""
+        from prometheus_client import core  # noqa: PLC0415 - as above
+
+        counts = self._stats.by_service()
+        labels = ServicePort._fields
+        for name, about, values in (
+            ("connections", "Connections led to an endpoint", {p: c.connections for p, c in counts.items()}),
+            ("rejects", "Connections refused: no endpoints", {p: c.rejects for p, c in counts.items()}),
+        ):
+            yield _labelled(core.CounterMetricFamily, f"netplane_service_{name}", about, values, labels=labels)
+        drops = {
+            (*port, reason): count
+            for port, said in counts.items()
+            for reason, count in (("no-local-endpoints", said.local_drops), ("source-ranges", said.source_drops))
+            if count
+        }
+        name, about = "netplane_service_drops", "Connections dropped, by reason"
+        yield _labelled(core.CounterMetricFamily, name, about, drops, labels=(*labels, "reason"))
 
     def _gauges(self) -> Iterator[Any]:
         from prometheus_client import core  # noqa: PLC0415 - as above

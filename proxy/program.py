@@ -31,7 +31,8 @@ from proxy import config as configuration
 from proxy import drift, durations, health, metrics, node
 from proxy.config import Config
 from proxy.conntrack import Cleaner
-from proxy.plan import nodeports, services, slices
+from proxy.counters import Counters
+from proxy.plan import local, nodeports, services, slices
 from proxy.plan.model import HEADLESS, OTHER_PROXY, Options
 from proxy.plane import Plane
 from proxy.sync import Ranges, Report, Syncer
@@ -73,12 +74,14 @@ class Program:
         self._planes = [Plane(family, configuration.options(config, family, node_cidrs), nft) for family in families]
         first = node.describe(node_name, None, self._addresses, self._fallback)
         self._syncer = Syncer(self._planes, Cleaner(Conntrack()), first, self._options, self._poke)
+        self._stats.by_service = Counters(nft, self._planes, self._syncer.tracker).read
         pace = Pace(resync_s=FULL_RESYNC_S, min_interval_s=durations.parse_s(config.nftables.min_sync_period))
         self._runner = Runner("proxy", self._sync, pace)
         self._sweeper = Runner("proxy.flows", self._sweep, Pace(resync_s=0, min_interval_s=SWEEP_INTERVAL_S))
         self._state = health.State(time.monotonic)
         self._checks = health.NodePortChecks(self._state)
         self._synced = asyncio.Event()
+        self._stats.without_local = lambda: local.without_local(self._syncer.tracker, families)
         self._service_cidrs: Informer[ServiceCIDR] | None = None
         self._services = Informer(
             self._api, Service, label_selector=OURS, on_change=self._service_changed, convert=services.read

@@ -123,12 +123,10 @@ class Nft:
 
     def list_elements(self, table: Table, owner: Set) -> dict[bytes, Value] | None:
         """What a set or map holds in the kernel; None when it (or its table) is not there."""
-        request = wire.dump_request(table, owner)
         doing = f"dump {table.spec} {owner.name}"
         try:
             for _ in range(_DUMP_ATTEMPTS):
-                replies = self._socket.dump(wire.GETSETELEM, request, doing)
-                pairs = [pair for reply in replies for pair in wire.decode(owner, reply.payload)]
+                pairs = self._pairs(table, owner)
                 # A hash table that is being resized is walked partly twice and partly not at all: it then shows
                 # some element twice. A small pause lets the kernel's worker finish.
                 if owner.interval or len(dict(pairs)) == len(pairs):
@@ -139,6 +137,22 @@ class Nft:
                 return None
             raise NftError(str(error)) from error
         raise NftError(f"{doing}: the set changed during each of {_DUMP_ATTEMPTS} dumps")
+
+    def list_counters(self, table: Table, owner: Set) -> dict[bytes, int]:
+        """How many packets each element of a set counted; empty when the set is not there.
+
+        A set that grows meanwhile may show an element twice or not at all; the next reading will have it.
+        """
+        try:
+            return {key: wire.packets(rest) for key, rest in self._pairs(table, owner)}
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return {}
+            raise NftError(str(error)) from error
+
+    def _pairs(self, table: Table, owner: Set) -> list[tuple[bytes, bytes]]:
+        replies = self._socket.dump(wire.GETSETELEM, wire.dump_request(table, owner), f"dump {table.spec} {owner.name}")
+        return [pair for reply in replies for pair in wire.decode(owner, reply.payload)]
 
     def tables(self) -> list[str]:
         """All tables as `family name`, for finding strangers such as another proxy's."""

@@ -232,6 +232,17 @@ def duration_text(seconds: int) -> str:
     return found
 
 
+class Count(Expr, frozen=True):
+    """Statement: count the packet in a set, by these fields. When the set is full, the rest of the rule is skipped."""
+
+    fields: tuple[Field, ...]
+    set: str
+
+    def text(self, family: Family) -> str:
+        """`add @connections { ip daddr . meta l4proto . th dport counter }`."""
+        return f"add @{self.set} {{ {fields_text(self.fields, family)} counter }}"
+
+
 class Masquerade(Expr, frozen=True):
     """Statement: rewrite the source to the node's address, from a random port."""
 

@@ -307,6 +307,10 @@ class _Walk:
             self._learned.pop(types.CLASSID.pack(priority) + client_slot(self.packet.saddr), None)
         return True
 
+    def count(self, item: expr.Count) -> str:
+        """Counting changes nothing."""
+        return f"counted in @{item.set}"
+
     def high_half(self, _: expr.HighHalf) -> bool:
         """Clear the low half."""
         return self._priorities(number & expr.HIGH_HALF for number in self.packet.priorities)
@@ -392,6 +396,7 @@ _HANDLERS: dict[type[expr.Expr], Callable[..., bool | str]] = {
     expr.FlipMark: _Walk.flip_mark,
     expr.Marked: _Walk.marked,
     expr.Dnatted: _Walk.was_dnatted,
+    expr.Count: _Walk.count,
     expr.DnatTo: _Walk.dnat_to,
     expr.Pick: _Walk.pick,
     expr.Remember: _Walk.remember,

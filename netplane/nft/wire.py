@@ -28,7 +28,8 @@ BATCH_BEGIN, BATCH_END = 0x10, 0x11
 CHUNK_BYTES = 65_000
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_ELEM_KEY, _ELEM_DATA, _ELEM_FLAGS, _ELEM_KEY_END = 1, 2, 3, 10
+_ELEM_KEY, _ELEM_DATA, _ELEM_FLAGS, _ELEM_EXPR, _ELEM_KEY_END = 1, 2, 3, 7, 10
+_EXPR_DATA, _COUNTER_PACKETS = 2, 2
 _DATA_VALUE, _DATA_VERDICT = 1, 2
 _INTERVAL_END = 1
 _CODES = {"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -4, "return": -5}
@@ -220,6 +221,12 @@ def contents(owner: Set, pairs: list[tuple[bytes, bytes]]) -> dict[bytes, Value]
         return {key: _decoded_verdict(rest) for key, rest in pairs}
     data_end = 8 + types.width(owner.data)
     return {key: rest[8:data_end] for key, rest in pairs}
+
+
+def packets(rest: bytes) -> int:
+    """How many packets an element's counter saw; 0 without one. `rest` is what follows the element's key."""
+    said = nl.attr_map(rest).get(_ELEM_EXPR)
+    return nl.be64(nl.attr_map(nl.attr_map(said)[_EXPR_DATA])[_COUNTER_PACKETS]) if said else 0
 
 
 def _ranges(owner: Set, pairs: list[tuple[bytes, bytes]]) -> dict[bytes, Value]:

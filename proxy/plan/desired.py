@@ -1,7 +1,7 @@
 """What one service puts into the maps: frontends with their verdicts and endpoints.
 
     frontend                       entry (services)      then
-    ClusterIP                      lb_N | do-reject | drop
+    ClusterIP                      lb_N | do-reject | do-drop
     external IP, LB IP, NodePort   ext                   ext-services: lb_N           policy Cluster: masqueraded
                                    ext-local             ext-services: lb_N (local)   policy Local: source kept
                                                          sc-services: sc_N            pods and the node: everywhere
@@ -13,12 +13,13 @@ A fragment depends on its service, that service's slices and the node: nothing e
 from collections.abc import Iterable, Iterator
 
 from netplane.nft.elements import merge_ranges
-from netplane.nft.types import DROP, Family
+from netplane.nft.types import Family
 from proxy.plan import nodeports, slices, topology
 from proxy.plan.flows import GONE, Expected, Flows
 from proxy.plan.model import (
     EMPTY,
     LB,
+    NO_LOCAL,
     REJECT,
     SHORT,
     Endpoint,
@@ -132,7 +133,7 @@ def _verdict(kind: str, endpoints: list[Endpoint] | None) -> str:
 
 
 def _inside(endpoints: list[Endpoint], exists: bool) -> Frontend:
-    nothing = DROP if exists else REJECT
+    nothing = NO_LOCAL if exists else REJECT
     return Frontend(_verdict(LB, endpoints) or nothing, _rows(endpoints))
 
 

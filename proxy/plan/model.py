@@ -13,7 +13,7 @@ import msgspec
 from netplane.nft import types
 from netplane.nft.types import Family
 
-REJECT = types.goto("do-reject")
+REJECT, NO_LOCAL = types.goto("do-reject"), types.goto("do-drop")
 LB, SHORT = "lb", "sc"
 STICKY, STICKY_SHORT = "st", "ss"
 READY, SERVING, TERMINATING, LOCAL = 1, 2, 4, 8
@@ -105,7 +105,7 @@ class ServiceView(NamedTuple):
 class Frontend(NamedTuple):
     """What the maps hold for one frontend. Verdicts are "" where the map has no entry.
 
-    entry       services        goto lb_N | goto ext | goto ext-local | goto fw | goto do-reject | drop
+    entry       services        goto lb_N | goto ext | goto ext-local | goto fw | goto do-reject | goto do-drop
     firewall    fw-services     what `entry` would be, once the source is allowed
     external    ext-services    goto lb_N
     short       sc-services     goto sc_N: pods and the node itself, under externalTrafficPolicy Local

@@ -12,7 +12,7 @@
           │                       others: ext-services → lb_N (this node), else drop
           ├── goto fw ─────────── source in lb-sources? then fw-services → one of the above, else drop
           ├── goto do-reject ──── no endpoints anywhere
-          └── drop ────────────── endpoints, but none that a Local policy allows
+          └── goto do-drop ────── endpoints, but none that a Local policy allows
         no entry: an allocated ClusterIP rejects, the rest of a service range drops, anything else passes
                                 │
     postrouting: marked → masquerade · a pod that reached itself → masquerade
@@ -29,12 +29,16 @@ from netplane.nft import expr, types
 from netplane.nft.expr import FRONTEND, Expr
 from netplane.nft.objects import Chain, Hook, Map, Rule, Set, Table, rule
 from netplane.nft.types import DROP, Family, goto
-from proxy.plan.model import LB, REJECT, SHORT, STICKY, STICKY_SHORT, Options, endpoint_types, frontend_types
+from proxy.plan.model import LB, NO_LOCAL, REJECT, SHORT, STICKY, STICKY_SHORT, Options, endpoint_types, frontend_types
 
 NAME = "netplane-proxy"
 AFFINITY = "affinity"
 MAX_CLIENTS = 1 << 20
 """Clients of all services with session affinity that are remembered at most; further ones go anywhere each time."""
+
+COUNTED = ("connections", "rejects", "local-drops", "source-drops")
+"""Sets that rules count first packets in, by frontend: what was led to an endpoint, and what was not and why."""
+MAX_COUNTED = 1 << 18
 
 PREPARED = 64
 """Chains lb_1 … are loaded with the skeleton up to here; larger ones when the first service of that size comes."""
@@ -58,6 +62,7 @@ def _sets(family: Family) -> tuple[Set, ...]:
         *(_endpoint_map(name, family) for name in ("endpoints", "sc-endpoints")),
         *(made for prefix in ("", "sc-") for made in _sticky_maps(prefix, family)),
         _affinity(family),
+        *(_counted(name, family) for name in COUNTED),
     )
 
 
@@ -102,6 +107,17 @@ def _affinity(family: Family) -> Map:
     )
 
 
+def _counted(name: str, family: Family) -> Set:
+    """By typeof, like every set a rule adds to."""
+    declared = f"typeof {expr.fields_text(FRONTEND, family)}"
+    return Set(name, frontend_types(family), ("dynamic",), declared, MAX_COUNTED)
+
+
+def _count(name: str) -> Rule:
+    # A rule of its own: where the set is full, only this rule is left.
+    return rule(expr.Count(FRONTEND, name))
+
+
 def sticky_balancer(kind: str, count: int, timeout_s: int) -> Chain:
     """`st_3_10800`: three endpoints, and a client keeps its own for three hours after it came last.
 
@@ -115,6 +131,7 @@ def sticky_balancer(kind: str, count: int, timeout_s: int) -> Chain:
     return Chain(
         f"{kind}_{count}_{timeout_s}",
         (
+            _count("connections"),
             rule(expr.Pick(FRONTEND, count, ids)),
             rule(expr.Remember(AFFINITY, timeout_s)),
             rule(expr.HighHalf()),
@@ -138,6 +155,7 @@ def balancer(kind: str, count: int) -> Chain:
     return Chain(
         f"{kind}_{count}",
         (
+            _count("connections"),
             rule(expr.DnatRandom(FRONTEND, count, table)),
             rule(expr.DnatRandom(FRONTEND, 1, table)),
             rule(expr.Go(REJECT)),
@@ -186,19 +204,20 @@ def _external_local(options: Options) -> Iterator[Rule]:
     yield rule(here, mark)
     yield rule(here, expr.Vmap(FRONTEND, "sc-services"))
     yield rule(expr.Vmap(FRONTEND, "ext-services"))
-    yield rule(expr.Go(DROP))
+    yield rule(expr.Go(NO_LOCAL))
 
 
 def _chains(options: Options) -> Iterator[Chain]:
     mark = options.masquerade_bit
     yield from _first_users()
-    yield Chain("do-reject", (rule(expr.Reject(tcp_reset=True)), rule(expr.Reject())))
+    yield Chain("do-drop", (_count("local-drops"), rule(expr.Go(DROP))))
+    yield Chain("do-reject", (_count("rejects"), rule(expr.Reject(tcp_reset=True)), rule(expr.Reject())))
     for kind in (LB, SHORT):
         yield from (balancer(kind, count) for count in range(1, PREPARED + 1))
     yield Chain("ext", (rule(expr.SetMark(mark)), rule(expr.Vmap(FRONTEND, "ext-services")), rule(expr.Go(REJECT))))
     yield Chain("ext-local", tuple(_external_local(options)))
     allowed = expr.In((*FRONTEND, "saddr"), "lb-sources")
-    yield Chain("fw", (rule(allowed, expr.Vmap(FRONTEND, "fw-services")), rule(expr.Go(DROP))))
+    yield Chain("fw", (rule(allowed, expr.Vmap(FRONTEND, "fw-services")), _count("source-drops"), rule(expr.Go(DROP))))
     yield Chain(
         "dispatch",
         (
