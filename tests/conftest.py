@@ -7,7 +7,7 @@ import pytest
 
 from netplane.kernel import netns
 
-# Namespaces that tests make begin with these: `npt-` by the kernel tests, `np-t` by the labs of tests, `npv-` by `verify`.
+# What tests' namespaces begin with: `npt-` those of kernel tests, `np-t` and `np-b` of labs, `npv-` of `verify`.
 OURS = ("npt-", "np-t", "np-b", "npv-")
 
 

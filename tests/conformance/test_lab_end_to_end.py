@@ -143,6 +143,9 @@ def test_pods_reach_the_apiserver_through_its_service(lab: Lab) -> None:
 
     for space in (labtools.space_of(lab, client), lab.nodes[0].netns):
         assert b'"gitVersion"' in netns.run_in(space, version)
+    kubectl(lab, "delete", "service", "kubernetes")
+    labtools.until("it comes back", lambda: "10.96.0.1" in kubectl(lab, "get", "services", "--no-headers"))
+    labtools.until("it answers again", lambda: probe.connects(lab.nodes[0].netns, "10.96.0.1", 443))
 
 
 def test_a_service_without_endpoints_refuses_at_once(lab: Lab) -> None:

@@ -84,6 +84,7 @@ def test_a_token_file_beside_the_kubeconfig_is_read_again_when_it_changes(tmp_pa
         ({"users": None}, "context.user: users has no 'u'"),
         ({"clusters": [{"name": "c", "cluster": {}}]}, "cluster 'c' has no server"),
         ({"clusters": [{"name": "c", "cluster": {"server": "1.2.3.4"}}]}, "cluster.server is '1.2.3.4'"),
+        ({"clusters": [{"name": "c", "cluster": {"server": "http://h:1x"}}]}, "cluster.server is 'http://h:1x'"),
         ({"clusters": [{"name": "c", "cluster": {"server": 7}}]}, r"Expected `str`, got `int` - at `\$.server`"),
         ({"users": [{"name": "u", "user": {"tokenFile": "none"}}]}, r"user.tokenFile .*none does not exist"),
         ({"users": [{"name": "u", "user": {"exec": {"command": "x"}}}]}, "missing required field `apiVersion`"),
