@@ -54,7 +54,7 @@ def command(address: str, interval: float, namespace: str, once: bool, output: s
         return
     from rich.console import Console  # noqa: PLC0415 - slow to import, and JSON does without
 
-    Console().print(view(first, now, rows, width=Console().width))
+    Console().print(view(now, rows, width=Console().width))
 
 
 def scrape(host: str, port: int) -> Reading:
@@ -88,7 +88,7 @@ def _live(host: str, port: int, before: Reading, interval_s: float, namespace: s
     def picture() -> "RenderableType":
         width, height = console.size
         rows = _of(namespace, traffic.rows(before, now))
-        return view(before, now, rows, width=width, most=max(1, height - FRAME_LINES), trouble=trouble)
+        return view(now, rows, width=width, most=max(1, height - FRAME_LINES), trouble=trouble)
 
     try:
         with Live(picture(), console=console, screen=True, auto_refresh=False) as screen:
@@ -117,13 +117,13 @@ def as_json(now: Reading, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def view(
-    before: Reading, now: Reading, rows: Sequence[Row], *, width: int, most: int | None = None, trouble: str = ""
+    now: Reading, rows: Sequence[Row], *, width: int, most: int | None = None, trouble: str = ""
 ) -> "RenderableType":
     """The whole picture; at most `most` services."""
     from rich.console import Group  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
-    lines = [Text(line, style="bold" if i == 0 else "dim") for i, line in enumerate(heading(before, now, rows))]
+    lines = [Text(line, style="bold" if i == 0 else "dim") for i, line in enumerate(heading(now, rows))]
     if trouble:
         lines.append(Text(trouble, style="bold red"))
     if not rows:
@@ -132,19 +132,19 @@ def view(
     return Group(*lines, _table(shown, width))
 
 
-def heading(before: Reading, now: Reading, rows: Sequence[Row]) -> list[str]:
+def heading(now: Reading, rows: Sequence[Row]) -> list[str]:
     """Two lines: what is asked of all services, and how the proxy keeps up."""
     total = now.totals.get
     asked = sum(row.connections_per_s for row in rows)
     refused = sum(row.rejects_per_s for row in rows)
     dropped = sum(row.drops_per_s for row in rows)
-    syncs = total(f"{traffic.SYNC}_count", 0.0) - before.totals.get(f"{traffic.SYNC}_count", 0.0)
+    syncs = max(now.buckets.values(), default=0.0)
     slowest = traffic.quantile_s(now.buckets, 0.99)
     pace = f"99 % under {slowest * 1e3:.1f} ms" if slowest is not None else "none yet"
     return [
         f"{total('netplane_proxy_services', 0):,.0f} services · {asked:,.0f} connections/s"
         f" · {refused:,.0f} rejects/s · {dropped:,.0f} drops/s",
-        f"{total('netplane_proxy_frontends', 0):,.0f} frontends · {max(syncs, 0):,.0f} syncs, {pace}"
+        f"{total('netplane_proxy_frontends', 0):,.0f} frontends · {syncs:,.0f} syncs, {pace}"
         f" · {total('netplane_proxy_flows_deleted_total', 0):,.0f} stale flows ended",
     ]
 

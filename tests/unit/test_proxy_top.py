@@ -38,7 +38,7 @@ def reading(at_s: float, cart: int, web: int, dropped: int = 0) -> traffic.Readi
 def printed(before: traffic.Reading, now: traffic.Reading, width: int, most: int | None = None) -> str:
     console = Console(width=width, file=io.StringIO())
     with console.capture() as captured:
-        console.print(top.view(before, now, traffic.rows(before, now), width=width, most=most))
+        console.print(top.view(now, traffic.rows(before, now), width=width, most=most))
     return captured.get()
 
 
