@@ -6,7 +6,7 @@ from typing import Any
 
 from netplane.api import codec, errors
 from netplane.api.kinds import Kind
-from netplane.apiserver import bodies, commit, reads
+from netplane.apiserver import bodies, commit, propagation, reads
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
 from netplane.apiserver.cluster import Cluster
@@ -66,12 +66,13 @@ async def _once(cluster: Cluster, kind: Kind, kv: KV, options: DeleteOptions) ->
     """One attempt; None when somebody was faster."""
     obj = codec.decode(kind, kv.value, kv.mod_rev)
     _check_preconditions(kind, obj, options)
+    told = propagation.prepare(kind, obj, options.propagation)
     grace_s = STRATEGIES[kind].grace_s(obj, options)
     if not grace_s and not STRATEGIES[kind].holds(obj):
         if not options.dry_run and not await commit.remove(cluster, kind, kv, obj):
             return None
         return kv.value, kv.mod_rev, True
-    if not mark(kind, obj, grace_s, cl.now()):
+    if not mark(kind, obj, grace_s, cl.now()) and not told:
         return kv.value, kv.mod_rev, False
     value = codec.encode(obj)
     if options.dry_run:

@@ -77,7 +77,7 @@ async def empty(cluster: Cluster, name: str) -> bool:
         if kind.namespaced and kind.stored_in is None:
             prefix = cl.prefix(kind, name)
             found = await cluster.store.range(prefix)
-            await deletes.remove_all(cluster, kind, found.kvs, DeleteOptions())
+            await deletes.remove_all(cluster, kind, found.kvs, DeleteOptions(propagation="Background"))
             left += len((await cluster.store.range(prefix, limit=1)).kvs)
     return left == 0
 

@@ -203,6 +203,13 @@ def delete_options(body: Mapping[str, Any] | None, query: Query) -> DeleteOption
     grace = body.get("gracePeriodSeconds", integer(query, "gracePeriodSeconds"))
     preconditions = body.get("preconditions") or {}
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy", "")
+    orphans = body.get("orphanDependents")
+    if orphans is not None and propagation:
+        both = "orphanDependents and deletionPropagation cannot be both set"
+        problem = fields.invalid("propagationPolicy", propagation, both)
+        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
+    if orphans is not None:
+        propagation = "Orphan" if orphans else "Background"
     if propagation not in ("", "Background", "Foreground", "Orphan"):
         problem = fields.not_supported("propagationPolicy", propagation, ("Background", "Foreground", "Orphan"))
         raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])

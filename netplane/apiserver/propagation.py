@@ -1,0 +1,32 @@
+"""What a deletion means for dependents: finalizers that the garbage collector works off (pure)."""
+
+from typing import Any
+
+from netplane.api import kinds
+from netplane.api.kinds import Kind
+
+Json = dict[str, Any]
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+_FINALIZER = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
+
+
+def prepare(kind: Kind, obj: Json, policy: str) -> bool:
+    """Give an object that is to be deleted the finalizer of a policy; whether it changed.
+
+    Without a policy a finalizer that is there stays, and Jobs orphan their pods, as batch/v1 always did.
+    """
+    before = obj["metadata"].get("finalizers") or []
+    if not policy:
+        if kind is not kinds.JOB or ORPHAN in before or FOREGROUND in before:
+            return False
+        policy = "Orphan"
+    after = [one for one in before if one not in (ORPHAN, FOREGROUND)]
+    if policy in _FINALIZER:
+        after.append(_FINALIZER[policy])
+    if set(after) == set(before):
+        return False
+    obj["metadata"]["finalizers"] = after
+    if not after:
+        del obj["metadata"]["finalizers"]
+    return True
