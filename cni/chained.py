@@ -1,4 +1,4 @@
-"""Plugins that come after another one and work on what it made: `netplane-portmap`.
+"""Plugins that come after another one and work on what it made: `netplane-portmap`, `netplane-bandwidth`.
 
 They know a pod by prevResult alone: its addresses, and through the node's routes the interface that leads to it.
 """
@@ -13,8 +13,9 @@ from cni.leases import Leases
 from cni.plan import hostports
 from cni.plan.lease import Key
 from cni.protocol import Call, Verb
+from cni.shaping import Shaper
 from netplane.obs import logs
-from netplane.rtnl import Interface
+from netplane.rtnl import Interface, Link, Veth
 
 log = logs.get("cni.chained")
 
@@ -92,6 +93,50 @@ class PortMap:
             if (key.container, key.ifname) not in alive(call):
                 self.close(key)
                 log.info("collected host ports", container=key.container, ifname=key.ifname)
+
+
+class BandwidthPlugin:
+    """Rate limits for pods that any plugin connected by a veth pair; takes the reference bandwidth's configuration.
+
+    Args:
+        shaper: sets and removes them.
+        doors: to the node's links.
+    """
+
+    def __init__(self, shaper: Shaper, doors: Doors) -> None:
+        self._shaper = shaper
+        self._doors = doors
+
+    def run(self, call: Call) -> bytes:
+        """One verb; returns what is printed."""
+        match call.verb:
+            case Verb.ADD:
+                result = previous(call)
+                if call.network.limits:
+                    end = self._end(result)
+                    self._shaper.limit(_key(call), end.name, end.mtu, call.network.limits)
+                return passed_on(call, result)
+            case Verb.DEL:
+                self._shaper.release(_key(call))
+            case Verb.CHECK if call.network.limits:
+                end = self._end(previous(call))
+                self._shaper.check(_key(call), end.name, end.mtu, call.network.limits)
+            case Verb.GC:
+                self._shaper.collect(call.network.name, alive(call))
+            case _:
+                pass
+        return b""
+
+    def _end(self, result: results.Result) -> Link:
+        for interface in result.interfaces:
+            link = self._doors.here.link(interface.name) if not interface.sandbox else None
+            if link is not None and isinstance(link.kind, Veth):
+                return link
+        raise CniError(
+            Code.INVALID_CONFIG,
+            "prevResult.interfaces: none of the node's is the end of a veth pair",
+            "put this plugin after one that connects pods by veth pairs, such as netplane or bridge",
+        )
 
 
 def previous(call: Call) -> results.Result:

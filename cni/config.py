@@ -5,7 +5,7 @@ type. Keys of our own: `hostPrefix` (pods get /32 and /128 and reach everything,
 node). Unknown keys are left alone: other plugins and runtimes add theirs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,8 @@ import msgspec
 from cni import addressing
 from cni.addressing import Asked, Ipam
 from cni.errors import CniError, Code, invalid
-from cni.plan import hostports
+from cni.plan import bandwidth, hostports
+from cni.plan.bandwidth import Bandwidth
 from cni.plan.hostports import PortMapping
 from cni.plan.ipam import RangeSet
 from cni.results import OLDEST, VERSIONS, Dns, Result, RouteTo
@@ -22,7 +23,7 @@ from netplane.net import names
 from netplane.rtnl import IP
 
 # Plugins that work on what another one made, and answer its result.
-CHAINED = ("netplane-portmap",)
+CHAINED = ("netplane-portmap", "netplane-bandwidth")
 BUILT_IN_IPAM = ("", "netplane", "host-local")
 MTU_MIN_BYTES, MTU_MAX_BYTES = 68, 65535
 _REMEMBER_MAX_BYTES = 4096
@@ -58,6 +59,16 @@ class _Config(_Struct, frozen=True):
     masq_all: bool = False
     conditions_v4: list[str] | None = None
     conditions_v6: list[str] | None = None
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
+    vlan: int = 0
+    vlan_trunk: list[Any] | None = None
+    macspoofchk: bool = False
+    disable_container_interface: bool = False
+    shaped_subnets: list[str] | None = None
+    unshaped_subnets: list[str] | None = None
     ipam: Ipam = Ipam()
     dns: Dns | None = None
     args: _Args | None = None
@@ -92,6 +103,7 @@ class Network(msgspec.Struct, frozen=True):
         ports: host ports that were asked for.
         snat: hide neighbours' addresses on the way through a host port.
         masq_all: hide everybody's.
+        limits: how fast the pod may receive and send.
         delegate: the IPAM plugin to ask; "" is the built-in one.
         data_dir: where the reference host-local keeps its reservations: those are respected.
         resolv_conf: a file to take name servers from.
@@ -118,6 +130,7 @@ class Network(msgspec.Struct, frozen=True):
     ports: tuple[PortMapping, ...] = ()
     snat: bool = True
     masq_all: bool = False
+    limits: Bandwidth = Bandwidth()
     delegate: str = ""
     data_dir: str = ""
     resolv_conf: str = ""
@@ -172,6 +185,7 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
         prev_result=_given(raw.prev_result),
         attachments=_attachments(raw),
         mac=addressing.mac(asked),
+        limits=_limits(raw, asked.runtime, strict=needs_ranges),
         delegate="" if raw.ipam.type in BUILT_IN_IPAM else raw.ipam.type,
         data_dir=raw.ipam.data_dir if raw.ipam.type == "host-local" else "",
         resolv_conf=raw.ipam.resolv_conf,
@@ -181,10 +195,9 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
     if raw.type == "loopback" or not needs_ranges:
         return network
     network = msgspec.structs.replace(network, ports=hostports.parse(asked.runtime.get("portMappings")))
-    if raw.type in CHAINED:
-        _check_conditions(raw)
-        return network
     _check_unsupported(raw)
+    if raw.type in CHAINED:
+        return network
     if network.delegate:
         _check_mtu(raw.mtu, ())
         return network
@@ -255,21 +268,31 @@ def _check_mtu(mtu: int, ranges: Sequence[RangeSet]) -> None:
         raise invalid("mtu", f"{mtu} is not between {least} and {MTU_MAX_BYTES} bytes")
 
 
+def _limits(raw: _Config, runtime: Mapping[str, Any], *, strict: bool) -> Bandwidth:
+    """Rate limits; what ADD would refuse was never set, and must not stand in the way of DEL."""
+    static = {key: getattr(raw, key) for key in ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst")}
+    try:
+        return bandwidth.parse(static, runtime.get("bandwidth"))
+    except CniError:
+        if strict:
+            raise
+        return Bandwidth()
+
+
 def _check_unsupported(raw: _Config) -> None:
-    for key in ("bandwidth",):
-        if (raw.runtime_config or {}).get(key):
-            raise CniError(
-                Code.UNSUPPORTED_FIELD,
-                f"runtimeConfig.{key}: is not done by this plugin",
-                f"remove the capability {key} from it and chain a plugin that has it",
-            )
-
-
-def _check_conditions(raw: _Config) -> None:
-    """Keys of the reference portmap that hold iptables arguments; there is no iptables here that could take them."""
-    for key, given in (("conditionsV4", raw.conditions_v4), ("conditionsV6", raw.conditions_v6)):
+    """Keys that would change what packets do and that nothing here obeys: silence would be a lie."""
+    for key, given, advice in (
+        ("conditionsV4", raw.conditions_v4, "use nftables rules of your own"),
+        ("conditionsV6", raw.conditions_v6, "use nftables rules of your own"),
+        ("shapedSubnets", raw.shaped_subnets, "everything of a pod is shaped"),
+        ("unshapedSubnets", raw.unshaped_subnets, "everything of a pod is shaped"),
+        ("vlan", raw.vlan, "use a bridge per VLAN"),
+        ("vlanTrunk", raw.vlan_trunk, "use a bridge per VLAN"),
+        ("macspoofchk", raw.macspoofchk, "remove it"),
+        ("disableContainerInterface", raw.disable_container_interface, "remove it"),
+    ):
         if given:
-            raise CniError(Code.UNSUPPORTED_FIELD, f"{key}: holds iptables arguments", "use nftables rules of your own")
+            raise CniError(Code.UNSUPPORTED_FIELD, f"{key}: is not done by this plugin", advice)
 
 
 def _attachments(raw: _Config) -> frozenset[tuple[str, str]] | None:

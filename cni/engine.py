@@ -14,7 +14,7 @@ import msgspec
 
 from cni import addressing, config, delegate, errors, hostlocal, results
 from cni.bridges import Bridges
-from cni.chained import PortMap, alive, previous
+from cni.chained import BandwidthPlugin, PortMap, alive, previous
 from cni.check import Observed, differences
 from cni.config import version_of
 from cni.doors import Doors
@@ -26,6 +26,7 @@ from cni.plan import ipam, pod
 from cni.plan.lease import Key, Lease
 from cni.protocol import Call, Verb, parse, version_reply
 from cni.reaper import Reaper
+from cni.shaping import Shaper
 from cni.spaces import pod_space
 from netplane.errors import NetplaneError
 from netplane.kernel import netns, sysctl
@@ -57,6 +58,8 @@ class Engine:
         self._reaper = Reaper(self._doors)
         self._bridges = Bridges(self._doors)
         self._ports = HostPorts(self._doors, self.owner)
+        self._shaper = Shaper(self._doors, self._reaper, self.owner)
+        self._bandwidth = BandwidthPlugin(self._shaper, self._doors)
         self._portmap = PortMap(leases, self._ports, self._doors)
 
     def close(self) -> None:
@@ -83,11 +86,13 @@ class Engine:
             return 1, errors.encode(failure, version_of(request.stdin))
 
     def _verb(self, call: Call, netns_fd: int | None) -> bytes:
-        if call.network.type == "netplane-portmap" and call.verb is not Verb.VERSION:
+        if call.verb is Verb.VERSION:
+            return version_reply(call.network.version)
+        if call.network.type == "netplane-portmap":
             return self._portmap.run(call)
+        if call.network.type == "netplane-bandwidth":
+            return self._bandwidth.run(call)
         match call.verb:
-            case Verb.VERSION:
-                return version_reply(call.network.version)
             case Verb.ADD:
                 return self._add(call, netns_fd)
             case Verb.DEL:
@@ -110,6 +115,7 @@ class Engine:
             try:
                 call, lease = self._addressed(call, lease)
                 attachment = self._wire(call, lease, space)
+                self._shaper.limit(lease.key, lease.link, attachment.mtu_bytes, call.network.limits)
                 self._portmap.take(call, lease.key, pod.interfaces(attachment), call.network.bridge)
                 self.leases.activate(lease.key)
             except BaseException:
@@ -166,6 +172,7 @@ class Engine:
         """First what leads to it, then the link, then the address: it must not be given again while it answers."""
         self._portmap.close(lease.key)
         self._reaper.delete(lease.link)
+        self._shaper.release(lease.key)
         self.leases.release(lease.key, self._clock())
 
     # The other verbs ------------------------------------------------------------------------------------------
@@ -195,6 +202,8 @@ class Engine:
         if found := list(differences(call, lease, result, observed)):
             raise CniError(Code.CHECK_FAILED, "; ".join(found), "delete and add the container again")
         self._ports.check(self.leases.ports(key))
+        end = observed.node_end
+        self._shaper.check(key, pod.link_name(*key), end.mtu if end is not None else 0, call.network.limits)
 
     def _collect(self, call: Call) -> None:
         """GC: go on after a failure, and report the first at the end."""
@@ -243,6 +252,7 @@ class Engine:
         for name in mine.keys() - known:
             log.info("deleted a link left behind", link=name, alias=mine[name].alias)
             self._reaper.delete(name)
+        self._shaper.reconcile()
         self._ports.restore(self.leases.ports())
 
     def _adopt(self, links: Iterable[Link]) -> None:

@@ -26,6 +26,7 @@ class Code(IntEnum):
     KERNEL = 103
     CHECK_FAILED = 104
     PORT_IN_USE = 105
+    UNSUPPORTED_BY_KERNEL = 106
 
 
 class CniError(NetplaneError):

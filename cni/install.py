@@ -1,7 +1,7 @@
 """Puts the relay where runtimes look for plugins, and the configuration where they look for networks.
 
     BIN_DIR/netplane           the relay: the C one when it was built, else the Python one
-    BIN_DIR/netplane-portmap   the same: the configuration says which plugin is meant
+    BIN_DIR/netplane-portmap, netplane-bandwidth   the same: the configuration says which plugin is meant
     BIN_DIR/loopback           the same, unless another's is there
     BIN_DIR/.netplane-relay    one line: where the agent's socket is, or the program that does without
     BIN_DIR/.netplane-standalone   that program
@@ -22,7 +22,7 @@ RELAY = "netplane-cni-relay"
 SIDECAR = ".netplane-relay"
 STANDALONE = ".netplane-standalone"
 PLUGIN, LOOPBACK = "netplane", "loopback"
-CHAINED = ("netplane-portmap",)
+CHAINED = ("netplane-portmap", "netplane-bandwidth")
 DEFAULT_SOCKET = Path("/run/netplane/cni.sock")
 DEFAULT_BIN_DIR = Path("/opt/cni/bin")
 DEFAULT_CONF_DIR = Path("/etc/cni/net.d")

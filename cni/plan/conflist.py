@@ -25,7 +25,7 @@ def plugin(cidrs: Sequence[Network], mtu_bytes: int) -> dict[str, Any]:
         "isDefaultGateway": True,
         "hostPrefix": True,
         "hairpinMode": True,
-        "capabilities": {"portMappings": True},
+        "capabilities": {"portMappings": True, "bandwidth": True},
         "ipam": {"type": "netplane", "ranges": [[{"subnet": str(cidr)}] for cidr in cidrs]},
     }
 

@@ -17,8 +17,9 @@ from typing import Self
 
 from netplane.kernel.netlink import NETLINK_ROUTE, KernelError, NetlinkSocket
 from netplane.net import netlink as nl
-from netplane.rtnl import decode, encode
+from netplane.rtnl import decode, encode, shaping
 from netplane.rtnl.requests import Add, Change, Delete, Request, inverse
+from netplane.rtnl.shaping import TokenBucket
 from netplane.rtnl.values import MAIN_TABLE, Address, FdbEntry, Link, Neighbour, Route
 
 _SIOCGIFINDEX = 0x8933
@@ -182,6 +183,13 @@ class Rtnl:
         payload = encode.NDMSG.pack(encode.AF_BRIDGE, 0, 0, 0, 0)
         found = decode.fdb(self._socket.dump(encode.RTM_GETNEIGH, payload, "bridge fdb show"), self._names())
         return [entry for entry in found if dev in ("", entry.dev)]
+
+    def buckets(self, dev: str) -> list[TokenBucket]:
+        """Token buckets of one link; their bursts, which the kernel keeps as times, are 0."""
+        payload = shaping.TCMSG.pack(0, self.index(dev), 0, 0, 0)
+        found = self._socket.dump(shaping.RTM_GETQDISC, payload, f"tc qdisc show dev {dev}")
+        mine = [m.payload for m in found if shaping.TCMSG.unpack_from(m.payload)[1] == self.index(dev)]
+        return [bucket for raw in mine if (bucket := shaping.decode_bucket(raw, dev)) is not None]
 
     def _links(self) -> list[nl.Message]:
         payload = encode.IFINFO.pack(0, 0, 0, 0, 0)

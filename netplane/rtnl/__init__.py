@@ -24,6 +24,7 @@ from netplane.rtnl.requests import (
     inverse,
     replace,
 )
+from netplane.rtnl.shaping import Ingress, Redirect, TokenBucket
 from netplane.rtnl.values import (
     IP,
     MAIN_TABLE,
@@ -60,14 +61,17 @@ __all__ = [
     "Dummy",
     "FdbEntry",
     "Ifb",
+    "Ingress",
     "Interface",
     "Link",
     "LinkKind",
     "Neighbour",
     "Network",
     "Other",
+    "Redirect",
     "Request",
     "Route",
+    "TokenBucket",
     "Value",
     "Veth",
     "Vxlan",

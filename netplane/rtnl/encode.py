@@ -11,7 +11,9 @@ from functools import singledispatch
 from typing import NamedTuple
 
 from netplane.net import netlink as nl
+from netplane.rtnl import shaping
 from netplane.rtnl.requests import Add, Change, Delete, DeleteGroup, Request
+from netplane.rtnl.shaping import Ingress, Redirect, TokenBucket
 from netplane.rtnl.values import (
     IP,
     Address,
@@ -87,6 +89,8 @@ def needs(request: Request) -> set[str]:
             return {n for n in (request.master, request.name if request.rename else "") if n}
         case Delete(Link()) | DeleteGroup():
             return set()
+        case Add(Redirect(dev, to)) | Delete(Redirect(dev, to)):
+            return {dev, to}
         case Add(value) | Delete(value):
             dev = value.dev if not isinstance(value, Link) else ""
             return {dev} if dev else set()
@@ -184,6 +188,21 @@ def _(entry: FdbEntry, index: Index) -> tuple[int, bytes]:
     head = NDMSG.pack(AF_BRIDGE, index(entry.dev), state, NTF_MASTER if entry.master else NTF_SELF, 0)
     dst = nl.attr(NDA_DST, entry.dst.packed) if entry.dst is not None else b""
     return RTM_NEWNEIGH, head + nl.attr(NDA_LLADDR, mac_bytes(entry.mac)) + dst
+
+
+@_body.register
+def _(value: TokenBucket, index: Index) -> tuple[int, bytes]:
+    return shaping.bucket(value, index(value.dev))
+
+
+@_body.register
+def _(value: Ingress, index: Index) -> tuple[int, bytes]:
+    return shaping.ingress(index(value.dev))
+
+
+@_body.register
+def _(value: Redirect, index: Index) -> tuple[int, bytes]:
+    return shaping.redirect(index(value.dev), index(value.to))
 
 
 def _change(change: Change, index: Index) -> bytes:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from netplane.rtnl.shaping import Ingress, Redirect, TokenBucket
 from netplane.rtnl.values import Address, BridgePort, FdbEntry, Link, Neighbour, Route, Value
 
 _COMMAND = {
@@ -16,6 +17,9 @@ _COMMAND = {
     Route: "ip route",
     Neighbour: "ip neighbour",
     FdbEntry: "bridge fdb",
+    TokenBucket: "tc qdisc",
+    Ingress: "tc qdisc",
+    Redirect: "tc filter",
 }
 
 

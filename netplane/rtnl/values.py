@@ -19,6 +19,8 @@ from typing import Literal, Self
 
 import msgspec
 
+from netplane.rtnl.shaping import Ingress, Redirect, TokenBucket
+
 IP = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -294,7 +296,7 @@ class FdbEntry(msgspec.Struct, frozen=True):
         return " ".join([*words, "permanent"] if self.permanent else words)
 
 
-Value = Link | Address | Route | Neighbour | FdbEntry
+Value = Link | Address | Route | Neighbour | FdbEntry | TokenBucket | Ingress | Redirect
 
 
 def _words(**options: object) -> list[str]:
