@@ -97,7 +97,7 @@ def _endpoint(family: Family, row: bytes) -> str:
 
 def rules(listed: str, wanted: str) -> Iterator[Difference]:
     """Chains and declarations that differ, line by line; balancers of sizes that nobody has now do not count."""
-    have, want = _blocks(listed), _blocks(wanted)
+    have, want = blocks(listed), blocks(wanted)
     for name in [*want, *(name for name in have if name not in want)]:
         if name not in want and is_balancer(name.removeprefix("chain ")):
             continue
@@ -106,7 +106,7 @@ def rules(listed: str, wanted: str) -> Iterator[Difference]:
                 yield Difference(name, "", *((line[2:], "") if line[0] == "-" else ("", line[2:])))
 
 
-def _blocks(text: str) -> dict[str, list[str]]:
+def blocks(text: str) -> dict[str, list[str]]:
     """`chain dispatch` → its lines, without indentation."""
     found: dict[str, list[str]] = {}
     for block in text.split("\n\n"):
