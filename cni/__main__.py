@@ -14,6 +14,7 @@ import click
 from cni.install import DEFAULT_BIN_DIR, DEFAULT_CONF_DIR, DEFAULT_SOCKET
 from cni.node import NodeLoop, NodeSync, Settings, Snapshot
 from cni.plan import overlay
+from cni.plan.underlay import Rule, RuleKind
 from netplane import __version__
 from netplane.cli import run
 from netplane.errors import NetplaneError, UsageError
@@ -45,6 +46,20 @@ _DIR = click.Path(path_type=Path)
     show_default=True,
     help="How pods of other nodes are reached.",
 )
+@click.option(
+    "--vxlan-vni", type=click.IntRange(1, 2**24 - 1), default=overlay.VNI, show_default=True, help="Tunnel id."
+)
+@click.option("--vxlan-port", type=click.IntRange(1, 65535), default=overlay.PORT, show_default=True, help="UDP port.")
+@click.option(
+    "--underlay",
+    nargs=2,
+    metavar="RULE VALUE",
+    help="Interface to the other nodes: `address ADDR`, `interface NAME` or `can-reach ADDR`"
+    " [default: the one with the Node's InternalIP, else the default route's].",
+)
+@click.option(
+    "--direct-routing", is_flag=True, help="With vxlan: nodes on the underlay's own network by routes, without tunnel."
+)
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), default="auto", show_default=True)
 @click.option("-v", "--verbosity", type=int, default=0, help="2 and above logs more.")
 @click.version_option(__version__, prog_name="netplane-agent")
@@ -57,6 +72,10 @@ def command(  # noqa: PLR0913, PLR0917 - flags
     cni_bin_dir: Path,
     cni_conf_dir: Path,
     mode: str,
+    vxlan_vni: int,
+    vxlan_port: int,
+    underlay: tuple[str, str] | None,
+    direct_routing: bool,
     log_format: str,
     verbosity: int,
 ) -> None:
@@ -70,7 +89,8 @@ def command(  # noqa: PLR0913, PLR0917 - flags
     settings = Settings(
         node_name=node_name or os.uname().nodename.lower(),
         cluster_cidrs=parse_cidrs(cluster_cidr),
-        mode=cast(overlay.Mode, mode),
+        tunnel=overlay.Tunnel(cast(overlay.Mode, mode), vxlan_vni, vxlan_port, direct_routing),
+        underlay=parse_underlay(underlay),
         socket=socket,
         bin_dir=cni_bin_dir,
         conf_dir=cni_conf_dir,
@@ -93,6 +113,25 @@ def parse_cidrs(text: str) -> tuple[Network, ...]:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise UsageError(f"--cluster-cidr: {error}", hint="give networks such as 10.244.0.0/16") from error
+
+
+def parse_underlay(words: tuple[str, str] | None) -> Rule:
+    """`("can-reach", "192.0.2.254")` → a rule.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    if words is None:
+        return Rule()
+    kind, value = words
+    if kind not in ("address", "interface", "can-reach"):
+        raise UsageError(
+            f"--underlay: there is no rule {kind!r}", hint="give: address ADDR, interface NAME or can-reach ADDR"
+        )
+    try:
+        return Rule.of(cast(RuleKind, kind), value)
+    except ValueError as error:
+        raise UsageError(f"--underlay {kind}: {error}") from error
 
 
 def locked(state_dir: Path) -> IO[str]:
@@ -136,7 +175,7 @@ async def _main(settings: Settings, state_dir: Path, connection: "Connection") -
         agent = Agent(settings.socket, engine.handle)
         log.info("started", node=settings.node_name, apiserver=connection.server, socket=str(settings.socket))
         with suppress(asyncio.CancelledError):
-            await _until_signal(agent.run(), informer.run(), _after(informer.synced, loop))
+            await _until_signal(agent.run(), informer.run(), loop.follow(node.concerns), _after(informer.synced, loop))
     log.info("stopped; pods keep running")
 
 

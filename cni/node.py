@@ -1,8 +1,8 @@
 """The node's part in the cluster: watches Nodes and keeps overlay, masquerade, forwarding and CNI configuration right.
 
     Node changes ──▶ dirty ──▶ what should be (plan) ─ what is (dumps) = requests ──▶ kernel
-                        ▲                                                               │
-                        └── every RESYNC_S, and soon again after a failure ◀────────────┘
+    underlay's MTU,     ▲                                                               │
+    addresses ──────────┴── every RESYNC_S, and soon again after a failure ◀────────────┘
 
 Nothing is torn down at start or end: a restart finds everything in place and changes only what differs.
 """
@@ -19,7 +19,9 @@ from cni.bridges import Bridges
 from cni.config import parse
 from cni.doors import Doors
 from cni.plan import conflist, firewall, overlay
+from cni.plan.underlay import Found, Rule, Underlay, choose
 from netplane.errors import NetplaneError
+from netplane.kernel.monitor import Monitor
 from netplane.kernel.nft import Nft, NftError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
@@ -39,7 +41,8 @@ class Settings(msgspec.Struct, frozen=True):
     Args:
         node_name: its own Node's name.
         cluster_cidrs: ranges of all pods: what is reached without masquerade.
-        mode: how pods of other nodes are reached.
+        tunnel: how pods of other nodes are reached.
+        underlay: how the interface to them is chosen.
         socket: the agent's.
         bin_dir: where runtimes look for plugins; None installs none.
         conf_dir: where they look for networks; None writes none.
@@ -47,7 +50,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     node_name: str
     cluster_cidrs: tuple[Network, ...]
-    mode: overlay.Mode
+    tunnel: overlay.Tunnel
+    underlay: Rule
     socket: Path
     bin_dir: Path | None
     conf_dir: Path | None
@@ -60,7 +64,8 @@ class NodeSync:
         self.settings = settings
         self.trouble = "the node has no podCIDR yet"
         self._bridges = Bridges(Doors())
-        self._underlay: overlay.Underlay | None = None
+        self._underlay: Underlay | None = None
+        self._watched: frozenset[int] = frozenset()
 
     def sync(self, nodes: Mapping[str, overlay.Peer | None]) -> None:
         """One pass.
@@ -77,10 +82,10 @@ class NodeSync:
         peers = [peer for peer in nodes.values() if peer is not None]
         with Rtnl() as rtnl:
             underlay = self._choose(rtnl, me)
-            mtu_bytes = underlay.pod_mtu(self.settings.mode)
+            mtu_bytes = self.settings.tunnel.pod_mtu(underlay)
             network = parse(conflist.network(me.pod_cidrs, mtu_bytes), args={}, needs_ranges=True)
             self._bridges.ensure(network)
-            self._overlay(rtnl, overlay.desired(self.settings.mode, me, underlay, peers))
+            self._overlay(rtnl, overlay.desired(self.settings.tunnel, me, underlay, peers))
         self._firewall(me)
         self._install(me, mtu_bytes)
         self.trouble = ""
@@ -94,17 +99,33 @@ class NodeSync:
             log.info("waiting", reason=self.trouble)
         return me
 
-    def _choose(self, rtnl: Rtnl, me: overlay.Peer) -> overlay.Underlay:
-        found = overlay.choose_underlay(me.addresses, rtnl.links(), rtnl.addresses(), rtnl.routes())
-        if found is None:
+    def _choose(self, rtnl: Rtnl, me: overlay.Peer) -> Underlay:
+        everything = rtnl.links()
+        links = [link for link in everything if link.name not in (overlay.DEVICE, conflist.BRIDGE)]
+        rule = self.settings.underlay
+        found = choose(rule, me.addresses, Found(links, rtnl.addresses(), rtnl.routes()))
+        if found is None and rule.kind == "node-address":
             raise NetplaneError(
                 f"no interface has {me.addresses[0]}, and there is no default route",
                 hint="give the node its InternalIP, or correct status.addresses of the Node",
             )
+        if found is None:
+            raise NetplaneError(f"--underlay {rule}: no interface with an address fits", hint="see: ip address")
+        self._watched = frozenset(link.index for link in everything if link.name in (found.dev, overlay.DEVICE))
         if found != self._underlay:
             log.info("underlay", dev=found.dev, address=str(found.address), mtu=found.mtu_bytes, reason=found.reason)
+            if found.address not in me.addresses and rule.kind != "node-address":
+                log.warning(
+                    "peers look for this node elsewhere",
+                    they_use=str(me.addresses[0]),
+                    hint=f"annotate the Node: flannel.alpha.coreos.com/public-ip-overwrite={found.address}",
+                )
             self._underlay = found
         return found
+
+    def concerns(self, index: int) -> bool:
+        """Whether a link's change, told by the kernel, may change the plan: the underlay's, or the tunnel's own."""
+        return not index or not self._watched or index in self._watched
 
     def _overlay(self, rtnl: Rtnl, want: overlay.State) -> None:
         have = overlay.observe(rtnl.links(), rtnl.addresses(), rtnl.routes(), rtnl.neighbours(), rtnl.fdb())
@@ -161,6 +182,13 @@ class NodeLoop:
         """Tell it what an informer saw."""
         if old != new:
             self._dirty.set()
+
+    async def follow(self, concerns: Callable[[int], bool]) -> None:
+        """For ever: another pass when the kernel tells of a change of a link (its index) that concerns it."""
+        with Monitor() as monitor:
+            async for index in monitor.changes():
+                if concerns(index):
+                    self._dirty.set()
 
     async def run(self) -> None:
         """For ever."""

@@ -7,15 +7,18 @@
 
 No multicast and no learning (RFC 7348 allows both): three entries per peer say everything. The tunnel device has the
 same address as the bridge, with a host prefix: masquerading on the way out of it needs one (inet_select_addr), and a
-peer sees the node by the address its pods know. `host-gw` is one route per peer and needs all nodes on one link.
+peer sees the node by the address its pods know. `host-gw` is one route per peer and needs all nodes on one link; direct
+routing does the same for those peers that are, and a tunnel for the others.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Literal
 
 import msgspec
 
+from cni.plan.underlay import Underlay
 from netplane.api.objects import Node
 from netplane.net import names
 from netplane.rtnl import (
@@ -40,33 +43,54 @@ DEVICE = "netplane-vx1"
 VNI, PORT = 1, 8472
 # Outer Ethernet 14, UDP 8 and VXLAN 8 bytes, and an IP header of 20 or 40 (RFC 7348, section 5).
 OVERHEAD_BYTES = {4: 50, 6: 70}
+_MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 # Routes of ours carry this protocol number; others' on the same device are left alone.
 ROUTE_PROTOCOL = 78
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """A node: where it is and which pods it has."""
+    """A node: where it is and which pods it has.
+
+    Args:
+        name: of its Node.
+        addresses: its tunnel ends, at most one of them of each family counts: the first.
+        pod_cidrs: of its pods.
+        macs: of its tunnel end by family, where something else than Netplane gave it one.
+    """
 
     name: str
     addresses: tuple[IP, ...]
     pod_cidrs: tuple[Network, ...]
+    macs: tuple[tuple[int, str], ...] = ()
 
     def address(self, version: int) -> IP | None:
-        """Its first InternalIP of a family."""
+        """Its first address of a family."""
         return next((a for a in self.addresses if a.version == version), None)
 
+    def mac(self, address: IP) -> str:
+        """The MAC address of its tunnel end."""
+        return dict(self.macs).get(address.version) or device_mac(address)
 
-class Underlay(msgspec.Struct, frozen=True):
-    """The interface that carries the node's traffic to its peers, and why it was chosen."""
 
-    dev: str
-    address: IP
-    mtu_bytes: int
-    reason: str
+class Tunnel(msgspec.Struct, frozen=True):
+    """How pods of other nodes are reached.
 
-    def pod_mtu(self, mode: Mode) -> int:
+    Args:
+        mode: through VXLAN, by plain routes (all nodes on one link), or by somebody else.
+        vni: VXLAN network identifier.
+        port: UDP port.
+        direct: peers on the underlay's own link by plain routes, the others through VXLAN.
+    """
+
+    mode: Mode = "vxlan"
+    vni: int = VNI
+    port: int = PORT
+    direct: bool = False
+
+    def pod_mtu(self, underlay: Underlay) -> int:
         """What a pod's packet may measure so that its tunnel packet fits."""
-        return self.mtu_bytes - (OVERHEAD_BYTES[self.address.version] if mode == "vxlan" else 0)
+        overhead = OVERHEAD_BYTES[underlay.address.version] if self.mode == "vxlan" else 0
+        return underlay.mtu_bytes - overhead
 
 
 class State(msgspec.Struct, frozen=True):
@@ -79,41 +103,48 @@ class State(msgspec.Struct, frozen=True):
     fdb: tuple[FdbEntry, ...] = ()
 
 
+# What flannel keeps in a Node's annotations: by family, where its tunnel end is and which MAC address that has.
+_FLANNEL = "flannel.alpha.coreos.com/"
+_FLANNEL_ADDRESSES = ("public-ip-overwrite", "public-ipv6-overwrite", "public-ip", "public-ipv6")
+_FLANNEL_BACKENDS = {4: "backend-data", 6: "backend-v6-data"}
+
+
+class _Backend(msgspec.Struct, frozen=True):
+    mac: str = msgspec.field(name="VtepMAC", default="")
+
+
 def peer(node: Node) -> Peer | None:
-    """A Node's addresses and pod ranges; None while it lacks either, or has one that cannot be read."""
+    """A Node's addresses and pod ranges; None while it lacks either, or has one that cannot be read.
+
+    A node that flannel runs on, or ran on, is found where flannel's annotations say: the two can share a cluster, and
+    one can take the other's place node by node.
+    """
     addresses = (node.status.addresses if node.status else None) or ()
     cidrs = node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])
+    notes = {
+        key.removeprefix(_FLANNEL): text
+        for key, text in (node.metadata.annotations or {}).items()
+        if key.startswith(_FLANNEL)
+    }
+    texts = [notes[key] for key in _FLANNEL_ADDRESSES if notes.get(key)]
     try:
-        internal = tuple(ip_address(a.address) for a in addresses if a.type == "InternalIP")
+        ends = tuple(ip_address(text) for text in [*texts, *(a.address for a in addresses if a.type == "InternalIP")])
         ranges = tuple(ip_network(cidr) for cidr in cidrs)
     except ValueError:
         return None
-    return Peer(node.metadata.name, internal, ranges) if internal and ranges else None
+    return Peer(node.metadata.name, ends, ranges, tuple(_flannel_macs(notes))) if ends and ranges else None
 
 
-def choose_underlay(
-    wanted: Sequence[IP], links: Sequence[Link], addresses: Sequence[Address], routes: Sequence[Route]
-) -> Underlay | None:
-    """The interface that has the node's InternalIP; where none has it (a NATed node), the default route's.
-
-    Args:
-        wanted: the node's InternalIPs, the first preferred.
-        links: of the node.
-        addresses: of the node.
-        routes: of its main table.
-    """
-    by_name = {link.name: link for link in links if link.name != DEVICE}
-    for ip in wanted:
-        for address in addresses:
-            if address.interface.ip == ip and address.dev in by_name:
-                return Underlay(address.dev, ip, by_name[address.dev].mtu, f"it has the node's InternalIP {ip}")
-    for route in sorted((r for r in routes if r.dst.prefixlen == 0), key=lambda r: r.metric):
-        for address in addresses:
-            mine = address.dev == route.dev and address.interface.version == route.dst.version and not address.scope
-            if mine and address.dev in by_name:
-                reason = "no interface has the node's InternalIP; this one has the default route"
-                return Underlay(address.dev, address.interface.ip, by_name[address.dev].mtu, reason)
-    return None
+def _flannel_macs(notes: Mapping[str, str]) -> Iterable[tuple[int, str]]:
+    if notes.get("backend-type") != "vxlan":
+        return
+    for version, key in _FLANNEL_BACKENDS.items():
+        try:
+            mac = msgspec.json.decode(notes.get(key, "{}"), type=_Backend | None)
+        except msgspec.DecodeError:
+            continue
+        if mac is not None and _MAC.fullmatch(mac.mac):
+            yield version, mac.mac.lower()
 
 
 def device_mac(address: IP) -> str:
@@ -126,36 +157,41 @@ def gateway(cidr: Network) -> IP:
     return cidr.network_address + 1
 
 
-def desired(mode: Mode, me: Peer, underlay: Underlay, peers: Iterable[Peer]) -> State:
+def desired(tunnel: Tunnel, me: Peer, underlay: Underlay, peers: Iterable[Peer]) -> State:
     """What the kernel should hold. `peers` may hold this node; a peer without an address of the family is left out."""
-    version = underlay.address.version
-    others = [(p, ip) for p in peers if p.name != me.name and (ip := p.address(version)) is not None]
-    if mode == "none":
+    if tunnel.mode == "none":
         return State()
-    if mode == "host-gw":
-        return State(
-            routes=tuple(
-                Route(cidr, ip, underlay.dev, onlink=True, proto=ROUTE_PROTOCOL)
-                for p, ip in others
-                for cidr in p.pod_cidrs
-                if cidr.version == version
-            )
-        )
-    kind = Vxlan(VNI, PORT, underlay.address, underlay.dev, learning=False)
-    link = Link(DEVICE, kind, mac=device_mac(_published(me, underlay)), mtu=underlay.pod_mtu(mode), up=True)
-    ranges = [(cidr, ip) for p, ip in others for cidr in p.pod_cidrs]
+    others = [p for p in peers if p.name != me.name]
+    direct = [route for p in others for route in _direct(tunnel, underlay, p)]
+    if tunnel.mode == "host-gw":
+        return State(routes=tuple(direct))
+    done = {route.dst for route in direct}
+    version = underlay.address.version
+    ends = [(p, ip) for p in others if (ip := p.address(version)) is not None]
+    ranges = [(cidr, p.mac(ip)) for p, ip in ends for cidr in p.pod_cidrs if cidr not in done]
+    used = {mac for _, mac in ranges}
+    kind = Vxlan(tunnel.vni, tunnel.port, underlay.address, underlay.dev, learning=False)
+    mac = me.mac(me.address(version) or underlay.address)
     return State(
-        link=link,
+        link=Link(DEVICE, kind, mac=mac, mtu=tunnel.pod_mtu(underlay), up=True),
         addresses=tuple(_own_address(cidr) for cidr in me.pod_cidrs),
-        routes=tuple(Route(c, gateway(c), DEVICE, onlink=True, proto=ROUTE_PROTOCOL) for c, _ in ranges),
-        neighbours=tuple(Neighbour(DEVICE, gateway(c), device_mac(ip)) for c, ip in ranges),
-        fdb=tuple(FdbEntry(DEVICE, device_mac(ip), ip) for _, ip in others),
+        routes=(*direct, *(Route(c, gateway(c), DEVICE, onlink=True, proto=ROUTE_PROTOCOL) for c, _ in ranges)),
+        neighbours=tuple(Neighbour(DEVICE, gateway(c), mac) for c, mac in ranges),
+        fdb=tuple(FdbEntry(DEVICE, p.mac(ip), ip) for p, ip in ends if p.mac(ip) in used),
     )
 
 
-def _published(me: Peer, underlay: Underlay) -> IP:
-    """The address peers make our MAC of: the one in the Node, even when NAT makes it differ from the interface's."""
-    return me.address(underlay.address.version) or underlay.address
+def _direct(tunnel: Tunnel, underlay: Underlay, peer: Peer) -> Iterable[Route]:
+    """Plain routes to a peer's pods: to each family's by the peer's address of that family.
+
+    With `host-gw` every peer is taken to be on the link; else only those that are.
+    """
+    for cidr in peer.pod_cidrs:
+        ip = peer.address(cidr.version)
+        if ip is None:
+            continue
+        if tunnel.mode == "host-gw" or (tunnel.direct and underlay.on_link(ip)):
+            yield Route(cidr, ip, underlay.dev, onlink=True, proto=ROUTE_PROTOCOL)
 
 
 def _own_address(cidr: Network) -> Address:

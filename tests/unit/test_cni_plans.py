@@ -10,6 +10,7 @@ from cni import check
 from cni.config import Network, parse
 from cni.plan import conflist, firewall, ipam, overlay, pod
 from cni.plan.lease import Key, Lease
+from cni.plan.underlay import Found, Rule, Underlay, choose
 from cni.protocol import Call, Verb
 from netplane.api.objects import Node
 from netplane.rtnl import Address, FdbEntry, Link, Neighbour, Request, Route, Veth, Vxlan
@@ -128,7 +129,8 @@ def peer(name: str, address: str, *cidrs: str) -> overlay.Peer:
 
 ME = peer("a", "192.0.2.1", "10.244.1.0/24", "fd00:1::/64")
 PEERS = (ME, peer("b", "192.0.2.2", "10.244.2.0/24", "fd00:2::/64"), peer("c", "192.0.2.3", "10.244.3.0/24"))
-UNDERLAY = overlay.Underlay("eth0", A, 1500, "")
+VXLAN = overlay.Tunnel()
+UNDERLAY = Underlay("eth0", A, 1500, "")
 
 
 def applied(requests: Sequence[Request], have: overlay.State) -> list[str]:
@@ -156,7 +158,7 @@ def test_nodes_become_peers_when_they_have_addresses_and_ranges() -> None:
 
 
 def test_vxlan_state() -> None:
-    want = overlay.desired("vxlan", ME, UNDERLAY, PEERS)
+    want = overlay.desired(VXLAN, ME, UNDERLAY, PEERS)
     assert str(want.link) == (
         f"{overlay.DEVICE} address {overlay.device_mac(A)} mtu 1450 up"
         " type vxlan id 1 dstport 8472 local 192.0.2.1 dev eth0 nolearning"
@@ -173,12 +175,13 @@ def test_vxlan_state() -> None:
 
 
 def test_a_tunnel_over_ipv6_costs_twenty_bytes_more() -> None:
-    six = overlay.Underlay("eth0", ip_address("2001:db8::1"), 1500, "")
-    assert (UNDERLAY.pod_mtu("vxlan"), six.pod_mtu("vxlan"), six.pod_mtu("host-gw")) == (1450, 1430, 1500)
+    six = Underlay("eth0", ip_address("2001:db8::1"), 1500, "")
+    found = (VXLAN.pod_mtu(UNDERLAY), VXLAN.pod_mtu(six), overlay.Tunnel("host-gw").pod_mtu(six))
+    assert found == (1450, 1430, 1500)
 
 
 def test_repair_from_nothing_then_of_nothing() -> None:
-    want = overlay.desired("vxlan", ME, UNDERLAY, PEERS)
+    want = overlay.desired(VXLAN, ME, UNDERLAY, PEERS)
     texts = applied(overlay.repair(want, overlay.State()), overlay.State())
     assert texts[0].startswith(f"ip link add {overlay.DEVICE}")
     assert [text.split()[0] + " " + text.split()[1] for text in texts[1:3]] == ["ip address", "ip address"]
@@ -191,9 +194,9 @@ def test_repair_from_nothing_then_of_nothing() -> None:
 
 
 def test_a_peer_that_moved_is_replaced_and_one_that_left_is_removed() -> None:
-    have = overlay.desired("vxlan", ME, UNDERLAY, PEERS)
+    have = overlay.desired(VXLAN, ME, UNDERLAY, PEERS)
     moved = (ME, peer("b", "192.0.2.9", "10.244.2.0/24", "fd00:2::/64"))
-    texts = applied(overlay.repair(overlay.desired("vxlan", ME, UNDERLAY, moved), have), have)
+    texts = applied(overlay.repair(overlay.desired(VXLAN, ME, UNDERLAY, moved), have), have)
     assert not [t for t in texts if t.startswith("ip link")]
     assert sum(t.startswith("ip neighbour replace") for t in texts) == 2
     assert sum("route delete" in t for t in texts) == 1
@@ -203,18 +206,18 @@ def test_a_peer_that_moved_is_replaced_and_one_that_left_is_removed() -> None:
 
 
 def test_a_device_that_cannot_be_changed_is_made_again() -> None:
-    have = overlay.desired("vxlan", ME, overlay.Underlay("eth1", A, 1500, ""), PEERS)
-    want = overlay.desired("vxlan", ME, UNDERLAY, PEERS)
+    have = overlay.desired(VXLAN, ME, Underlay("eth1", A, 1500, ""), PEERS)
+    want = overlay.desired(VXLAN, ME, UNDERLAY, PEERS)
     texts = applied(overlay.repair(want, have), have)
     assert texts[0] == f"ip link delete {overlay.DEVICE}"
     assert texts[1].startswith(f"ip link add {overlay.DEVICE}")
     assert sum("route replace" in t for t in texts) == 3
-    smaller = overlay.desired("vxlan", ME, overlay.Underlay("eth0", A, 1400, ""), PEERS)
+    smaller = overlay.desired(VXLAN, ME, Underlay("eth0", A, 1400, ""), PEERS)
     assert applied(overlay.repair(smaller, want), want) == [f"ip link set {overlay.DEVICE} mtu 1350 up"]
 
 
 def test_changing_the_mode_removes_the_other_ones_parts() -> None:
-    vxlan, direct = (overlay.desired(mode, ME, UNDERLAY, PEERS) for mode in ("vxlan", "host-gw"))
+    vxlan, direct = (overlay.desired(overlay.Tunnel(mode), ME, UNDERLAY, PEERS) for mode in ("vxlan", "host-gw"))
     assert given(direct.routes) == [
         "10.244.2.0/24 via 192.0.2.2 dev eth0 proto 78 onlink",
         "10.244.3.0/24 via 192.0.2.3 dev eth0 proto 78 onlink",
@@ -228,7 +231,7 @@ def test_changing_the_mode_removes_the_other_ones_parts() -> None:
 
 
 def test_observe_takes_only_what_is_ours() -> None:
-    want = overlay.desired("vxlan", ME, UNDERLAY, PEERS)
+    want = overlay.desired(VXLAN, ME, UNDERLAY, PEERS)
     assert want.link is not None
     kernel = (Address("eth0", Address.of("eth0", "192.0.2.1/24").interface), Address.of(overlay.DEVICE, "fe80::1/64"))
     found = overlay.observe(
@@ -245,13 +248,13 @@ def test_the_underlay_is_the_interface_with_the_address_or_else_the_default_rout
     links = [Link("eth0", mtu=1500), Link("eth1", mtu=9000)]
     addresses = [Address.of("eth0", "192.0.2.1/24"), Address.of("eth1", "198.51.100.1/24")]
     routes = [Route.of("default", via="192.0.2.254", dev="eth0", metric=100)]
-    chosen = overlay.choose_underlay([ip_address("198.51.100.1")], links, addresses, routes)
+    chosen = choose(Rule(), [ip_address("198.51.100.1")], Found(links, addresses, routes))
     assert chosen is not None
     assert (chosen.dev, chosen.mtu_bytes, "InternalIP" in chosen.reason) == ("eth1", 9000, True)
-    nat = overlay.choose_underlay([ip_address("203.0.113.5")], links, addresses, routes)
+    nat = choose(Rule(), [ip_address("203.0.113.5")], Found(links, addresses, routes))
     assert nat is not None
     assert (nat.dev, str(nat.address), "default route" in nat.reason) == ("eth0", "192.0.2.1", True)
-    assert overlay.choose_underlay([ip_address("203.0.113.5")], links, addresses, []) is None
+    assert choose(Rule(), [ip_address("203.0.113.5")], Found(links, addresses, [])) is None
 
 
 # The firewall --------------------------------------------------------------------------------------------------
