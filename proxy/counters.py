@@ -1,10 +1,11 @@
 """What became of connections, service by service: read from the sets that rules count in, whenever somebody asks.
 
-    rules           connections, rejects, local-drops, source-drops: frontend → packets        (the kernel counts)
-    `Counters.read` one dump per set, added up by service port                                  (only when scraped)
+    services, ext-services …         each element counts the packets it led to a balancer           connections
+    rejects, local-drops …           sets to which rules add the frontends they refuse              the rest
+    `Counters.read`                  one dump per map or set, added up by service port              only when scraped
 
-Only the first packet of a connection passes the rules, so packets are connections. Nothing is written when services
-change: a set's element comes with the first connection it counts, and goes, here, after its frontend went.
+Only the first packet of a connection passes the rules, so packets are connections. A map's element is replaced when its
+service gets another number of endpoints; the plane keeps what it had counted.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from netplane.nft import types
 from netplane.nft.elements import Change, Transaction
 from netplane.obs import logs
 from proxy.plan.changes import Tracker
-from proxy.plan.skeleton import COUNTED
+from proxy.plan.skeleton import REFUSALS, VERDICT_MAPS, is_balancer
 from proxy.plane import Plane
 
 log = logs.get("proxy.counters")
@@ -57,33 +58,49 @@ class Counters:
     def read(self) -> dict[ServicePort, Count]:
         """Every service port that anybody asked for. Numbers only grow, until the service goes."""
         for plane in self._planes:
-            for name in COUNTED:
-                try:
-                    self._add(plane, name)
-                except NftError as error:
-                    log.warning("counters cannot be read", table=plane.table.spec, set=name, why=error.message)
+            try:
+                self._read(plane)
+            except NftError as error:
+                log.warning("counters cannot be read", table=plane.table.spec, why=error.message)
         known = self._tracker.services
         gone = [port for port in self._totals if f"{port.namespace}/{port.service}" not in known]
         for port in gone:
             del self._totals[port]
-        return {port: Count(*(total[name] for name in COUNTED)) for port, total in self._totals.items()}
+        return {port: Count(*(total[field] for field in Count._fields)) for port, total in self._totals.items()}
 
-    def _add(self, plane: Plane, name: str) -> None:
-        owner = plane.table.set(name)
-        now = self._nft.list_counters(plane.table, owner)
-        before = self._seen.get((plane.table.spec, name), {})
-        strays: set[bytes] = set()
-        for key, packets in now.items():
+    def _read(self, plane: Plane) -> None:
+        carried, plane.carried = plane.carried, {}
+        for name in VERDICT_MAPS:
+            counted = self._nft.list_counters(plane.table, plane.table.set(name))
+            now = {key: n for key, (verdict, n) in counted.items() if n and is_balancer(verdict.removeprefix("goto "))}
+            before = {key: packets for (owner, key), packets in carried.items() if owner == name}
+            self._add(plane, name, "connections", now, before)
+        for name in REFUSALS:
+            owner = plane.table.set(name)
+            now = {key: packets for key, (_, packets) in self._nft.list_counters(plane.table, owner).items()}
+            strays = self._add(plane, name, name.replace("-", "_"), now, {})
+            if strays:
+                self._nft.commit(Transaction(plane.table, (Change(owner, strays),)))
+
+    def _add(
+        self, plane: Plane, name: str, field: str, now: dict[bytes, int], carried: dict[bytes, int]
+    ) -> list[bytes]:
+        """Add what was counted since the last time; returns what belongs to no service."""
+        before, strays = self._seen.get((plane.table.spec, name), {}), []
+        for key in now.keys() | carried.keys():
+            seen, packets = before.get(key, 0), now.get(key, 0)
+            if key in carried:
+                more = max(carried[key] - seen, 0) + packets
+            else:
+                # Fewer than before: the table was made anew in between.
+                more = packets - seen if packets >= seen else packets
             port = self._port(plane, key)
             if port is None:
-                strays.add(key)
-                continue
-            seen = before.get(key, 0)
-            # Fewer than before: the table was made anew in between.
-            self._totals.setdefault(port, Counter())[name] += packets - seen if packets >= seen else packets
-        if strays:
-            self._nft.commit(Transaction(plane.table, (Change(owner, list(strays)),)))
-        self._seen[plane.table.spec, name] = {key: packets for key, packets in now.items() if key not in strays}
+                strays.append(key)
+            elif more:
+                self._totals.setdefault(port, Counter())[field] += more
+        self._seen[plane.table.spec, name] = now
+        return strays
 
     def _port(self, plane: Plane, key: bytes) -> ServicePort | None:
         service = plane.ledger.owner(key)

@@ -19,6 +19,7 @@ from proxy.plan.ledger import Ledger, seeds
 from proxy.plan.model import Fragment, Options
 from proxy.plan.skeleton import (
     NAME,
+    VERDICT_MAPS,
     balancers,
     is_balancer,
     missing_balancers,
@@ -31,6 +32,7 @@ log = logs.get("proxy.plane")
 
 ROW_MAPS = ("endpoints", "sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
 PART_ELEMENTS = 50_000
+MOST_CARRIED = 1 << 16
 
 
 class Applied(NamedTuple):
@@ -54,6 +56,8 @@ class Plane:
         self.ledger = Ledger(self.table)
         self._nft = nft
         self._balancers = prepared_balancers()
+        self.carried: dict[tuple[str, bytes], int] = {}
+        """Connections that elements counted which are gone or were replaced, by map and frontend."""
 
     def apply(
         self,
@@ -125,13 +129,26 @@ class Plane:
         transaction = Transaction(self.table, changes)
         if not transaction:
             return Applied()
+        self._carry(changes)
         return Applied().plus(transaction, self._nft.commit(transaction))
 
     def _commit_parts(self, changes: tuple[Change, ...]) -> Applied:
         applied = Applied()
+        self._carry(changes)
         for transaction in parts(self.ledger, changes):
             applied = applied.plus(transaction, self._nft.commit(transaction))
         return applied
+
+    def _carry(self, changes: tuple[Change, ...]) -> None:
+        """Remember what elements counted that are about to go; what they count until then is lost."""
+        if len(self.carried) > MOST_CARRIED:
+            self.carried.clear()  # nobody reads the counters
+        for change in changes:
+            name = change.set.name
+            if name in VERDICT_MAPS and change.remove:
+                for key, (verdict, packets) in self._nft.get_counters(self.table, change.set, change.remove).items():
+                    if packets and is_balancer(verdict.removeprefix("goto ")):
+                        self.carried[name, key] = self.carried.get((name, key), 0) + packets
 
     def _add_balancers(self, changes: tuple[Change, ...]) -> None:
         verdicts = {value for change in changes for _, value in change.add if isinstance(value, str)}

@@ -104,6 +104,25 @@ class NetlinkSocket:
                     found[reply.seq] = nl.failure(reply)
         return [found[first_seq + i] for i in range(count)]
 
+    def gather(self, kind: int, payload: bytes, doing: str) -> Iterator[nl.Message]:
+        """Send one request and yield every message that answers it, to its ACK: for those answered by several.
+
+        Raises:
+            KernelError: when the kernel answers with an error.
+        """
+        seq = self.next_seq()
+        self.send(nl.message(kind, nl.NLM_F_REQUEST | nl.NLM_F_ACK, seq, payload))
+        while True:
+            for reply in self.receive():
+                if reply.seq != seq:
+                    continue
+                if reply.type == nl.NLMSG_ERROR:
+                    failure = nl.failure(reply)
+                    if failure.errno:
+                        raise KernelError(doing, failure)
+                    return
+                yield reply
+
     def dump(self, kind: int, payload: bytes, doing: str, flags: int = nl.NLM_F_DUMP) -> Iterator[nl.Message]:
         """Send one request and yield the messages of its answer, to NLMSG_DONE (or the one message or ACK).
 

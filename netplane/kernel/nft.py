@@ -5,11 +5,12 @@ libnftables stores what lets `nft list` print typeof maps. Elements, which are w
 several times faster, and without libnftables' cache of the whole ruleset.
 """
 
+import contextlib
 import errno
 import importlib
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from netplane.errors import NetplaneError
 from netplane.kernel import netns
@@ -17,16 +18,24 @@ from netplane.kernel.netlink import NETLINK_NETFILTER, KernelError, NetlinkSocke
 from netplane.net import netlink as nl
 from netplane.nft import elements, wire
 from netplane.nft.elements import Transaction, Value
-from netplane.nft.objects import Set, Table
+from netplane.nft.objects import Map, Set, Table
 
 _NFNLGRP_NFTABLES = 7
 _SEND_BUFFER_BYTES = 1 << 26
 _EVENT_BUFFER_BYTES = 1 << 24
+_KEYS_PER_GET = 500
 _DUMP_ATTEMPTS, _DUMP_PAUSE_S = 20, 0.02
 
 
 class NftError(NetplaneError):
     """nftables refused a script or a batch, or cannot be used here."""
+
+
+class Counted(NamedTuple):
+    """An element's verdict ("" in a set), and how many packets it counted."""
+
+    verdict: str
+    packets: int
 
 
 class Nft:
@@ -138,17 +147,27 @@ class Nft:
             raise NftError(str(error)) from error
         raise NftError(f"{doing}: the set changed during each of {_DUMP_ATTEMPTS} dumps")
 
-    def list_counters(self, table: Table, owner: Set) -> dict[bytes, int]:
-        """How many packets each element of a set counted; empty when the set is not there.
+    def list_counters(self, table: Table, owner: Set) -> dict[bytes, Counted]:
+        """Every element of a set with what it counted; empty when the set is not there.
 
         A set that grows meanwhile may show an element twice or not at all; the next reading will have it.
         """
         try:
-            return {key: wire.packets(rest) for key, rest in self._pairs(table, owner)}
+            return {key: _counted(owner, rest) for key, rest in self._pairs(table, owner)}
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return {}
             raise NftError(str(error)) from error
+
+    def get_counters(self, table: Table, owner: Set, keys: Sequence[bytes]) -> dict[bytes, Counted]:
+        """The same of some elements; those that are not there are left out, and perhaps some that came after them."""
+        found: dict[bytes, Counted] = {}
+        for start in range(0, len(keys), _KEYS_PER_GET):
+            request = wire.get_request(table, owner, keys[start : start + _KEYS_PER_GET])
+            with contextlib.suppress(KernelError):
+                for reply in self._socket.gather(wire.GETSETELEM, request, "get counters"):
+                    found.update((key, _counted(owner, rest)) for key, rest in wire.decode(owner, reply.payload))
+        return found
 
     def _pairs(self, table: Table, owner: Set) -> list[tuple[bytes, bytes]]:
         replies = self._socket.dump(wire.GETSETELEM, wire.dump_request(table, owner), f"dump {table.spec} {owner.name}")
@@ -199,6 +218,10 @@ def transactions(table: Table, changes: list[elements.Change], limit: int) -> It
         for start in range(0, max(len(change.remove), len(change.add)), limit):
             part = elements.Change(change.set, change.remove[start : start + limit], change.add[start : start + limit])
             yield Transaction(table, (part,))
+
+
+def _counted(owner: Set, rest: bytes) -> Counted:
+    return Counted(wire.decoded_verdict(rest) if isinstance(owner, Map) else "", wire.packets(rest))
 
 
 def _library() -> Any:

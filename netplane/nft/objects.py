@@ -49,6 +49,8 @@ class Set(msgspec.Struct, frozen=True):
             yield f"\t\tsize {self.size}"
         if self.flags:
             yield f"\t\tflags {','.join(self.flags)}"
+        if isinstance(self, Map) and self.counted:
+            yield "\t\tcounter"
         yield "\t}"
 
     @property
@@ -58,9 +60,10 @@ class Set(msgspec.Struct, frozen=True):
 
 
 class Map(Set, frozen=True, kw_only=True):
-    """A map from keys to data, or to verdicts when `data` is empty."""
+    """A map from keys to data, or to verdicts when `data` is empty. `counted`: each element counts its look-ups."""
 
     data: tuple[DataType, ...] = ()
+    counted: bool = False
 
     def declaration(self) -> str:
         """`type ipv4_addr . inet_proto : verdict`, or the typeof form."""
@@ -189,7 +192,8 @@ def ensure_text(table: Table) -> str:
     for item in table.sets:
         size = f" size {item.size};" if item.size else ""
         flags = f" flags {','.join(item.flags)};" if item.flags else ""
-        lines.append(f"add {item.keyword} {table.spec} {item.name} {{ {item.declaration()};{size}{flags} }}")
+        counter = " counter;" if isinstance(item, Map) and item.counted else ""
+        lines.append(f"add {item.keyword} {table.spec} {item.name} {{ {item.declaration()};{size}{flags}{counter} }}")
     lines += chain_commands(table.family, table.name, table.chains)
     return "\n".join(lines) + "\n"
 

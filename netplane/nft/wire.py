@@ -218,9 +218,20 @@ def contents(owner: Set, pairs: list[tuple[bytes, bytes]]) -> dict[bytes, Value]
     if not isinstance(owner, Map):
         return {key: None for key, _ in pairs}
     if not owner.data:
-        return {key: _decoded_verdict(rest) for key, rest in pairs}
+        return {key: decoded_verdict(rest) for key, rest in pairs}
     data_end = 8 + types.width(owner.data)
     return {key: rest[8:data_end] for key, rest in pairs}
+
+
+def decoded_verdict(rest: bytes) -> Verdict:
+    """The verdict of an element of a verdict map, which is the first thing after its key."""
+    return _decoded_verdict(rest[: _LENGTH.unpack_from(rest)[0]])
+
+
+def get_request(table: Table, owner: Set, keys: Sequence[bytes]) -> bytes:
+    """The payload that asks for these elements of a set without ranges; few enough for one attribute."""
+    elements = b"".join(_encode_plain(types.width(owner.key), keys))
+    return dump_request(table, owner) + nl.attr(_LIST_ELEMENTS | nl.NLA_F_NESTED, elements)
 
 
 def packets(rest: bytes) -> int:

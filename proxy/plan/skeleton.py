@@ -36,8 +36,10 @@ AFFINITY = "affinity"
 MAX_CLIENTS = 1 << 20
 """Clients of all services with session affinity that are remembered at most; further ones go anywhere each time."""
 
-COUNTED = ("connections", "rejects", "local-drops", "source-drops")
-"""Sets that rules count first packets in, by frontend: what was led to an endpoint, and what was not and why."""
+VERDICT_MAPS = ("services", "ext-services", "sc-services", "fw-services")
+"""Maps from frontends to verdicts. Their elements count: packets that one led to a balancer are connections."""
+REFUSALS = ("rejects", "local-drops", "source-drops")
+"""Sets that rules count first packets in, by frontend: what was led to no endpoint, and why."""
 MAX_COUNTED = 1 << 18
 
 PREPARED = 64
@@ -55,14 +57,14 @@ def _sets(family: Family) -> tuple[Set, ...]:
         Set("pod-cidrs", address, ("interval",)),
         Set("hairpin", (family.address, family.address)),
         Set("lb-sources", (*frontend, family.address), ("interval",)),
-        Map("services", frontend),
-        Map("ext-services", frontend),
-        Map("sc-services", frontend),
-        Map("fw-services", frontend),
+        Map("services", frontend, counted=True),
+        Map("ext-services", frontend, counted=True),
+        Map("sc-services", frontend, counted=True),
+        Map("fw-services", frontend, counted=True),
         *(_endpoint_map(name, family) for name in ("endpoints", "sc-endpoints")),
         *(made for prefix in ("", "sc-") for made in _sticky_maps(prefix, family)),
         _affinity(family),
-        *(_counted(name, family) for name in COUNTED),
+        *(_counted(name, family) for name in REFUSALS),
     )
 
 
@@ -131,7 +133,6 @@ def sticky_balancer(kind: str, count: int, timeout_s: int) -> Chain:
     return Chain(
         f"{kind}_{count}_{timeout_s}",
         (
-            _count("connections"),
             rule(expr.Pick(FRONTEND, count, ids)),
             rule(expr.Remember(AFFINITY, timeout_s)),
             rule(expr.HighHalf()),
@@ -155,7 +156,6 @@ def balancer(kind: str, count: int) -> Chain:
     return Chain(
         f"{kind}_{count}",
         (
-            _count("connections"),
             rule(expr.DnatRandom(FRONTEND, count, table)),
             rule(expr.DnatRandom(FRONTEND, 1, table)),
             rule(expr.Go(REJECT)),
