@@ -6,6 +6,7 @@ k8s.io/apimachinery/pkg/util/validation (release 1.36), whose wording clients sh
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
@@ -51,8 +52,15 @@ def dns_label(value: str) -> list[str]:
     return errors
 
 
+def is_label(value: str) -> bool:
+    """Whether a string is an RFC 1123 label: the quick answer for most names, which need no messages."""
+    return len(value) <= LABEL_BYTES and _DNS_LABEL_RE.fullmatch(value) is not None
+
+
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain: the names of most objects."""
+    if is_label(value):
+        return []
     errors = _length(value, SUBDOMAIN_BYTES)
     if not _SUBDOMAIN_RE.fullmatch(value):
         text = (
@@ -77,6 +85,8 @@ def dns_label_1035(value: str) -> list[str]:
 
 def qualified_name(value: str) -> list[str]:
     """`name` or `prefix/name`: label and annotation keys, finalizers."""
+    if is_label(value):
+        return []
     parts = value.split("/")
     text = f"must consist of alphanumeric characters, '-', '_' or '.', and {_ALNUM_ENDS}"
     wanted = _pattern(text, _QUALIFIED, "MyName", "my.name", "123-abc")
@@ -98,6 +108,8 @@ def qualified_name(value: str) -> list[str]:
 
 def label_value(value: str) -> list[str]:
     """The value of a label; may be empty."""
+    if is_label(value):
+        return []
     errors = _length(value, LABEL_BYTES)
     if not _LABEL_VALUE_RE.fullmatch(value):
         text = (
@@ -162,6 +174,20 @@ def port(value: int) -> list[str]:
     return in_range(value, 1, 65535)
 
 
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4_RE = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+_PERHAPS_SPECIAL = ("0.", "127.", "169.254.", "22", "23", "24", "25")
+
+
+def is_ordinary_ipv4(value: str) -> bool:
+    """Whether a string is an IPv4 address that any endpoint can have: the quick answer for most addresses.
+
+    False says nothing: the address may be IPv6, special, or none at all.
+    """
+    return _IPV4_RE.fullmatch(value) is not None and not value.startswith(_PERHAPS_SPECIAL)
+
+
+@lru_cache(maxsize=4096)
 def parse_ip(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, or None. Zones (fe80::1%eth0) and IPv4 with leading zeros are refused, as everywhere in the API."""
     try:

@@ -32,17 +32,21 @@ class WrongType(ValueError):
     """A value of another type than its field; the text is Go's."""
 
 
+_PLAIN: dict[str, type] = {"string": str, "boolean": bool, "integer": int}
+
+
 class Shape:
     """One schema. `type` is object, map, array, a scalar type, int-or-string, quantity, time or any.
 
     `members` are an object's fields (some `required`), `item` the element of an array or map, `go` the Go type that
-    messages name.
+    messages name. `py` is the one Python type of a plain scalar, None for the rest.
     """
 
-    __slots__ = ("go", "item", "members", "required", "type")
+    __slots__ = ("go", "item", "members", "py", "required", "type")
 
     def __init__(self, kind: str, go: str) -> None:
         self.type = kind
+        self.py: type | None = _PLAIN.get(kind)
         self.go = go
         self.members: dict[str, Shape] = {}
         self.item: Shape | None = None
@@ -120,9 +124,20 @@ _ZERO: dict[str, Callable[[], Any]] = {
 _EMPTY: dict[str, type] = {"array": list, "map": dict}
 
 
-def clean(kind: Kind, obj: Json) -> list[str]:
-    """Drop unknown fields in place and return their paths. Raises WrongType."""
-    return clean_as(of_kind(kind), obj)
+def clean(kind: Kind, obj: Json, checked: Json | None = None) -> list[str]:
+    """Drop unknown fields in place and return their paths. Raises WrongType.
+
+    What `obj` shares with `checked` (the very same value of a top field) is not looked at again.
+    """
+    shape = of_kind(kind)
+    if checked is None:
+        return clean_as(shape, obj)
+    fresh = {name: value for name, value in obj.items() if value is not checked.get(name) or name not in checked}
+    before = set(fresh)
+    unknown = clean_as(shape, fresh)
+    for name in before - set(fresh):
+        del obj[name]
+    return unknown
 
 
 def clean_as(shape: Shape, obj: Json) -> list[str]:
@@ -140,11 +155,10 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
         if child is None:
             strangers = [name] if strangers is None else [*strangers, name]
             unknown.append(f"{path}.{name}" if path else name)
+        elif type(value) is child.py:
+            continue
         elif not value and type(value) is _EMPTY.get(child.type) and name not in shape.required:
             strangers = [name] if strangers is None else [*strangers, name]
-        elif child.type == "string":
-            if type(value) is not str and value is not None:
-                raise _wrong(value, shape, path, name, child)
         elif value is not None:
             _value(shape, child, value, path, name, unknown)
     for name in strangers or ():
@@ -160,21 +174,29 @@ def _value(parent: Shape, shape: Shape, value: Any, path: str, name: str, unknow
     elif kind == "array":
         if type(value) is not list:
             raise _wrong(value, parent, path, name, shape)
-        assert shape.item is not None
-        for i, one in enumerate(value):
-            if one is None:
-                value[i] = _ZERO.get(shape.item.type, dict)()  # a typed decoder makes an empty element of null
-            else:
-                _value(parent, shape.item, one, path, f"{name}[{i}]", unknown)
+        _items(parent, shape.item, value, path, name, unknown)
     elif kind == "map":
         if type(value) is not dict:
             raise _wrong(value, parent, path, name, shape)
         assert shape.item is not None
+        plain = shape.item.py
         for key, one in value.items():
-            if one is not None:
+            if type(one) is not plain and one is not None:
                 _value(parent, shape.item, one, path, f"{name}.{key}", unknown)
     elif not _scalar(kind, value):
         raise _wrong(value, parent, path, name, shape)
+
+
+def _items(parent: Shape, item: Shape | None, value: list[Any], path: str, name: str, unknown: list[str]) -> None:
+    assert item is not None
+    plain = item.py
+    for i, one in enumerate(value):
+        if type(one) is plain:
+            continue
+        if one is None:
+            value[i] = _ZERO.get(item.type, dict)()  # a typed decoder makes an empty element of null
+        else:
+            _value(parent, item, one, path, f"{name}[{i}]", unknown)
 
 
 def _scalar(kind: str, value: Any) -> bool:

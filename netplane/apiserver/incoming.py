@@ -22,11 +22,14 @@ def as_shown(kind: Kind, obj: Json) -> Json:
     return {**views.shown(obj), "kind": kind.kind, "apiVersion": kind.api_version}
 
 
-def strict(call: Call, obj: Json, options: WriteOptions) -> None:
-    """Drop what the schema does not know, and say so as fieldValidation asks. Raises StatusError 400."""
+def strict(call: Call, obj: Json, options: WriteOptions, checked: Json | None = None) -> None:
+    """Drop what the schema does not know, and say so as fieldValidation asks. Raises StatusError 400.
+
+    `checked` is an object that is known to be right: what `obj` took over from it needs no second look.
+    """
     kind = call.kind
     try:
-        problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj)]
+        problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj, checked)]
     except typecheck.WrongType as error:
         raise errors.cannot_handle(kind.kind, kind.api_version, str(error)) from error
     problems += [f'duplicate field "{path}"' for path in call.duplicates]

@@ -79,11 +79,14 @@ async def patching(call: Call) -> Reply:
     way = ways.PATCH_TYPES.get(call.media)
     if way is None:
         raise errors.unsupported_patch_type()
-    document = ways.document(await call.body(), way)
+    raw = await call.body()
+    document, nulls = ways.document(raw, way), way != "merge" or b"null" in raw
 
     def alter(old: Json) -> Json:
-        new = patched(call, as_shown(call.kind, old), document, way)
-        strict(call, new, options)
+        shown = as_shown(call.kind, old)
+        new = patched(call, shown, document, way)
+        new = bodies.drop_nulls(new) if nulls else new
+        strict(call, new, options, None if nulls else shown)
         return as_stored(call.kind, new)
 
     stored = await commit.change(
@@ -112,9 +115,7 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
     if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
         bodies.check_kind(new, kind.kind, kind.api_version)
     place(call, new)
-    dropped = bodies.drop_nulls(new)
-    assert isinstance(dropped, dict)
-    return dropped
+    return new
 
 
 def answer(call: Call, stored: Stored) -> Reply:

@@ -22,9 +22,18 @@ def validate(kind: Kind, obj: Json, old: Json | None = None) -> list[FieldError]
         errors = meta.create(obj.get("metadata") or {}, kind.namespaced, name_check)
     else:
         errors = meta.update(obj.get("metadata") or {}, old.get("metadata") or {})
+        if (kind.group, kind.kind) not in _READ_METADATA and _same_content(obj, old):
+            return errors
     return errors + (own(obj, old) if own else [])
 
 
+def _same_content(obj: Json, old: Json) -> bool:
+    """Whether nothing but metadata changed: the rest was valid before."""
+    return all(obj.get(key) == old.get(key) for key in {*obj, *old} if key != "metadata")
+
+
+# Their own checks look at metadata, or at what a change of it means.
+_READ_METADATA = frozenset({("", "Service"), ("", "Event"), ("", "Secret"), ("batch", "CronJob")})
 _RBAC = "rbac.authorization.k8s.io"
 _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("", "Service"): (meta.label_1035, service.validate),

@@ -57,11 +57,30 @@ def endpoint_slice(obj: Json, old: Json | None) -> list[FieldError]:
     if len(given) > MAX_ENDPOINTS:
         errors.append(too_many("endpoints", len(given), MAX_ENDPOINTS))
     else:
-        errors += [error for i, one in enumerate(given) for error in _endpoint(one, address_type, f"endpoints[{i}]")]
+        errors += [
+            error
+            for i, one in enumerate(given)
+            if not _ordinary(one, address_type)
+            for error in _endpoint(one, address_type, f"endpoints[{i}]")
+        ]
     errors += _ports(obj.get("ports") or [])
     if old is not None:
         errors += meta.immutable("addressType", address_type, old.get("addressType"))
     return errors
+
+
+def _ordinary(endpoint: Json, address_type: str) -> bool:
+    """Whether an endpoint is plainly fine, as nearly all are: a few IPv4 addresses, on a node, nothing special."""
+    addresses = endpoint.get("addresses")
+    return (
+        address_type == "IPv4"
+        and bool(addresses)
+        and len(addresses or ()) <= MAX_ADDRESSES
+        and all(names.is_ordinary_ipv4(one) for one in addresses or ())
+        and not endpoint.get("hints")
+        and not endpoint.get("hostname")
+        and (not (node := endpoint.get("nodeName")) or names.is_label(node))
+    )
 
 
 def _endpoint(endpoint: Json, address_type: str, path: str) -> list[FieldError]:

@@ -137,6 +137,8 @@ PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 
 def not_special_ip(path: str, value: str) -> list[FieldError]:
     """An address that can be an endpoint: not one that means this host, this link or nothing."""
+    if names.is_ordinary_ipv4(value):
+        return []
     ip = names.parse_ip(value)
     if ip is None:
         return all_invalid(path, value, names.ip(value))
