@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from cni import addressing, config, delegate, errors, hostlocal, results
+from cni.announce import Announcer
 from cni.bridges import Bridges
 from cni.chained import BandwidthPlugin, PortMap, alive, previous
 from cni.check import Observed, differences
@@ -22,7 +23,7 @@ from cni.errors import CniError, Code
 from cni.frames import Request
 from cni.hostports import HostPorts
 from cni.leases import Leases
-from cni.plan import ipam, pod
+from cni.plan import announce, ipam, pod
 from cni.plan.lease import Key, Lease
 from cni.protocol import Call, Verb, parse, version_reply
 from cni.reaper import Reaper
@@ -57,6 +58,7 @@ class Engine:
         self._doors = Doors()
         self._reaper = Reaper(self._doors)
         self._bridges = Bridges(self._doors)
+        self._announcer = Announcer()
         self._ports = HostPorts(self._doors, self.owner)
         self._shaper = Shaper(self._doors, self._reaper, self.owner)
         self._bandwidth = BandwidthPlugin(self._shaper, self._doors)
@@ -64,6 +66,7 @@ class Engine:
 
     def close(self) -> None:
         """Finish deletions under way and close the store; pods stay as they are."""
+        self._announcer.close()
         self._reaper.close()
         self.leases.close()
 
@@ -123,6 +126,8 @@ class Engine:
                 if call.network.delegate:
                     delegate.delete_quietly(call)
                 raise
+            frames = [announce.frame(pod.pod_mac(attachment), address) for address in lease.addresses]
+            self._announcer.announce(space, call.ifname, frames)
         log.info("added", container=call.container, pod=call.pod, ips=[str(a) for a in lease.addresses])
         return results.encode(pod.result(attachment), call.network.version)
 
