@@ -43,7 +43,16 @@ class Bridges:
 
 def same_bridge(one: Network | None, other: Network) -> bool:
     """Whether two configurations ask the same of their bridge."""
-    fields = ("mtu_bytes", "is_gateway", "ip_masq", "promisc", "host_prefix", "ranges")
+    fields = (
+        "mtu_bytes",
+        "is_gateway",
+        "ip_masq",
+        "promisc",
+        "force_address",
+        "masq_exceptions",
+        "host_prefix",
+        "ranges",
+    )
     return one is not None and all(getattr(one, field) == getattr(other, field) for field in fields)
 
 
@@ -72,7 +81,8 @@ def _forwarding(network: Network) -> None:
 def _firewall(network: Network) -> None:
     text = firewall.bridge(network.bridge) if network.host_prefix else ""
     if network.ip_masq:
-        text += firewall.masquerade(r.subnet for ranges in network.ranges for r in ranges)
+        subnets = [r.subnet for ranges in network.ranges for r in ranges]
+        text += firewall.masquerade(subnets) + firewall.plain(subnets, network.masq_exceptions)
     if text:
         nft = Nft()
         try:

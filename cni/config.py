@@ -2,11 +2,13 @@
 
 The keys are those of the reference `bridge` plugin and of `host-local`, so a configuration of theirs only changes its
 type. Keys of our own: `hostPrefix` (pods get /32 and /128 and reach everything, their neighbours too, through the
-node). Unknown keys are left alone: other plugins and runtimes add theirs.
+node) and `ipMasqExceptions` (a list of networks that pods reach with their own address although `ipMasq` is on).
+Unknown keys are left alone: other plugins and runtimes add theirs.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -21,6 +23,7 @@ from cni.plan.ipam import RangeSet
 from cni.results import OLDEST, VERSIONS, Dns, Result, RouteTo
 from netplane.net import names
 from netplane.rtnl import IP
+from netplane.rtnl import Network as IPNetwork
 
 # Plugins that work on what another one made, and answer its result.
 CHAINED = ("netplane-portmap", "netplane-bandwidth")
@@ -54,6 +57,9 @@ class _Config(_Struct, frozen=True):
     mtu: int = 0
     hairpin_mode: bool = False
     promisc_mode: bool = False
+    force_address: bool = False
+    port_isolation: bool = False
+    ip_masq_exceptions: list[str] | None = None
     host_prefix: bool = False
     snat: bool = True
     masq_all: bool = False
@@ -92,6 +98,9 @@ class Network(msgspec.Struct, frozen=True):
         ip_masq: masquerade what leaves the ranges.
         hairpin: a frame may go back out of the port it came in by.
         promisc: the bridge is promiscuous.
+        force_address: addresses of the bridge that stand in its own's way are removed.
+        isolated: pods of this bridge do not hear each other.
+        masq_exceptions: what pods reach with their own address although ip_masq is on.
         host_prefix: pods get /32 and /128 and an onlink route through the gateway.
         ranges: one address is taken from each set.
         routes: of the pod.
@@ -119,6 +128,9 @@ class Network(msgspec.Struct, frozen=True):
     ip_masq: bool = False
     hairpin: bool = False
     promisc: bool = False
+    force_address: bool = False
+    isolated: bool = False
+    masq_exceptions: tuple[IPNetwork, ...] = ()
     host_prefix: bool = False
     ranges: tuple[RangeSet, ...] = ()
     routes: tuple[RouteTo, ...] = ()
@@ -180,6 +192,8 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
         ip_masq=raw.ip_masq,
         hairpin=raw.hairpin_mode,
         promisc=raw.promisc_mode,
+        force_address=raw.force_address,
+        isolated=raw.port_isolation,
         host_prefix=raw.host_prefix,
         dns=addressing.dns(raw.dns, asked.runtime),
         prev_result=_given(raw.prev_result),
@@ -198,6 +212,7 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
     _check_unsupported(raw)
     if raw.type in CHAINED:
         return network
+    network = msgspec.structs.replace(network, masq_exceptions=_exceptions(raw))
     if network.delegate:
         _check_mtu(raw.mtu, ())
         return network
@@ -277,6 +292,18 @@ def _limits(raw: _Config, runtime: Mapping[str, Any], *, strict: bool) -> Bandwi
         if strict:
             raise
         return Bandwidth()
+
+
+def _exceptions(raw: _Config) -> tuple[IPNetwork, ...]:
+    if raw.hairpin_mode and raw.promisc_mode:
+        raise invalid("hairpinMode", "cannot be on together with promiscMode: every frame would come twice")
+    found = []
+    for i, text in enumerate(raw.ip_masq_exceptions or ()):
+        try:
+            found.append(ip_network(text))
+        except ValueError as error:
+            raise invalid(f"ipMasqExceptions[{i}]", str(error)) from error
+    return tuple(found)
 
 
 def _check_unsupported(raw: _Config) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from cni import addressing, config, delegate, errors, hostlocal, results
 from cni.announce import Announcer
 from cni.bridges import Bridges
-from cni.chained import BandwidthPlugin, PortMap, alive, previous
+from cni.chained import BandwidthPlugin, PortMap, alive, passed_on, previous
 from cni.check import Observed, differences
 from cni.config import version_of
 from cni.doors import Doors
@@ -111,6 +111,7 @@ class Engine:
     # ADD ------------------------------------------------------------------------------------------------------
 
     def _add(self, call: Call, netns_fd: int | None) -> bytes:
+        before = previous(call) if call.network.prev_result is not None else results.Result()
         with pod_space(call.netns, netns_fd) as space:
             if call.network.type == "loopback":
                 return _loopback(call, space)
@@ -129,7 +130,7 @@ class Engine:
             frames = [announce.frame(pod.pod_mac(attachment), address) for address in lease.addresses]
             self._announcer.announce(space, call.ifname, frames)
         log.info("added", container=call.container, pod=call.pod, ips=[str(a) for a in lease.addresses])
-        return results.encode(pod.result(attachment), call.network.version)
+        return results.encode(results.merged(before, pod.result(attachment)), call.network.version)
 
     def _reserve(self, call: Call) -> Lease:
         key, network = _key(call), call.network
@@ -306,7 +307,9 @@ def _loopback(call: Call, space: int) -> bytes:
     with Rtnl(space) as inside:
         inside.apply([Change("lo", up=True)], undo=False)
     link = results.NetInterface("lo", "00:00:00:00:00:00", call.netns)
-    return results.encode(results.Result((link,)), call.network.version)
+    # Like the reference plugin it passes on what it was given, and does not name lo a second time.
+    own = results.encode(results.Result((link,)), call.network.version)
+    return own if call.network.prev_result is None else passed_on(call, previous(call))
 
 
 def _enable_ipv6(ifname: str, space: int) -> None:

@@ -64,6 +64,18 @@ class Result(msgspec.Struct, frozen=True):
     dns: Dns = Dns()
 
 
+def merged(before: Result, mine: Result) -> Result:
+    """The result of a chain: what earlier plugins made, then what this one did (specification 1.1.0, ADD)."""
+    shift = len(before.interfaces)
+    moved = [msgspec.structs.replace(ip, link=None if ip.link is None else ip.link + shift) for ip in mine.ips]
+    return Result(
+        (*before.interfaces, *mine.interfaces),
+        (*before.ips, *moved),
+        (*before.routes, *mine.routes),
+        before.dns if mine.dns == Dns() else mine.dns,
+    )
+
+
 def at_least(version: str, since: str) -> bool:
     """Whether a supported version is `since` or newer."""
     return VERSIONS.index(version) >= VERSIONS.index(since)

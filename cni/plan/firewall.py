@@ -2,7 +2,8 @@
 
 Its rules never change in number. What grows are interval sets: a range of pods is one element, a pod is none.
 
-    postrouting   from @masq      to anything but @masq      ─▶ masquerade    networks with ipMasq
+    postrouting   from and to as @plain says                 ─▶ no masquerade networks' exceptions
+                  from @masq      to anything but @masq      ─▶ masquerade    networks with ipMasq
                   from @pods      to anything but @cluster   ─▶ masquerade    this node's pods in a cluster
     output        redirects to @bridges                      ─▶ drop
 
@@ -56,6 +57,7 @@ def table() -> str:
     lines.append(f"add rule {TABLE} guard iifname @localnet ip daddr 127.0.0.0/8 drop")
     for v in (4, 6):
         word = _WORDS[v]
+        lines.append(f"add rule {TABLE} postrouting {word} saddr . {word} daddr @plain{v} accept")
         for source, target in (("masq", "masq"), ("pods", "cluster")):
             match = f"{word} saddr @{source}{v} {word} daddr != @{target}{v} {word} daddr != {_MULTICAST[v]}"
             lines.append(f"add rule {TABLE} postrouting {match} masquerade fully-random")
@@ -71,6 +73,7 @@ def _port_maps(version: int) -> list[str]:
         f"add map {TABLE} ports{version} {{ type {address} . inet_proto . inet_service : {target}; }}",
         f"add map {TABLE} anyports{version} {{ type inet_proto . inet_service : {target}; }}",
         f"add set {TABLE} hairpin{version} {{ type {address} . {address}; flags interval; }}",
+        f"add set {TABLE} plain{version} {{ type {address} . {address}; flags interval; }}",
     ]
 
 
@@ -93,6 +96,15 @@ def bridge(name: str) -> str:
 def masquerade(subnets: Iterable[Network]) -> str:
     """Text that adds networks with ipMasq; adding one that is there changes nothing."""
     return "".join(f"add element {TABLE} masq{n.version} {{ {n} }}\n" for n in subnets)
+
+
+def plain(subnets: Iterable[Network], exceptions: Sequence[Network]) -> str:
+    """Text that exempts what goes from these networks to those from their masquerade."""
+    lines = []
+    for subnet in subnets:
+        same = collapse_addresses(n for n in exceptions if n.version == subnet.version)  # type: ignore[type-var] # one family
+        lines += [f"add element {TABLE} plain{subnet.version} {{ {subnet} . {n} }}\n" for n in same]
+    return "".join(lines)
 
 
 def cluster(pods: Sequence[Network], direct: Sequence[Network]) -> str:

@@ -32,6 +32,7 @@ from netplane.rtnl import (
     Route,
     Veth,
     add,
+    delete,
 )
 
 ALIAS_MAX_BYTES = 255
@@ -117,7 +118,11 @@ def wiring(attachment: Attachment, pod_netns: int | None) -> Wiring:
     veth = Veth(attachment.ifname, pod_netns, pod_mac(attachment), mtu)
     node = (
         add(Link(attachment.link, veth, mac=link_mac(attachment), mtu=mtu, master=network.bridge, up=True)),
-        Change(attachment.link, port=BridgePort(hairpin=network.hairpin), alias=alias(attachment)),
+        Change(
+            attachment.link,
+            port=BridgePort(hairpin=network.hairpin, isolated=network.isolated),
+            alias=alias(attachment),
+        ),
     )
     pod: list[Request] = [Change("lo", up=True), Change(attachment.ifname, up=True)]
     pod += [add(Address(attachment.ifname, i, nodad=i.version == 6)) for i in interfaces(attachment)]
@@ -214,8 +219,17 @@ def bridge(network: Network, found: Link | None, addresses: Sequence[Address]) -
         requests.append(Change(network.bridge, mtu=mtu, up=True, promisc=promisc))
     if network.is_gateway:
         have = {a.interface for a in addresses}
+        requests += [delete(a) for a in addresses if network.force_address and _in_the_way(a, gateways(network))]
         requests += [add(address) for address in gateways(network) if address.interface not in have]
     return requests
+
+
+def _in_the_way(have: Address, wanted: Sequence[Address]) -> bool:
+    """What `forceAddress` removes, as the reference bridge does: other IPv4 addresses, and IPv6 of the same subnet."""
+    mine, others = have.interface, [a.interface for a in wanted if a.interface.version == have.interface.version]
+    if not others or mine in others or have.scope == "link":
+        return False
+    return mine.version == 4 or any(mine.ip in o.network or o.ip in mine.network for o in others)
 
 
 def families(network: Network) -> set[int]:
