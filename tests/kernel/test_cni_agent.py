@@ -1,11 +1,13 @@
 """The first hop and the agent's socket: both relays, no agent, clients that misbehave, kill -9 under load."""
 
 import array
+import contextlib
 import json
 import os
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +19,19 @@ from cni.errors import Code
 from cni.results import VERSIONS
 from netplane.kernel import netns
 from netplane.rtnl import Veth
-from tests.cnitools import AgentProcess, Answer, Spaces, config, door, environment, relays, run_relay, spaces, until
+from tests.cnitools import (
+    AgentProcess,
+    Answer,
+    Spaces,
+    config,
+    door,
+    echo,
+    environment,
+    relays,
+    run_relay,
+    spaces,
+    until,
+)
 
 pytestmark = pytest.mark.privileged
 STDIN = json.dumps(config()).encode()
@@ -222,22 +236,65 @@ def test_calls_for_one_container_take_turns_and_others_do_not_wait(
     assert {answer.body["code"] for answer in answers if answer.status} == {Code.ALREADY_ATTACHED}
 
 
+class Talk(threading.Thread):
+    """Asks a pod's echo server over one connection, again and again; an answer that does not come ends it."""
+
+    def __init__(self, space: str, address: str) -> None:
+        super().__init__(daemon=True)
+        with netns.opened(space) as fd:
+            self._client = netns.socket_in(fd, socket.AF_INET, socket.SOCK_STREAM)
+        self._client.settimeout(10)
+        self._client.connect((address, 8080))
+        self.answers, self.stop = 0, threading.Event()
+
+    def run(self) -> None:
+        with self._client:
+            while not self.stop.wait(0.005):
+                self._client.send(b"?")
+                assert self._client.recv(100)
+                self.answers += 1
+
+    def goes_on(self) -> None:
+        before = self.answers
+        until(lambda: self.answers >= before + 10, "more answers")
+
+
+@contextlib.contextmanager
+def talking(space: str, address: str) -> Iterator[Talk]:
+    talk = Talk(space, address)
+    talk.start()
+    try:
+        yield talk
+    finally:
+        talk.stop.set()
+        talk.join()
+
+
 def test_kill_in_the_middle_of_many_adds_loses_and_leaks_nothing(
     agent: AgentProcess, tmp_path: Path, place: Spaces
 ) -> None:
-    """Every ADD answers success or a retryable error; after a restart and the runtimes' DELs nothing is left."""
+    """Every ADD answers success or a retryable error; after a restart and the runtimes' DELs nothing is left.
+
+    Two pods that ran before talk all the time, also while there is no agent.
+    """
     relay = relays(tmp_path, agent.socket)["c"]
-    pods = {f"c{i}": place.name(f"p{i}") for i in range(50)}
+    pods = {f"c{i}": place.name(f"p{i}") for i in range(100)}
+    running = [place.name(name) for name in ("r1", "r2")]
+    addresses = [
+        run_relay(relay, environment("ADD", pod, pod), STDIN).body["ips"][0]["address"].split("/")[0] for pod in running
+    ]
 
     def add(container: str) -> Answer:
         return run_relay(relay, environment("ADD", container, pods[container]), STDIN)
 
-    with ThreadPoolExecutor(50) as pool:
+    with echo(running[1], addresses[1]), talking(running[0], addresses[1]) as talk, ThreadPoolExecutor(100) as pool:
         answers = {container: pool.submit(add, container) for container in pods}
-        until(lambda: len(veths(agent.space)) >= 10, "some are wired", 30)
+        until(lambda: len(veths(agent.space)) >= 20, "some are wired", 30)
         agent.kill()
+        talk.goes_on()
         agent.start()
         found = {container: future.result() for container, future in answers.items()}
+        talk.goes_on()
     codes = {answer.body.get("code") for answer in found.values() if answer.status}
     assert codes <= {RETRYABLE}
     good = [answer.body["ips"][0]["address"] for answer in found.values() if answer.status == 0]
@@ -249,8 +306,9 @@ def test_kill_in_the_middle_of_many_adds_loses_and_leaks_nothing(
             retried = add(container)
             assert retried.status == 0, retried
             good.append(retried.body["ips"][0]["address"])
-    assert len(set(good)) == 50
-    assert len(veths(agent.space)) == 50
+    assert len({*good, *addresses}) == 102
+    assert len(veths(agent.space)) == 102
+    pods |= {pod: pod for pod in running}
     with ThreadPoolExecutor(16) as pool:
         gone = list(pool.map(lambda c: run_relay(relay, environment("DEL", c, pods[c]), STDIN), pods))
     assert all(answer == (0, {}) for answer in gone)
