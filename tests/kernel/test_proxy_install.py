@@ -171,6 +171,23 @@ def test_with_a_kubeconfig_whose_credentials_a_plugin_makes(node: Node, tmp_path
     assert runs.read_text().count("x") > asked
 
 
+def test_pods_are_told_by_the_nodes_pod_cidrs_which_are_waited_for(node: Node) -> None:
+    kubeconfig = node.folder / "inside.kubeconfig"
+    document = yaml.safe_load(node.server.kubeconfig.read_text())
+    document["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:6443"
+    kubeconfig.write_text(yaml.safe_dump(document))
+    flags = ("--kubeconfig", str(kubeconfig), "--hostname-override=n1", "--detect-local-mode=NodeCIDR")
+    node.start(sys.executable, "-m", "proxy", *flags)
+    eventually(lambda: "waiting for the node's pod CIDRs" in node.log(), node, "no such node yet")
+    assert node.nft.tables() == []
+    cidrs = {"podCIDR": "10.1.7.0/24", "podCIDRs": ["10.1.7.0/24"]}
+    said = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": cidrs}
+    node.server.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(said))
+    eventually(lambda: "synced" in node.log(), node, "the first sync")
+    assert len(node.nft.list_elements(TABLE, TABLE.set("pod-cidrs")) or {}) == 1
+    assert "@pod-cidrs" not in node.nft.run_text("list chain ip6 netplane-proxy prerouting")
+
+
 def test_the_role_allows_what_the_proxy_asks_and_no_more(node: Node) -> None:
     """The requests of a running proxy, as its metrics count them by path, are those of the manifest's role."""
     deploy = Path(__file__).parents[2] / "deploy" / "proxy" / "rbac.yaml"

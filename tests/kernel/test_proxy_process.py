@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_from_start_to_cleanup(machine: Machine) -> None:
     ask("PATCH", path, {"endpoints": item["endpoints"][:1]})
     eventually(lambda: machine.rows() == SERVICES * 3 - 2, "two endpoints gone")
     metrics = ask("GET", "http://127.0.0.1:10249/metrics").decode()
-    assert "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"} 0.0" in metrics
+    assert 'kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 0.0' in metrics
     assert ask("GET", "http://127.0.0.1:10249/proxyMode") == b"nftables"
     assert json.loads(ask("GET", "http://127.0.0.1:10256/healthz"))["nodeEligible"] is True
 
@@ -175,3 +176,35 @@ def test_what_cannot_work_is_said_before_anything_is_touched(machine: Machine) -
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "run as root" in refused.stderr
+
+
+def test_told_to_take_over_it_replaces_kube_proxys_tables_once_its_own_are_whole(machine: Machine) -> None:
+    machine.nft.run_text("add table ip kube-proxy; add table ip6 kube-proxy; add table ip strangers")
+    machine.apiserver()
+    machine.proxy("--take-over")
+    eventually(lambda: "kube-proxy's tables removed" in machine.log("proxy"), "the take-over")
+    assert set(machine.nft.tables()) == {"ip strangers", "ip netplane-proxy", "ip6 netplane-proxy"}
+    assert machine.rows() == SERVICES * 3
+
+
+def test_a_changed_configuration_file_ends_it_and_the_rules_stay(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+    path.write_text(head + "mode: ipvs\nconfigSyncPeriod: 15m\n")
+    machine.apiserver()
+    proxy = machine.proxy("--config", str(path))
+    eventually(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
+    for field in ("mode", "configSyncPeriod"):
+        assert re.search(rf"field has no effect here.*field={field} ", machine.log("proxy"))
+    path.write_text(head + "mode: nftables\n")
+    assert proxy.wait(20) == 1
+    assert "configuration file was updated" in machine.log("proxy")
+    assert machine.rows() == SERVICES * 3
+
+
+def test_what_is_wrong_with_a_configuration_is_told_at_once_and_nothing_is_touched(machine: Machine) -> None:
+    assert machine.proxy("--bind-address=here", "--nodeport-addresses=a", "--oom-score-adj=5000").wait(20) == 2
+    said = machine.log("proxy")
+    for field in ("BindAddress", "NodePortAddresses[0]", "OOMScoreAdj"):
+        assert f"{field}: Invalid value" in said
+    assert machine.nft.tables() == []
