@@ -12,6 +12,7 @@ from cni.errors import Code
 from netplane.kernel import netns, sysctl
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Change, Link, add, delete
+from proxy.tools import sctp
 from tests.cnitools import Answer, Node, Spaces, StandaloneNode, ask, config, default_route, door, echo, spaces, wire
 
 pytestmark = pytest.mark.privileged
@@ -150,6 +151,30 @@ def test_conflicts_are_clear_and_undo_everything(node: Node, place: Spaces, way:
     assert len(node.engine.leases.all()) == leases
     fine = native(node, place, "p3", mapping(80, protocol="udp"), mapping(53, protocol="udp", hostIP="203.0.113.2"))
     assert fine
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_sctp_both_ways(node: Node, place: Spaces, outside: str, family: int) -> None:
+    """Crafted packets: many kernels track and translate SCTP without offering sockets for it."""
+    native(node, place, "p1", mapping(3868, 99, "sctp"))
+    kind = (socket.AF_INET, socket.AF_INET6)[family]
+    with netns.opened(outside) as there, netns.opened(place.made[-1]) as here:
+        client = netns.socket_in(there, kind, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+        server = netns.socket_in(here, kind, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+    header = (20, 0)[family]
+    with client, server:
+        for end in (client, server):
+            end.settimeout(5.0)
+        client.sendto(sctp.encode(sctp.Packet(1234, 3868, 0, 77)), (NODE[family], 0))
+        raw, (source, *_) = server.recvfrom(4096)
+        first = sctp.decode(raw[header:])
+        assert first is not None
+        assert (source, first.dport) == (OUTSIDE[family], 99)
+        server.sendto(sctp.encode(sctp.Packet(99, 1234, 77, 1, b"here")), (source, 0))
+        raw, (answerer, *_) = client.recvfrom(4096)
+        second = sctp.decode(raw[header:])
+        assert second is not None
+        assert (answerer, second.sport) == (NODE[family], 3868)
 
 
 def test_del_closes_ports_without_being_told_them(node: Node, place: Spaces, outside: str) -> None:
