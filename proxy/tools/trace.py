@@ -9,10 +9,12 @@ from netplane.api.objects import EndpointSlice, Service
 from netplane.errors import UsageError
 from netplane.nft.trace import Packet, Ruleset, Step, Trace, packet
 from netplane.nft.types import Family
-from proxy.plan import explain
+from proxy.plan import agree, explain
+from proxy.plan.agree import Followed
 from proxy.plan.compare import Difference
 from proxy.plan.explain import Told
 from proxy.plan.model import Node
+from proxy.plan.skeleton import NAME
 from proxy.tools import planned, show
 from proxy.tools.planned import Planned
 from proxy.tools.show import bad, bold, dim, good, say
@@ -37,8 +39,11 @@ class Rules(NamedTuple):
 @click.argument("destination", metavar="DST:PORT[/PROTO]")
 @planned.options
 @click.option("--iif", metavar="NAME", help="The interface that it comes in by, where rules look at that.")
+@click.option("--live", is_flag=True, help="Follow a real packet too, with nftables' own trace, and compare.")
+@click.option("--from-netns", metavar="NAME", help="With --live: send it from this network namespace, such as a pod's.")
+@click.option("--wait", "wait_s", type=float, default=10.0, show_default=True, help="With --live: seconds to wait.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(source: str, destination: str, iif: str | None, output: str, **flags: Any) -> None:
+def command(source: str, destination: str, iif: str | None, output: str, *, live: bool, **flags: Any) -> None:
     r"""Follow the first packet of a connection through the service rules: path, verdict, endpoints, and why.
 
     SRC is an address; one of the node's own means that the node itself asks. PROTO is tcp (the default), udp or sctp.
@@ -47,6 +52,10 @@ def command(source: str, destination: str, iif: str | None, output: str, **flags
     Without further flags the rules are those in the kernel, of this network namespace. With --objects FILE or
     --kubeconfig FILE they are those that the node --node should have, and every endpoint that was left out is
     listed with the reason.
+
+    With --live, a real packet is followed through this namespace's rules by nftables itself, and the two are compared.
+    It is sent from here when SRC is an address of this namespace, from --from-netns when that is given (a TCP
+    handshake, or an empty datagram), and otherwise awaited. Exit status 1 says that the kernel did something else.
 
     For example:
 
@@ -61,10 +70,35 @@ def command(source: str, destination: str, iif: str | None, output: str, **flags
     first = first._replace(local=local, iifname="" if local else iif or first.iifname)
     traced = rules.ruleset.trace(first)
     told = explain.explain(traced, rules.services, rules.slices, rules.owner, rules.node)
+    followed = _follow(traced, flags) if live else None
     if output == "json":
-        show.as_json(_json(rules, traced, told))
+        show.as_json(_json(rules, traced, told) | ({"live": followed.json()} if followed else {}))
     else:
         _text(rules, traced, told)
+        if followed:
+            _text_live(followed)
+    if followed and followed.disagreements:
+        raise click.exceptions.Exit(1)
+
+
+class Live(NamedTuple):
+    """A real packet's way, beside the traced one's."""
+
+    followed: Followed
+    how: str
+    disagreements: list[str]
+
+    def json(self) -> dict[str, Any]:
+        """For programs."""
+        said = self.followed._asdict() | {"seen": [one._asdict() for one in self.followed.seen]}
+        return {**said, "packet": self.how, "agrees": not self.disagreements, "disagreements": self.disagreements}
+
+
+def _follow(traced: Trace, flags: dict[str, Any]) -> Live:
+    from proxy.tools import live  # noqa: PLC0415 - only this way needs the kernel
+
+    followed, how = live.follow(traced.packet, flags["from_netns"], flags["wait_s"])
+    return Live(followed, how, list(agree.disagreements(traced, followed)))
 
 
 def parse(source: str, destination: str) -> Packet:
@@ -126,7 +160,8 @@ def _path(traced: Trace) -> None:
     say("path")
     width = max((len(step.chain) for step in traced.steps), default=0)
     for step in traced.steps:
-        say(f"  {step.chain:<{width}}  {step.rule}{dim(f'   # {step.note}') if _telling(step) else ''}")
+        note = step.note.removesuffix(": ")
+        say(f"  {step.chain:<{width}}  {step.rule}{dim(f'   # {note}') if _telling(step) else ''}")
     if not traced.steps:
         say(dim("  no rule matches"))
 
@@ -144,6 +179,21 @@ def _candidates(traced: Trace, told: Told) -> None:
         mark = good("→") if item.chosen else bad("✗")
         said = _masquerade(masquerade=masqueraded.get(item.endpoint, False)) if item.chosen else f"  {bad(item.reason)}"
         say(f"  {mark} {item.endpoint:<{width}}{said}{dim(f'  {about}') if about else ''}")
+
+
+def _text_live(live: Live) -> None:
+    followed = live.followed
+    say(f"\nlive      a real packet, {live.how}")
+    width = max((len(one.chain) for one in followed.seen), default=0)
+    for one in followed.seen:
+        stranger = "" if one.table.endswith(NAME) else dim(f"   # table {one.table}")
+        say(f"  {one.chain:<{width}}  {one.rule}{stranger}")
+    end = f" {followed.endpoint}{_masquerade(masquerade=followed.masquerade)}" if followed.endpoint else ""
+    say(f"  = {show.outcome(followed.outcome)}{end}")
+    if not live.disagreements:
+        say(good("agree     the kernel did what the tracer says"))
+    for said in live.disagreements:
+        say(bad(f"differ    {said}"))
 
 
 def _masquerade(*, masquerade: bool) -> str:
