@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from netplane.kernel import netns
 from netplane.kernel.nft import Nft
@@ -34,10 +35,10 @@ class Machine:
         self._logs = logs
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """A program in the namespace; its output in a file of its name."""
+    def start(self, name: str, *arguments: str, under: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """A program in the namespace (and under another one); its output in a file of its name."""
         with (self._logs / name).open("ab") as log:
-            command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-m", *arguments]
+            command = ["ip", "netns", "exec", NAMESPACE, *under, sys.executable, "-m", *arguments]
             process = subprocess.Popen(command, stdout=log, stderr=log)
         self._running.append(process)
         return process
@@ -48,9 +49,10 @@ class Machine:
             "apiserver", "netplane.client.fake", "--port", "8080", "--services", str(SERVICES), "--endpoints", "3"
         )
 
-    def proxy(self, *flags: str) -> subprocess.Popen[bytes]:
+    def proxy(self, *flags: str, under: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """The proxy."""
-        return self.start("proxy", "proxy", "--master", URL, "--hostname-override", "node-0", "-v4", *flags)
+        arguments = ("proxy", "--master", URL, "--hostname-override", "node-0", "-v4", *flags)
+        return self.start("proxy", *arguments, under=under)
 
     def log(self, name: str) -> str:
         """What a program said."""
@@ -208,3 +210,19 @@ def test_what_is_wrong_with_a_configuration_is_told_at_once_and_nothing_is_touch
     for field in ("BindAddress", "NodePortAddresses[0]", "OOMScoreAdj"):
         assert f"{field}: Invalid value" in said
     assert machine.nft.tables() == []
+
+
+def test_the_capabilities_of_the_manifest_are_enough(machine: Machine) -> None:
+    deploy = Path(__file__).parents[2] / "deploy" / "proxy" / "daemonset.yaml"
+    (container,) = yaml.safe_load(deploy.read_text())["spec"]["template"]["spec"]["containers"]
+    added = container["securityContext"]["capabilities"]["add"]
+    assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    kept = ",".join(f"+{name.lower()}" for name in added)
+    machine.nft.run_text("add table ip kube-proxy")
+    machine.apiserver()
+    proxy = machine.proxy("--take-over", under=("setpriv", f"--bounding-set=-all,{kept}", f"--inh-caps=-all,{kept}"))
+    eventually(lambda: "kube-proxy's tables removed" in machine.log("proxy"), "the take-over")
+    eventually(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
+    status = Path(f"/proc/{proxy.pid}/status").read_text()
+    assert f"CapEff:\t{(1 << 12 | 1 << 13):016x}" in status, "NET_ADMIN and NET_RAW"
+    assert "warning" not in machine.log("proxy")

@@ -383,3 +383,64 @@ def test_the_configuration_in_force_can_be_written_to_a_file(tmp_path: Path) -> 
     made = tmp_path / "made.yaml"
     assert CliRunner().invoke(command, ["--cluster-cidr", "10.0.0.0/8", "--write-config-to", str(made)]).exit_code == 0
     assert config.load(made)[0].cluster_cidr == "10.0.0.0/8"
+
+
+# Of kube-proxy 1.36 on Linux; the values are its defaults where it has one.
+KUBE_PROXYS_FLAGS = """
+--bind-address=0.0.0.0 --bind-address-hard-fail --cleanup=false --cluster-cidr=10.0.0.0/8 --config-sync-period=15m0s
+--conntrack-max-per-core=32768 --conntrack-min=131072 --conntrack-tcp-be-liberal=false
+--conntrack-tcp-timeout-close-wait=1h0m0s --conntrack-tcp-timeout-established=24h0m0s --conntrack-udp-timeout=0s
+--conntrack-udp-timeout-stream=0s --detect-local-mode=ClusterCIDR --feature-gates=AllAlpha=false --healthz-bind-address=
+--healthz-port=10256 --hostname-override=n --init-only=false --iptables-localhost-nodeports=true
+--iptables-masquerade-bit=14 --iptables-min-sync-period=1s --iptables-sync-period=30s --ipvs-exclude-cidrs=
+--ipvs-min-sync-period=1s --ipvs-scheduler=rr --ipvs-strict-arp --ipvs-sync-period=30s --ipvs-tcp-timeout=0s
+--ipvs-tcpfin-timeout=0s --ipvs-udp-timeout=0s --kube-api-burst=10 --kube-api-content-type=x --kube-api-qps=5
+--kubeconfig=x --log-flush-frequency=5s --log-json-info-buffer-size=0 --log-json-split-stream
+--log-text-info-buffer-size=0 --log-text-split-stream --logging-format=text --masquerade-all --master=http://x
+--metrics-bind-address=127.0.0.1:10249 --metrics-port=10249 --nodeport-addresses=10.0.0.0/8,192.0.2.0/24
+--oom-score-adj=-999 --pod-bridge-interface=br0 --pod-interface-name-prefix=veth --profiling --proxy-mode=iptables
+--show-hidden-metrics-for-version=1.35 --v=2 --vmodule=
+"""
+
+
+def test_every_flag_of_kube_proxy_is_taken(tmp_path: Path) -> None:
+    made = tmp_path / "made.yaml"
+    done = CliRunner().invoke(command, [*KUBE_PROXYS_FLAGS.split(), f"--write-config-to={made}"])
+    assert done.exit_code == 0, done.output
+    taken = config.load(made)[0]
+    assert (taken.oom_score_adj, taken.mode, taken.healthz_address) == (-999, "iptables", "")
+    assert taken.conntrack.max_per_core == 32_768
+
+
+def test_every_field_of_kube_proxys_file_is_taken(tmp_path: Path) -> None:
+    """What a configuration holds when it is written whole is read again as the same."""
+    path = tmp_path / "all.yaml"
+    assert CliRunner().invoke(command, [f"--write-config-to={path}"]).exit_code == 0
+    assert config.load(path)[0] == config.Config()
+    body = """
+acceptContentTypes: unknown
+featureGates: {A: true}
+clientConnection: {acceptContentTypes: a, contentType: b, qps: 5, burst: 10}
+logging:
+  {format: text, flushFrequency: 5s, verbosity: 2, vmodule: [{filePattern: f, verbosity: 1}], options: {json: {a: "0"}}}
+bindAddressHardFail: true
+enableProfiling: true
+showHiddenMetricsForVersion: "1.35"
+iptables: {localhostNodePorts: true, syncPeriod: 30s, minSyncPeriod: 1s}
+ipvs:
+  {syncPeriod: 30s, scheduler: rr, excludeCIDRs: [10.0.0.0/8], strictARP: true, tcpTimeout: 0s, tcpFinTimeout: 0s}
+winkernel: {networkName: x, sourceVip: "", enableDSR: true}
+configSyncPeriod: 15m
+portRange: 1-2
+windowsRunAsService: true
+oomScoreAdj: -999
+"""
+    made, unsupported = load(tmp_path, body)
+    validation.check(made, "f")
+    assert unsupported == [
+        "acceptContentTypes", "bindAddressHardFail", "clientConnection.acceptContentTypes", "clientConnection.burst",
+        "clientConnection.contentType", "clientConnection.qps", "configSyncPeriod", "enableProfiling", "featureGates",
+        "iptables.localhostNodePorts", "iptables.minSyncPeriod", "iptables.syncPeriod", "ipvs",
+        "logging.flushFrequency", "logging.options", "logging.vmodule", "portRange", "showHiddenMetricsForVersion",
+        "windowsRunAsService", "winkernel",
+    ]  # fmt: skip
