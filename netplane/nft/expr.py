@@ -214,12 +214,20 @@ class HighHalf(Expr, frozen=True):
         return "meta priority set meta priority & ffff:0"
 
 
-class ClearPriority(Expr, frozen=True):
-    """Match and statement: a priority whose high half is set becomes none."""
+class Prioritized(Expr, frozen=True):
+    """Match: the high half of the priority is set."""
 
     def text(self, family: Family) -> str:
-        """`meta priority & ffff:0 != none meta priority set none`."""
-        return "meta priority & ffff:0 != none meta priority set none"
+        """`meta priority & ffff:0 != none`."""
+        return "meta priority & ffff:0 != none"
+
+
+class ClearPriority(Expr, frozen=True):
+    """Statement: the packet has no priority any more."""
+
+    def text(self, family: Family) -> str:
+        """`meta priority set none`."""
+        return "meta priority set none"
 
 
 def duration_text(seconds: int) -> str:

@@ -315,9 +315,13 @@ class _Walk:
         """Clear the low half."""
         return self._priorities(number & expr.HIGH_HALF for number in self.packet.priorities)
 
+    def prioritized(self, _: expr.Prioritized) -> bool:
+        """Whether rules left a priority."""
+        return any(number & expr.HIGH_HALF for number in self.packet.priorities)
+
     def clear_priority(self, _: expr.ClearPriority) -> bool:
-        """Clear a priority that rules left."""
-        return any(number & expr.HIGH_HALF for number in self.packet.priorities) and self._priorities((0,))
+        """Clear it."""
+        return self._priorities((0,))
 
     def _priorities(self, numbers: Iterable[int]) -> bool:
         found = tuple(dict.fromkeys(numbers))
@@ -403,6 +407,7 @@ _HANDLERS: dict[type[expr.Expr], Callable[..., bool | str]] = {
     expr.Recall: _Walk.recall,
     expr.Forget: _Walk.forget,
     expr.HighHalf: _Walk.high_half,
+    expr.Prioritized: _Walk.prioritized,
     expr.ClearPriority: _Walk.clear_priority,
 }
 

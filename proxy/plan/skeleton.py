@@ -232,7 +232,8 @@ def _chains(options: Options) -> Iterator[Chain]:
         "postrouting",
         (
             # Priorities were a scratch register; the network's own use of them begins after this.
-            rule(expr.Dnatted(), expr.ClearPriority()),
+            # Few packets have one, so that is asked first.
+            rule(expr.Prioritized(), expr.Dnatted(), expr.ClearPriority()),
             rule(expr.Marked(mark), expr.FlipMark(mark), expr.Masquerade()),
             rule(expr.Dnatted(), expr.In(("saddr", "daddr"), "hairpin"), expr.Masquerade()),
         ),
