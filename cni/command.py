@@ -2,14 +2,20 @@
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
 from cni import install
 from cni.__main__ import DEFAULT_STATE_DIR
+from cni.plan import pod
+from cni.plan.lease import Key, Lease
 from netplane.errors import NetplaneError
+from netplane.kernel.rtnl import Rtnl
+from netplane.rtnl import IP, Link
 
 _DIR = click.Path(path_type=Path)
 _bin_dir = click.option(
@@ -63,13 +69,22 @@ def uninstall(bin_dir: Path, conf_dir: Path) -> None:
 @click.option("--state-dir", type=_DIR, default=DEFAULT_STATE_DIR, show_default=True, help="The agent's.")
 @click.option("--network", default="", help="Only this network's.")
 def leases(state_dir: Path, network: str) -> None:
-    """List addresses with the containers that have them."""
-    for line in table(state_dir / "leases.db", network):
+    """List addresses with the containers that have them. Run it in the node's network namespace.
+
+    STATE is `active`, `reserved` while an ADD is under way, or says what makes it an orphan: `no link` for a lease
+    whose pod is gone without a DEL, `no lease` for a link that no lease knows. An agent that starts reaps both.
+    """
+    path = state_dir / "leases.db"
+    now_s = time.time()
+    rows = read(path, network)
+    with Rtnl() as rtnl:
+        links = rtnl.links()
+    for line in table(mark_orphans(rows, links, pod.owner_mark(str(state_dir.resolve())), network), now_s):
         click.echo(line)
 
 
-def table(path: Path, network: str) -> list[str]:
-    """The lease store as lines of text; the store is only read, whoever else has it open.
+def read(path: Path, network: str) -> list[Lease]:
+    """The lease store, which is only read, whoever else has it open.
 
     Raises:
         NetplaneError: there is none, or it cannot be read.
@@ -77,18 +92,56 @@ def table(path: Path, network: str) -> list[str]:
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             rows = db.execute(
-                "SELECT ips, state, network, pod, container, ifname, link, since_s FROM attachments"
+                "SELECT network, container, ifname, state, link, ips, pod, since_s FROM attachments"
                 " WHERE ? IN ('', network) ORDER BY id",
                 (network,),
             ).fetchall()
     except sqlite3.Error as error:
         raise NetplaneError(f"the lease store {path}: {error}", hint="name the agent's --state-dir") from error
+    return [
+        Lease(Key(*row[:3]), row[3], row[4], _addresses(row[5] or ""), pod=row[6] or "", since_s=row[7]) for row in rows
+    ]
+
+
+def _addresses(text: str) -> tuple[IP, ...]:
+    return tuple(ip_address(word) for word in text.split(",") if word)
+
+
+def mark_orphans(
+    rows: Sequence[Lease], links: Sequence[Link], owner: str, network: str = ""
+) -> list[tuple[Lease, str]]:
+    """Leases with their state in words, then links of ours that have none.
+
+    Args:
+        rows: the leases.
+        links: of the node.
+        owner: the mark of the store's links.
+        network: only this one's links; "" for all.
+    """
+    there, known = {link.name for link in links}, {row.link for row in rows}
+    found: list[tuple[Lease, str]] = [
+        (row, row.state if row.link in there or row.state == "reserved" else "orphan: no link") for row in rows
+    ]
+    for link in links:
+        words = pod.read_alias(link.alias, owner)
+        if words is not None and link.name not in known and network in ("", words[0]):
+            found.append((Lease(Key(*words[:3]), "active", link.name, words[3]), "orphan: no lease"))
+    return found
+
+
+def table(rows: Sequence[tuple[Lease, str]], now_s: float) -> list[str]:
+    """Leases as lines of text, under a heading."""
     head = ("ADDRESSES", "STATE", "NETWORK", "POD", "CONTAINER", "INTERFACE", "LINK", "AGE")
-    now_s = time.time()
-    body = [(*row[:4], row[4][:13], *row[5:7], _age(now_s - row[7])) for row in rows]
-    cells = [head, *([str(cell or "-") for cell in row] for row in body)]
+    cells = [head, *(_cells(lease, state, now_s) for lease, state in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _cells(lease: Lease, state: str, now_s: float) -> tuple[str, ...]:
+    key = lease.key
+    age = _age(now_s - lease.since_s) if lease.since_s else ""
+    words = (",".join(map(str, lease.addresses)), state, key.network, lease.pod)
+    return tuple(word or "-" for word in (*words, key.container[:13], key.ifname, lease.link, age))
 
 
 def _age(seconds: float) -> str:

@@ -6,17 +6,19 @@ from contextlib import closing
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from cni import install
 from cni import leases as leases_module
-from cni.command import command, table
+from cni.command import command, mark_orphans, read, table
 from cni.errors import CniError, Code
 from cni.leases import COOLDOWN_S, Leases
 from cni.plan import conflist, ipam
 from cni.plan.lease import Key, Lease
 from netplane.errors import NetplaneError
+from netplane.rtnl import Link, Veth
 
 SMALL = ((ipam.Range.of(ip_network("10.1.0.0/29")),),)  # .2 to .6
 DUAL = (*SMALL, (ipam.Range.of(ip_network("fd00::/64")),))
@@ -147,14 +149,35 @@ def test_an_empty_file_is_a_fresh_store(tmp_path: Path) -> None:
 
 def test_leases_are_listed(store: Leases) -> None:
     store.reserve(Lease(Key("net", "c" * 64, "eth0"), "reserved", "veth1", pod="ns/web"), DUAL)
-    head, row = table(store.path, "")
+    head, row = table([(row, row.state) for row in read(store.path, "")], 2000.0)
     assert head.split() == ["ADDRESSES", "STATE", "NETWORK", "POD", "CONTAINER", "INTERFACE", "LINK", "AGE"]
     assert row.split()[:7] == ["10.1.0.2,fd00::2", "reserved", "net", "ns/web", "c" * 13, "eth0", "veth1"]
-    assert len(table(store.path, "other")) == 1
+    assert read(store.path, "other") == []
     listed = CliRunner().invoke(command, ["leases", "--state-dir", str(store.path.parent)])
     assert "ns/web" in listed.output
     with pytest.raises(NetplaneError, match="the lease store"):
-        table(Path("/nowhere/leases.db"), "")
+        read(Path("/nowhere/leases.db"), "")
+
+
+def test_orphans_of_both_kinds_are_shown() -> None:
+    def link(name: str, alias: str = "") -> Link:
+        return Link(name, Veth("eth0"), alias=alias)
+
+    rows = [
+        msgspec.structs.replace(lease(name), state=state, link=f"veth-{name}")
+        for name, state in (("here", "active"), ("gone", "active"), ("soon", "reserved"))
+    ]
+    links = [
+        link("veth-here", "np-1 net here eth0 10.1.0.2"),
+        link("veth-lost", "np-1 net lost eth0 10.1.0.9"),
+        link("veth-theirs", "np-2 net theirs eth0 10.1.0.8"),
+        link("eth0"),
+    ]
+    found = mark_orphans(rows, links, "np-1")
+    states = {row.key.container: state for row, state in found}
+    assert states == {"here": "active", "gone": "orphan: no link", "soon": "reserved", "lost": "orphan: no lease"}
+    assert "10.1.0.9" in table(found, 2000.0)[-1]
+    assert len(mark_orphans([], links, "np-1", "other")) == 0
 
 
 # Installing ----------------------------------------------------------------------------------------------------
