@@ -45,6 +45,13 @@ def fragment(
     view = service.view(family) if service is not None else None
     if view is None:
         return EMPTY
+    items = tuple(items)
+    count = slices.too_many(items, family)
+    if count:
+        problems.append(
+            f"service {view.key}: {count} endpoints in its slices, {slices.MAX_MERGED} are looked at at most"
+        )
+        return Fragment({}, (view.cluster_ip,))
     endpoints = slices.merge(items, family)
     frontends: dict[bytes, Frontend] = {}
     hairpin: dict[bytes, None] = {}

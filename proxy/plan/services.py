@@ -14,6 +14,7 @@ from netplane.nft.types import FAMILIES, PROTOCOLS, Family
 from proxy.plan.model import HEADLESS, OTHER_PROXY, Port, ServiceView
 
 _DEFAULT_AFFINITY_S = 10_800
+_LONGEST_AFFINITY_S = 86_400
 
 Problems = list[str]
 
@@ -65,17 +66,20 @@ def _view(service: Service, ports: tuple[Port, ...], family: Family, problems: P
         source_ranges=_source_ranges(key, spec.load_balancer_source_ranges or [], family, problems),
         internal_local=spec.internal_traffic_policy == "Local",
         external_local=spec.external_traffic_policy == "Local",
-        affinity_timeout_s=_affinity(service),
+        affinity_timeout_s=_affinity(service, problems),
         health_port=spec.health_check_node_port,
     )
 
 
-def _affinity(service: Service) -> int:
+def _affinity(service: Service, problems: Problems) -> int:
     """Seconds that a client sticks to its endpoint; 0 without affinity."""
     if service.spec.session_affinity != "ClientIP":
         return 0
     config = service.spec.session_affinity_config
     seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
+    if seconds is not None and not 0 < seconds <= _LONGEST_AFFINITY_S:
+        problems.append(f"service {service.key}: session affinity for {seconds} s; {_DEFAULT_AFFINITY_S} s it is")
+        seconds = None
     return seconds or _DEFAULT_AFFINITY_S
 
 

@@ -20,6 +20,9 @@ _FAMILIES = {family.name: family for family in FAMILIES}
 Hints = tuple[tuple[str, ...], tuple[str, ...]]
 NO_HINTS: Hints = ((), ())
 
+MAX_MERGED = 65_536
+"""Endpoints of one service that are looked at, before those that are in several slices are counted once."""
+
 Endpoints = Mapping[tuple[str, int], list[Endpoint]]
 """Endpoints of each (port name, protocol number)."""
 
@@ -117,13 +120,21 @@ def _hints(endpoint: SliceEndpoint) -> Hints:
     return (zones, nodes) if zones or nodes else NO_HINTS
 
 
+def too_many(slices: Iterable[Slice], family: Family) -> int:
+    """How many endpoints a service's slices have, when merging them would keep all other services waiting; else 0."""
+    count = sum(len(item.conditions) for item in slices if item.family is family)
+    return count if count > MAX_MERGED else 0
+
+
 def merge(slices: Iterable[Slice], family: Family) -> Endpoints:
     """Endpoints of all slices of a family. One that is in two slices counts once: as the better of the two.
 
-    A pod that comes back with its old address is in two slices for a while, terminating in one of them.
+    A pod that comes back with its old address is in two slices for a while, terminating in one of them. Where there are
+    too many to look at, there are none.
     """
     merged: dict[tuple[str, int], dict[bytes, Endpoint]] = {}
-    for item in sorted((item for item in slices if item.family is family), key=lambda item: item.key):
+    ours = sorted((item for item in slices if item.family is family), key=lambda item: item.key)
+    for item in ours if not too_many(ours, family) else ():
         for port in item.ports:
             held = merged.setdefault((port.name, port.protocol), {})
             for endpoint in _endpoints(item, port.tail):
