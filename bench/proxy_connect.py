@@ -6,9 +6,11 @@ Namespaces that differ in nothing but their nftables: what a real netplane-proxy
 anonymous map per service, one verdict map in front (kube-proxy's shape, loaded with `nft -f`); and empty nat chains,
 so that connections are tracked there too. They take turns: in each round, each sets up a batch of TCP connections from
 a pod's address, to the service or directly to an endpoint. Timed is connect() alone: on loopback, the whole handshake.
-What it costs above no service is the first packet's way through the rules and the translation.
+What it costs above no service is the first packet's way through the rules and the translation. With another service
+each time, the rules and elements are not in the processor's caches, as on a node with many services.
 """
 
+import itertools
 import statistics
 import struct
 import subprocess
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from ipaddress import IPv4Address
+from itertools import cycle, islice
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, NamedTuple
@@ -35,9 +38,11 @@ HOOKS = (("prerouting", -100), ("output", -100), ("postrouting", 100))
 
 
 class Contestant(NamedTuple):
+    """Where a batch of connections goes, one after the other."""
+
     name: str
     space: Space
-    target: tuple[str, int]
+    targets: Iterator[tuple[str, int]]
 
 
 def endpoint(service: int, endpoints: int, index: int) -> str:
@@ -96,18 +101,24 @@ def load_nothing(space: Space, _count: int, _endpoints: int) -> None:
 
 
 def contestants(stack: ExitStack, count: int, endpoints: int) -> list[Contestant]:
-    service, direct = (cluster_ip(count - 1), 80), (endpoint(count - 1, endpoints, 0), 8080)
+    last, direct = cycle([(cluster_ip(count - 1), 80)]), cycle([(endpoint(count - 1, endpoints, 0), 8080)])
     found = []
-    kinds: tuple[tuple[str, Callable[[Space, int, int], None], tuple[str, int]], ...] = (
+    kinds: tuple[tuple[str, Callable[[Space, int, int], None], Iterator[tuple[str, int]]], ...] = (
         ("no service", load_nothing, direct),
-        ("netplane", load_ours, service),
-        ("reference's shape", load_reference, service),
+        ("netplane", load_ours, last),
+        ("reference's shape", load_reference, last),
     )
-    for name, load, target in kinds:
+    for name, load, targets in kinds:
         space = stack.enter_context(Space())
         load(space, count, endpoints)
-        found.append(Contestant(name, space, target))
-    return [*found, Contestant("netplane, past its rules", found[1].space, direct)]
+        found.append(Contestant(name, space, targets))
+    cold = [Contestant(f"{who.name}, another service each time", who.space, strides(count)) for who in found[1:]]
+    return [*found, *cold, Contestant("netplane, past its services", found[1].space, direct)]
+
+
+def strides(count: int) -> Iterator[tuple[str, int]]:
+    """Services far from one another, so that no cache has seen them lately."""
+    return ((cluster_ip(number * 7919 % count), 80) for number in itertools.count())
 
 
 def batch(who: Contestant) -> list[int]:
@@ -118,9 +129,9 @@ def batch(who: Contestant) -> list[int]:
         for sock in socks:
             sock.bind((CLIENT, 0))
             sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_AT_CLOSE)
-        for sock in socks:
+        for sock, target in zip(socks, list(islice(who.targets, BATCH)), strict=True):
             began = time.perf_counter_ns()
-            sock.connect(who.target)
+            sock.connect(target)
             taken.append(time.perf_counter_ns() - began)
         who.space.accept_all()
     return taken
