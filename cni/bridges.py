@@ -6,15 +6,21 @@ by somebody else has another index.
 
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import closing
 
 from cni.config import Network
 from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.plan import firewall, pod
 from netplane.kernel import sysctl
-from netplane.kernel.nft import Nft
+from netplane.kernel.nft import Nft, NftError
 from netplane.kernel.rtnl import Rtnl
+from netplane.obs import logs
 from netplane.rtnl import Bridge, Link
+from netplane.rtnl import Network as Subnet
+
+log = logs.get("cni.bridges")
 
 
 class Bridges:
@@ -83,9 +89,25 @@ def _firewall(network: Network) -> None:
     if network.ip_masq:
         subnets = [r.subnet for ranges in network.ranges for r in ranges]
         text += firewall.masquerade(subnets) + firewall.plain(subnets, network.masq_exceptions)
-    if text:
-        nft = Nft()
-        try:
+    with closing(Nft()) as nft:
+        if text:
             nft.run_text(firewall.table() + text)
-        finally:
-            nft.close()
+        if network.is_gateway:
+            let_through(nft, [r.subnet for ranges in network.ranges for r in ranges])
+
+
+def let_through(nft: Nft, pods: Sequence[Subnet]) -> None:
+    """Let these ranges through an iptables FORWARD chain whose policy is to drop (Docker's habit)."""
+    for version, word in ((4, "ip"), (6, "ip6")):
+        if text := firewall.forward(_forward_chain(nft, word), version, pods):
+            log.info("letting pods through a FORWARD chain that drops", table=f"{word} filter")
+            nft.run_text(text)
+
+
+def _forward_chain(nft: Nft, word: str) -> str:
+    if f"{word} filter" not in nft.tables():
+        return ""
+    try:
+        return nft.run_text(f"list chain {word} filter FORWARD")
+    except NftError:
+        return ""  # a table of that name without the chain: nobody's iptables

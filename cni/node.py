@@ -15,14 +15,14 @@ from pathlib import Path
 import msgspec
 
 from cni import install
-from cni.bridges import Bridges
+from cni.bridges import Bridges, let_through
 from cni.config import parse
 from cni.doors import Doors
 from cni.plan import conflist, firewall, overlay
 from cni.plan.underlay import Found, Rule, Underlay, choose
 from netplane.errors import NetplaneError
 from netplane.kernel.monitor import Monitor
-from netplane.kernel.nft import Nft, NftError
+from netplane.kernel.nft import Nft
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
 from netplane.rtnl import Network
@@ -139,11 +139,7 @@ class NodeSync:
         nft = Nft()
         try:
             nft.run_text(firewall.table() + firewall.bridge(conflist.BRIDGE) + firewall.cluster(me.pod_cidrs, cluster))
-            for version, word in ((4, "ip"), (6, "ip6")):
-                listing = _forward_chain(nft, word)
-                if text := firewall.forward(listing, version, cluster):
-                    log.info("letting pods through a FORWARD chain that drops", table=f"{word} filter")
-                    nft.run_text(text)
+            let_through(nft, cluster)
         finally:
             nft.close()
 
@@ -154,15 +150,6 @@ class NodeSync:
             text = conflist.conflist(me.pod_cidrs, mtu_bytes)
             if install.install_conflist(self.settings.conf_dir, text):
                 log.info("ready", conflist=str(self.settings.conf_dir / conflist.FILE), mtu=mtu_bytes)
-
-
-def _forward_chain(nft: Nft, word: str) -> str:
-    if f"{word} filter" not in nft.tables():
-        return ""
-    try:
-        return nft.run_text(f"list chain {word} filter FORWARD")
-    except NftError:
-        return ""  # a table of that name without the chain: nobody's iptables
 
 
 class NodeLoop:

@@ -18,8 +18,9 @@ A node that routes a packet back to the bridge it came from tells the sender to 
 RFC 4861, 8). A pod must not: replies have to pass the node, where a Service's translation is undone.
 """
 
+import re
 from collections.abc import Iterable, Sequence
-from ipaddress import collapse_addresses
+from ipaddress import collapse_addresses, ip_network
 from typing import Literal
 
 from netplane.rtnl import Network
@@ -129,15 +130,20 @@ def forward(listing: str, version: int, pods: Sequence[Network]) -> str:
     Args:
         listing: `nft list chain ip filter FORWARD`, "" when there is no such chain.
         version: 4 or 6.
-        pods: the cluster's ranges.
+        pods: ranges of pods; those that are let through already are left alone.
     """
-    mine = [n for n in pods if n.version == version]
-    if "policy drop" not in listing or FORWARD_COMMENT in listing:
-        return ""
     word = _WORDS[version]
+    through = [ip_network(text) for text in re.findall(rf'{word} saddr (\S+) .*"{FORWARD_COMMENT}"', listing)]
+    missing = [n for n in pods if n.version == version and not any(_covers(other, n) for other in through)]
+    if "policy drop" not in listing:
+        return ""
     rules = [
         f'insert rule {word} filter FORWARD {word} {end} {n} counter accept comment "{FORWARD_COMMENT}"'
-        for n in mine
+        for n in collapse_addresses(missing)  # type: ignore[type-var] # one family
         for end in ("saddr", "daddr")
     ]
     return "".join(rule + "\n" for rule in rules)
+
+
+def _covers(outer: Network, inner: Network) -> bool:
+    return outer.prefixlen <= inner.prefixlen and inner.network_address in outer

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from cni.errors import Code
+from netplane.kernel import sysctl
+from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Bridge, Change, Link, Route, add
 from tests.cnitools import Node, Spaces, StandaloneNode, ask, config, default_route, door, echo, spaces, wire
 
@@ -96,6 +98,23 @@ def test_what_cannot_be_done_is_said(node: Node, place: Spaces, extra: dict[str,
     answer = node.call("ADD", "c1", place.name("p1"), config=config(**extra))
     assert (answer.body["code"], answer.body["msg"].startswith(word)) == (code, True), answer.body
     assert node.call("DEL", "c1", config=config(**extra)) == (0, {})
+
+
+@pytest.mark.parametrize("prefix", [True, False], ids=["hostPrefix", "subnet prefix"])
+def test_a_forward_chain_that_drops_does_not_cut_pods_off(node: Node, place: Spaces, prefix: bool) -> None:
+    """As `iptables -P FORWARD DROP` leaves it, before or between the pods' ADDs; other networks are let through too."""
+    drop = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
+    node.inside(lambda: Nft().run_text(drop))
+    node.inside(lambda: sysctl.write("net/bridge/bridge-nf-call-iptables", 1))
+    one, two = pods(node, place, config(hostPrefix=prefix))
+    third = place.name("p9")
+    elsewhere = config(name="other", bridge="np1", ipam={"subnet": "10.9.0.0/24"})
+    assert node.call("ADD", "c9", third, config=elsewhere).status == 0
+    with echo(two, "10.244.1.3"):
+        assert ask(one, "10.244.1.3") == "10.244.1.2"
+        assert ask(third, "10.244.1.3") == "10.9.0.2"
+    listing = node.inside(lambda: Nft().run_text("list chain ip filter FORWARD"))
+    assert listing.count("accept comment") == 4, "two rules for each range, however many pods"
 
 
 # Chains ----------------------------------------------------------------------------------------------------------

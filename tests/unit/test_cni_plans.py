@@ -282,7 +282,9 @@ def test_a_dropping_forward_chain_is_opened_once() -> None:
         ["ip", "saddr", "10.244.0.0/16"],
         ["ip", "daddr", "10.244.0.0/16"],
     ]
-    assert firewall.forward(chain + firewall.FORWARD_COMMENT, 4, pods) == ""
+    assert firewall.forward(chain + text, 4, pods) == ""
+    assert firewall.forward(chain + text, 4, [ip_network("10.244.1.0/24")]) == "", "what a listed range covers"
+    assert "10.245.0.0/16" in firewall.forward(chain + text, 4, [*pods, ip_network("10.245.0.0/16")])
     assert firewall.forward(chain.replace("drop", "accept"), 4, pods) == ""
     assert firewall.forward("", 6, pods) == ""
 
