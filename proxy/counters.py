@@ -17,6 +17,7 @@ from netplane.nft import types
 from netplane.nft.elements import Change, Transaction
 from netplane.obs import logs
 from proxy.plan.changes import Tracker
+from proxy.plan.model import Port, frontend_key
 from proxy.plan.skeleton import REFUSALS, VERDICT_MAPS, is_balancer
 from proxy.plane import Plane
 
@@ -36,13 +37,14 @@ class Count(NamedTuple):
     """Since the proxy started, or earlier: the kernel counts on while there is no proxy.
 
     `rejects` had no endpoints; `local_drops` had none on this node, under a Local policy; `source_drops` came from
-    outside of loadBalancerSourceRanges.
+    outside of loadBalancerSourceRanges. `endpoints` are those that the ClusterIP leads to now.
     """
 
     connections: int = 0
     rejects: int = 0
     local_drops: int = 0
     source_drops: int = 0
+    endpoints: int = 0
 
 
 class Counters:
@@ -66,7 +68,23 @@ class Counters:
         gone = [port for port in self._totals if f"{port.namespace}/{port.service}" not in known]
         for port in gone:
             del self._totals[port]
-        return {port: Count(*(total[field] for field in Count._fields)) for port, total in self._totals.items()}
+        return {
+            port: Count(**total, endpoints=self._endpoints(port))  # a total's keys are fields
+            for port, total in self._totals.items()
+        }
+
+    def _endpoints(self, port: ServicePort) -> int:
+        """Of the family that has more: those of dual-stack services are the same pods."""
+        served = self._tracker.service(f"{port.namespace}/{port.service}")
+        found = 0
+        for plane in self._planes:
+            view = served.view(plane.family) if served else None
+            for one in view.ports if view else ():
+                key = frontend_key(view.cluster_ip, one.protocol, one.port) if view else b""
+                frontend = plane.ledger.frontend(key)
+                if frontend is not None and _named(port, one):
+                    found = max(found, len(frontend.rows) // plane.ledger.width)
+        return found
 
     def _read(self, plane: Plane) -> None:
         carried, plane.carried = plane.carried, {}
@@ -115,4 +133,12 @@ class Counters:
         if found is None:
             return None
         namespace, _, name = service.partition("/")
-        return ServicePort(namespace, name, found.name or str(found.port), types.INET_PROTO.text(key[slot : slot + 4]))
+        return ServicePort(namespace, name, *_labels(found))
+
+
+def _labels(port: Port) -> tuple[str, str]:
+    return port.name or str(port.port), types.INET_PROTO.text(bytes((port.protocol, 0, 0, 0)))
+
+
+def _named(label: ServicePort, port: Port) -> bool:
+    return (label.port, label.protocol) == _labels(port)

@@ -180,6 +180,9 @@ class _Collector:
         }
         name, about = "netplane_service_drops", "Connections dropped, by reason"
         yield _labelled(core.CounterMetricFamily, name, about, drops, labels=(*labels, "reason"))
+        usable = {port: said.endpoints for port, said in counts.items()}
+        about = "Endpoints that the ClusterIP leads to"
+        yield _labelled(core.GaugeMetricFamily, "netplane_service_endpoints", about, usable, labels=labels)
 
     def _gauges(self) -> Iterator[Any]:
         from prometheus_client import core  # noqa: PLC0415 - as above

@@ -38,13 +38,13 @@ def test_connections_rejects_and_ports_are_told_apart(hosts: Hosts) -> None:
         ask(hosts, 5)
         ask(hosts, 3, source="out", to="198.51.100.1")
         ask(hosts, 2, port=53)
-        assert read() == {WEB: Count(8), DNS: Count(2)}
+        assert read() == {WEB: Count(8, endpoints=2), DNS: Count(2, endpoints=2)}
         made.put(None, endpoints())
         ask(hosts, 4)
         made.put(None, endpoints(1))
         ask(hosts, 1)
-        assert read()[WEB] == Count(9, 4)
-        assert read()[WEB] == Count(9, 4), "reading takes nothing away"
+        assert read()[WEB] == Count(9, 4, endpoints=1)
+        assert read()[WEB] == Count(9, 4, endpoints=1), "reading takes nothing away"
 
 
 def test_dropped_connections_are_counted_by_reason(hosts: Hosts) -> None:
@@ -69,7 +69,7 @@ def test_numbers_survive_a_restart_and_session_affinity_counts_too(hosts: Hosts)
         ask(hosts, 3)
         made.restart(sticky, endpoints(1, 2))
         ask(hosts, 2)
-        assert counters(made).read() == {WEB: Count(5)}
+        assert counters(made).read() == {WEB: Count(5, endpoints=2)}
 
 
 def test_a_service_that_went_takes_its_numbers_along(hosts: Hosts) -> None:
@@ -77,13 +77,13 @@ def test_a_service_that_went_takes_its_numbers_along(hosts: Hosts) -> None:
         reader = counters(made)
         made.put(service(), endpoints(1))
         ask(hosts, 3)
-        assert reader.read() == {WEB: Count(3)}
+        assert reader.read() == {WEB: Count(3, endpoints=1)}
         made.delete(service())
         ask(hosts, 1)
         assert reader.read() == {}
         made.put(service(), endpoints(1))
         ask(hosts, 1)
-        assert reader.read() == {WEB: Count(1)}
+        assert reader.read() == {WEB: Count(1, endpoints=1)}
 
 
 def test_the_table_made_anew_starts_the_kernels_count_again_but_not_ours(hosts: Hosts) -> None:
@@ -91,11 +91,11 @@ def test_the_table_made_anew_starts_the_kernels_count_again_but_not_ours(hosts: 
         reader = counters(made)
         made.put(service(), endpoints(1))
         ask(hosts, 3)
-        assert reader.read() == {WEB: Count(3)}
+        assert reader.read() == {WEB: Count(3, endpoints=1)}
         made.nft.run_text("delete table ip netplane-proxy")
         made.sync(full=True)
         ask(hosts, 2)
-        assert reader.read() == {WEB: Count(5)}
+        assert reader.read() == {WEB: Count(5, endpoints=1)}
 
 
 def test_the_listing_is_what_is_wanted_so_a_restart_rewrites_nothing(hosts: Hosts) -> None:
