@@ -209,6 +209,11 @@ class Fake:
         return [str(IPv4Address(first + i)) for i in range(self._endpoints)]
 
 
+def busy() -> str:
+    """For titles: figures of a machine that others use mean little without it."""
+    return f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
 def cluster_ip(service: int) -> str:
     return str(IPv4Address(fake_cluster.SERVICE_BASE + service))
 

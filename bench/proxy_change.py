@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from bench._proxy import Events, Fake, Proxy, Space
+from bench._proxy import Events, Fake, Proxy, Space, busy
 from bench._table import show
 from netplane.nft.wire import NEWSETELEM
 
@@ -113,7 +113,7 @@ def main(counts: tuple[int, ...], endpoints: int, repeats: int, at_once: int, ou
     """Measure each size in a namespace of its own."""
     with tempfile.TemporaryDirectory(prefix="npt-bench-") as folder:
         rows = [measure(count, endpoints, repeats, at_once, Path(folder)) for count in counts]
-    show("netplane-proxy: apiserver's write to kernel's commit", rows, as_json=output == "json")
+    show(f"netplane-proxy: apiserver's write to kernel's commit, {busy()}", rows, as_json=output == "json")
 
 
 if __name__ == "__main__":

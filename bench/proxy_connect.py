@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from bench._proxy import Space, cluster_ip
+from bench._proxy import Space, busy, cluster_ip
 from bench._table import show
 from netplane.client import fake_cluster
 from netplane.kernel.nft import Nft
@@ -170,7 +170,7 @@ def main(count: int, endpoints: int, rounds: int, output: str) -> None:
     """Measure in namespaces that are made for it."""
     with ExitStack() as stack:
         rows = measure(contestants(stack, count, endpoints), rounds)
-    title = f"connection setup through the last of {count:,} services x {endpoints}"
+    title = f"connection setup through the last of {count:,} services x {endpoints}, {busy()}"
     show(title, rows, as_json=output == "json")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from bench._proxy import Heard, Space
+from bench._proxy import Heard, Space, busy
 from bench._table import show
 
 SIZES = ("1000x3", "5000x3", "10000x3", "5000x50", "30000x10")
@@ -68,7 +68,11 @@ def main(sizes: tuple[str, ...], output: str) -> None:
         for size in sizes:
             services, endpoints = map(int, size.split("x"))
             rows.append(measure(services, endpoints, Path(folder)))
-    show(f"netplane-proxy: process start to last service reachable{growth(rows)}", rows, as_json=output == "json")
+    show(
+        f"netplane-proxy: process start to last service reachable{growth(rows)}, {busy()}",
+        rows,
+        as_json=output == "json",
+    )
 
 
 if __name__ == "__main__":
