@@ -19,7 +19,7 @@ Contents = Mapping[str, Elements]
 
 # Verdict map, what leads to it, and the maps of rows that its balancers choose from.
 _VERDICTS = (
-    ("services", "at the ClusterIP or first"),
+    ("services", ""),
     ("fw-services", "after the source ranges"),
     ("ext-services", "from outside"),
     ("sc-services", "from pods and the node"),
@@ -38,11 +38,10 @@ class Difference(NamedTuple):
 
 def contents(table: Table, have: Contents, want: Contents, owner: Callable[[bytes], str]) -> Iterator[Difference]:
     """Differences of two contents; `owner` names the service of a frontend."""
-    frontends = frontend_types(table.family)
     keys = {key for name, _ in _VERDICTS for key in (*have.get(name, {}), *want.get(name, {}))}
     for key in sorted(keys):
         service = owner(key)
-        text = types.text(frontends, key)
+        text = _frontend_text(table.family, key)
         yield from _frontend(table.family, f"{service}  {text}" if service else text, key, have, want)
     for item in table.sets:
         if not isinstance(item, Map) and not item.dynamic:
@@ -60,7 +59,16 @@ def _frontend(family: Family, what: str, key: bytes, have: Contents, want: Conte
         if name in _ROWS:
             mine, wanted = (_endpoints(family, side, name, key) for side in (have, want))
             for endpoint in sorted(mine ^ wanted):
-                yield Difference(what, f"endpoint {about}", *((endpoint, "") if endpoint in mine else ("", endpoint)))
+                yield Difference(
+                    what, f"endpoint {about}".strip(), *((endpoint, "") if endpoint in mine else ("", endpoint))
+                )
+
+
+def _frontend_text(family: Family, key: bytes) -> str:
+    """`10.96.0.10:80/tcp`."""
+    kinds = frontend_types(family)
+    address, protocol, port = (kind.text(slot) for kind, slot in zip(kinds, types.split(kinds, key), strict=True))
+    return f"{f'[{address}]' if ':' in address else address}:{port}/{protocol}"
 
 
 def _kind(verdict: str) -> str:

@@ -101,6 +101,7 @@ def junit(report: Report) -> None:
         document.add_testsuite(suite)
     document.update_statistics()
     document.time = round(report.took_s, 3)
+    click.echo('<?xml version="1.0" encoding="UTF-8"?>')
     click.echo(document.tostring().decode())
 
 

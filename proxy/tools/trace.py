@@ -1,5 +1,6 @@
 """`netplane trace`: why does this packet go there?"""
 
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import click
 
 from netplane.api.objects import EndpointSlice, Service
 from netplane.errors import UsageError
-from netplane.nft.trace import Packet, Ruleset, Step, Trace, packet
+from netplane.nft.trace import Packet, Ruleset, Trace, packet
 from netplane.nft.types import Family
 from proxy.plan import agree, explain
 from proxy.plan.agree import Followed
@@ -159,16 +160,14 @@ def _text(rules: Rules, traced: Trace, told: Told) -> None:
 def _path(traced: Trace) -> None:
     say("path")
     width = max((len(step.chain) for step in traced.steps), default=0)
-    for step in traced.steps:
-        note = step.note.removesuffix(": ")
-        say(f"  {step.chain:<{width}}  {step.rule}{dim(f'   # {note}') if _telling(step) else ''}")
+    # What happens after the choice happens for each endpoint: one line for all of them.
+    for (chain, rule), steps in itertools.groupby(traced.steps, key=lambda step: step[:2]):
+        same = list(steps)
+        notes = [same[0].note.removesuffix(": ")] if len(same) == 1 else [f"for {len(same)} endpoints"]
+        told = "".join(dim(f"   # {note}") for note in notes if note and note not in rule)
+        say(f"  {chain:<{width}}  {rule}{told}")
     if not traced.steps:
         say(dim("  no rule matches"))
-
-
-def _telling(step: Step) -> bool:
-    """Whether a note says more than its rule."""
-    return bool(step.note) and step.note not in step.rule
 
 
 def _candidates(traced: Trace, told: Told) -> None:

@@ -70,6 +70,6 @@ def test_diff_names_what_was_tampered_with(node: str, tmp_path: Path) -> None:
     assert tables["ip6 netplane-proxy"] == []
     assert [(item["what"], item["have"], item["want"]) for item in tables["ip netplane-proxy"]] == [
         ("chain dispatch", "accept", ""),
-        ("shop/web  10.96.0.10 . tcp . 80", "", "10.244.2.9:8080"),
-        ("shop/none  10.96.0.13 . tcp . 80", "", "goto do-reject"),
+        ("shop/web  10.96.0.10:80/tcp", "", "10.244.2.9:8080"),
+        ("shop/none  10.96.0.13:80/tcp", "", "goto do-reject"),
     ]

@@ -159,21 +159,21 @@ def test_a_lost_endpoint_and_a_strange_one(rules: Ruleset) -> None:
     have = copied(rules)
     key = element(rules, "endpoints", "10.96.0.10", "tcp", 80, 1)
     have["endpoints"][key] = types.pack((types.IPV4_ADDR, types.INET_SERVICE), "10.9.9.9", 1)
-    frontend = "10.96.0.10 . tcp . 80"
+    frontend = "10.96.0.10:80/tcp"
     assert differences(rules, have) == [(frontend, "", "10.244.2.9:8080"), (frontend, "10.9.9.9:1", "")]
 
 
 def test_an_endpoint_that_no_random_number_reaches_is_lost(rules: Ruleset) -> None:
     have = copied(rules)
     have["services"][element(rules, "services", "10.96.0.10", "tcp", 80)] = "goto lb_1"
-    assert differences(rules, have) == [("10.96.0.10 . tcp . 80", "", "10.244.2.9:8080")]
+    assert differences(rules, have) == [("10.96.0.10:80/tcp", "", "10.244.2.9:8080")]
 
 
 def test_sticky_endpoints_are_found_through_their_handles(rules: Ruleset) -> None:
     have = copied(rules)
     lost = next(key for key in have["sticky-endpoints"] if key.startswith(bytes((10, 96, 0, 12))))
     del have["sticky-endpoints"][lost]
-    assert [what for what, _, _ in differences(rules, have)] == ["10.96.0.12 . tcp . 80"]
+    assert [what for what, _, _ in differences(rules, have)] == ["10.96.0.12:80/tcp"]
 
 
 def test_verdicts_frontends_and_plain_sets(rules: Ruleset) -> None:
@@ -183,9 +183,9 @@ def test_verdicts_frontends_and_plain_sets(rules: Ruleset) -> None:
     have["services"][element(rules, "services", "192.0.2.1", "tcp", 30080)] = "goto ext-local"
     del have["cluster-ips"][bytes((10, 96, 0, 10))]
     assert differences(rules, have) == [
-        ("10.96.0.13 . tcp . 80", "", "goto do-reject"),
-        ("10.96.0.99 . tcp . 80", "drop", ""),
-        ("192.0.2.1 . tcp . 30080", "goto ext-local", "goto ext"),
+        ("10.96.0.13:80/tcp", "", "goto do-reject"),
+        ("10.96.0.99:80/tcp", "drop", ""),
+        ("192.0.2.1:30080/tcp", "goto ext-local", "goto ext"),
         ("set cluster-ips", "", "10.96.0.10"),
     ]
 
