@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netplane.kernel import netns
-from netplane.kernel.iptables import Saved, restore, saved
+from netplane.kernel.iptables import Saved, installed, restore, saved
 from netplane.kernel.nft import Nft
+from netplane.nft.objects import Table
+from netplane.nft.types import FAMILIES
 from netplane.obs import logs
 from proxy.plan import iptables as kube_iptables
 from proxy.probe import Unfit
@@ -50,10 +52,27 @@ class Rivals(NamedTuple):
 
 
 def find(nft: Nft, netns_fd: int | None = None) -> Rivals:
-    """kube-proxy's nftables tables, iptables chains and IPVS services in this namespace."""
+    """kube-proxy's nftables tables, iptables chains and IPVS services in this namespace.
+
+    Raises:
+        Unfit: when there are iptables chains of it and no program that could read them.
+    """
     tables = tuple(table for table in nft.tables() if table.partition(" ")[2] in TABLES)
+    if not installed():
+        _refuse_unreadable(nft)
     kinds = tuple(kind for kind in saved(netns_fd) if kube_iptables.signs(kind.text))
     return Rivals(tables, kinds, _ipvs(netns_fd))
+
+
+def _refuse_unreadable(nft: Nft) -> None:
+    """Without iptables' programs its chains can be seen (those kept in nftables), but neither read nor removed."""
+    for family in FAMILIES:
+        chains = nft.chains(Table(family, "nat", (), ()))
+        if any(kube_iptables.is_proxys(chain) and chain not in kube_iptables.ALSO_KUBELETS for chain in chains):
+            raise Unfit(
+                f"kube-proxy's iptables chains are in table {family.nft} nat",
+                hint="install iptables for --take-over to remove them, or run kube-proxy --cleanup",
+            )
 
 
 def _ipvs(netns_fd: int | None) -> bool:

@@ -203,6 +203,17 @@ def test_ipvs_is_never_taken_over(hosts: Hosts) -> None:
         at.run("node", f"link delete {takeover.IPVS_LINK}")
 
 
+def test_chains_that_cannot_be_read_are_refused(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with proxy(hosts) as made:
+        assert not takeover.find(made.nft, hosts.node)
+        made.nft.run_text("add table ip nat; add chain ip nat KUBE-MARK-MASQ")
+        assert not takeover.find(made.nft, hosts.node), "a kubelet makes that one, too"
+        made.nft.run_text("add chain ip nat KUBE-SERVICES")
+        with pytest.raises(Unfit, match="iptables chains are in table ip nat"):
+            takeover.find(made.nft, hosts.node)
+
+
 def test_nothing_is_found_on_a_node_without_a_proxy(hosts: Hosts) -> None:
     with proxy(hosts) as made:
         assert not takeover.find(made.nft, hosts.node)
