@@ -39,7 +39,11 @@ class HostPorts:
             sysctl.write(_FORWARDING[port.host.version], 1)
             if port.dev and port.host.version == 4:
                 sysctl.write(f"net/ipv4/conf/{port.dev}/route_localnet", 1)
-        _run(firewall.table() + hostports.local(ports) + hostports.add(ports, self._owner))
+        elements = hostports.local(ports) + hostports.add(ports, self._owner)
+        try:
+            _run(elements)
+        except NftError:  # no table yet, or somebody's `nft flush ruleset`
+            _run(firewall.table() + elements)
         here = {address.interface.ip.packed for address in self._doors.here.addresses()}
         _flush(ports, lambda port, flow: _missed(port, flow, here))
 

@@ -20,17 +20,31 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=10,
 )
-KEYS = ("cniVersion", "name", "type", "bridge", "mtu", "ipam", "ipMasq", "dns", "args", "runtimeConfig", "prevResult")
-IPAM_KEYS = ("type", "ranges", "subnet", "rangeStart", "rangeEnd", "gateway", "routes")
+KEYS = (
+    *("cniVersion", "name", "type", "bridge", "mtu", "ipam", "ipMasq", "dns", "args", "runtimeConfig", "prevResult"),
+    *("ipMasqExceptions", "forceAddress", "ingressRate", "egressBurst", "snat", "conditionsV4", "vlan"),
+)
+IPAM_KEYS = ("type", "ranges", "subnet", "rangeStart", "rangeEnd", "gateway", "routes", "dataDir", "resolvConf")
+CAPABILITIES = ("portMappings", "bandwidth", "ips", "mac", "ipRanges", "dns", "aliases")
+PORT_KEYS = ("hostPort", "containerPort", "protocol", "hostIP")
+TYPES = st.sampled_from(["netplane", "netplane-portmap", "netplane-bandwidth", "loopback"])
 HOSTILE = st.sampled_from(
     ["../..", "a" * 200, "a\x00b", "a\nb", "a b", "-x", ".", "..", "é", "\ud800", "/etc/passwd", ""]
 )
 COMMANDS = st.sampled_from(["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "", "add"]) | HOSTILE
+PORTS = st.lists(
+    st.dictionaries(st.sampled_from(PORT_KEYS), JSON | st.integers(1, 9) | HOSTILE, max_size=4), max_size=2
+)
+RUNTIME = st.dictionaries(st.sampled_from(CAPABILITIES), JSON | HOSTILE | PORTS | st.lists(JSON), max_size=3)
 CONFIGS = st.builds(
-    lambda base, change, ipam: base | change | ({"ipam": ipam} if ipam else {}),
+    lambda base, change, ipam, kind, runtime: (
+        base | {"type": kind, "runtimeConfig": runtime} | change | ({"ipam": ipam} if ipam else {})
+    ),
     st.just(config("1.1.0")) | st.just({}),
     st.dictionaries(st.sampled_from(KEYS), JSON | HOSTILE, max_size=3),
     st.dictionaries(st.sampled_from(IPAM_KEYS), JSON | st.just([[{"subnet": "10.0.0.0/8"}]]), max_size=3),
+    TYPES,
+    RUNTIME,
 )
 STDIN = (
     st.binary(max_size=200)

@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cni import doors, engine, hostports
 from cni.errors import Code
 from cni.leases import Leases
+from cni.plan.bandwidth import device
 from netplane.kernel.nft import Nft
 from netplane.kernel.rtnl import Rtnl
-from netplane.rtnl import Link, delete
+from netplane.rtnl import Ifb, Link, delete
 from tests.cnitools import Node, Spaces, config, door
 
 pytestmark = pytest.mark.privileged
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.privileged
 CONTAINERS = st.sampled_from([f"c{i}" for i in range(6)])
 STEPS = st.integers(0, 24)
 PORTS = st.sampled_from([None, 80, 81])
+LIMITED = 81  # who has this port also has a rate limit, and so a device of its own
 # Room for four pods only, so that exhaustion is met as well.
 CONFIG = config(
     "1.1.0", ipam={"ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.10", "rangeEnd": "10.244.1.13"}]]}
@@ -255,6 +257,9 @@ class Machine(RuleBasedStateMachine):
         leased = {port.host_port for port in self.node.engine.leases.ports()}
         assert told <= leased <= set(self.ports.values()), "who was added keeps its port"
         assert _mapped(self.node) == leased, "no element without a lease"
+        shapers = _shapers(self.node)
+        assert shapers >= {device(by_container[c].key) for c in self.attached if self.ports[c] == LIMITED}
+        assert shapers <= {device(lease.key) for lease in leases}, "no device without a lease"
 
     def teardown(self) -> None:
         try:
@@ -263,7 +268,8 @@ class Machine(RuleBasedStateMachine):
             if hasattr(self, "node"):
                 assert self.node.links() == []
                 assert self.node.engine.leases.all() == []
-                assert _mapped(self.node) == set()
+                assert not _mapped(self.node)
+                assert not _shapers(self.node)
                 self.node.close()
         finally:
             self.place.close()
@@ -277,7 +283,15 @@ def _has(space: str, address: str) -> bool:
 
 
 def _mapping(port: int | None) -> dict[str, Any]:
-    return {"portMappings": [{"hostPort": port, "containerPort": 80}]} if port else {}
+    if not port:
+        return {}
+    limits = {"egressRate": 8_000_000, "egressBurst": 80_000} if port == LIMITED else {}
+    return {"portMappings": [{"hostPort": port, "containerPort": 80}], "bandwidth": limits}
+
+
+def _shapers(node: Node) -> set[str]:
+    with door(node.space) as rtnl:
+        return {link.name for link in rtnl.links() if isinstance(link.kind, Ifb)}
 
 
 def _mapped(node: Node) -> set[int]:
