@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from netplane.api import kinds
 from netplane.apiserver import app, bootstrap
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.jwt import Key
+from netplane.apiserver.policies import Policies
 from netplane.apiserver.service_tokens import Issuer
 from netplane.apiserver.settings import Listener, PortRange, Settings
 from netplane.apiserver.tokens import AUTHENTICATED, MASTERS, User
@@ -22,6 +24,11 @@ ADMIN, READER = "admin-token", "reader-token"
 USERS = {
     ADMIN: User("admin", "1", (MASTERS, AUTHENTICATED)),
     READER: User("reader", "2", ("people", AUTHENTICATED)),
+}
+PEOPLE = {
+    "metadata": {"name": "people"},
+    "roleRef": {"kind": "ClusterRole", "name": "view"},
+    "subjects": [{"kind": "Group", "name": "people"}],
 }
 PATCH_TYPE = {"merge": "merge-patch+json", "strategic": "strategic-merge-patch+json", "json": "json-patch+json"}
 
@@ -129,8 +136,11 @@ async def serving(given: Settings | None = None, store: MemoryStore | None = Non
     """A cluster that is ready, as after the program's start."""
     given = given or settings()
     store = store or MemoryStore()
-    cluster = Cluster(store, given, USERS, await Allocator.load(store, given), Issuer(Key.make(), store))
+    cluster = Cluster(
+        store, given, USERS, await Allocator.load(store, given), Issuer(Key.make(), store), Policies(store)
+    )
     await bootstrap.run(cluster, 6443)
+    await bootstrap.ensure(cluster, kinds.CLUSTER_ROLE_BINDING, "", PEOPLE, ())
     yield Server(cluster, store)
     cluster.stop()
     await store.close()

@@ -83,6 +83,15 @@ SELF_SUBJECT_REVIEW = Kind(
     singular="selfsubjectreview",
     verbs=_REVIEW,
 )
+_AUTHORIZATION, _AUTHENTICATION = ("authorization.k8s.io", "v1"), ("authentication.k8s.io", "v1")
+SUBJECT_ACCESS_REVIEW = Kind(
+    *(*_AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", False, "subjectaccessreview"), verbs=_REVIEW
+)
+LOCAL_SUBJECT_ACCESS_REVIEW = Kind(
+    *(*_AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", True, "localsubjectaccessreview"),
+    verbs=_REVIEW,
+)
+TOKEN_REVIEW = Kind(*(*_AUTHENTICATION, "TokenReview", "tokenreviews", False, "tokenreview"), verbs=_REVIEW)
 SECRET = Kind("", "v1", "Secret", "secrets", True, "secret")
 SERVICE_ACCOUNT = Kind(
     *("", "v1", "ServiceAccount", "serviceaccounts", True, "serviceaccount", ("sa",)), subresources=("token",)
@@ -140,4 +149,7 @@ KINDS: tuple[Kind, ...] = (
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_RULES_REVIEW,
     SELF_SUBJECT_REVIEW,
+    SUBJECT_ACCESS_REVIEW,
+    LOCAL_SUBJECT_ACCESS_REVIEW,
+    TOKEN_REVIEW,
 )

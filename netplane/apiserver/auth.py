@@ -1,36 +1,47 @@
-"""Who asks, and may they? Bearer tokens for the first; for the second a rule that fits in one sentence.
+"""Who asks, and may they? Certificates and bearer tokens for the first, RBAC for the second.
 
-Members of system:masters may do everything; any other user who is known may read everything but Secrets and
-ask about themselves; nobody else gets in, except to the paths a load balancer or a probe must reach.
+    client certificate   CN is the user, each O a group            (--client-ca-file, or the cluster's own CA)
+    static token         a line of --token-auth-file
+    ServiceAccount token signed by this cluster, bound to what must still be there
+    nothing              system:anonymous, who may see the version and health
+
+Members of system:masters may do everything, whatever the rules say: nobody can lock the administrators out.
 """
 
 from netplane.api import errors
+from netplane.api.rbac import Ask, Policy
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.target import Target
-from netplane.apiserver.tokens import ANONYMOUS, AUTHENTICATED, MASTERS, User
+from netplane.apiserver.tokens import ANONYMOUS, MASTERS, User
 
 OPEN_PATHS = ("/version", "/livez", "/readyz", "/healthz")
-READ_VERBS = frozenset({"get", "list", "watch"})
-REVIEWS = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})
 
 
-async def authenticate(authorization: bytes, cluster: Cluster) -> User:
-    """The user of an Authorization header; anonymous without one.
+async def authenticate(authorization: bytes, peer: User | None, cluster: Cluster) -> User:
+    """The user of a connection's certificate (`peer`) or of an Authorization header; anonymous without either.
 
     Raises:
         StatusError: 401, when the header carries something nobody knows.
     """
+    if peer is not None:
+        return peer
     if not authorization:
         return ANONYMOUS
     scheme, _, token = authorization.decode("latin-1").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         return ANONYMOUS
+    user = await of_token(token, cluster)
+    if user is None:
+        raise errors.unauthorized()
+    return user
+
+
+async def of_token(token: str, cluster: Cluster) -> User | None:
+    """Whose token it is; None when it is nobody's."""
     user = cluster.users.get(token)
     if user is None and token.count(".") == 2:
         user = await cluster.issuer.user(token, now())
-    if user is None:
-        raise errors.unauthorized()
     return user
 
 
@@ -39,22 +50,26 @@ def is_open(path: str) -> bool:
     return path.startswith(OPEN_PATHS) and any(path == p or path.startswith(p + "/") for p in OPEN_PATHS)
 
 
-def allows(user: User, verb: str, resource: str = "") -> bool:
-    """Whether `user` may do `verb` on a resource, or (resource empty) on a path that is not open."""
+def allows(policy: Policy, user: User, ask: Ask) -> bool:
+    """Whether `user` may do what is asked."""
     if MASTERS in user.groups:
         return True
-    if AUTHENTICATED not in user.groups:
-        return False
-    return (verb in READ_VERBS and resource != "secrets") or (verb == "create" and resource in REVIEWS)
+    if ask.path and ask.verb == "get" and is_open(ask.path):
+        return True
+    return policy.allows(user.name, user.groups, ask)
 
 
-def authorize(user: User, target: Target | None, method: str, path: str) -> None:
+def authorize(policy: Policy, user: User, target: Target | None, method: str, path: str) -> None:
     """Let the request pass, or raise StatusError 403 in Kubernetes' words."""
+    if MASTERS in user.groups:
+        return
     if target is None:
         verb = method.lower() if method != "HEAD" else "get"
-        if not ((is_open(path) and verb == "get") or allows(user, verb)):
+        if not allows(policy, user, Ask(verb, path=path)):
             raise errors.forbidden("", "", "", f'User "{user.name}" cannot {verb} path "{path}"')
-    elif not allows(user, target.verb, target.resource):
+        return
+    ask = Ask(target.verb, target.group, target.resource, target.subresource, target.namespace, target.name)
+    if not allows(policy, user, ask):
         resource = f"{target.resource}/{target.subresource}" if target.subresource else target.resource
         scope = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
         why = f'User "{user.name}" cannot {target.verb} resource "{resource}" in API group "{target.group}" {scope}'

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import errors, kinds
+from netplane.api import bootstrap_roles, errors, kinds
 from netplane.api.kinds import Kind
 from netplane.api.managed import entries as managed
 from netplane.apiserver import cluster as cl
@@ -21,6 +21,10 @@ async def run(cluster: Cluster, port: int) -> None:
     """Make or repair all of it. `port` is where the apiserver listens."""
     for name in NAMESPACES:
         await ensure(cluster, kinds.NAMESPACE, "", {"metadata": {"name": name}}, ())
+    for role in bootstrap_roles.cluster_roles():
+        await ensure(cluster, kinds.CLUSTER_ROLE, "", role, ("rules",))
+    for binding in bootstrap_roles.cluster_role_bindings():
+        await ensure(cluster, kinds.CLUSTER_ROLE_BINDING, "", binding, ("subjects",))
     await ensure(cluster, kinds.SERVICE_CIDR, "", _service_cidr(cluster), ())
     await _ready(cluster)
     await ensure(cluster, kinds.SERVICE, "default", _service(cluster, port), ("ports",), inside="spec")

@@ -5,6 +5,7 @@ from typing import Any
 
 from netplane.api import errors
 from netplane.api.kinds import Kind
+from netplane.api.rbac import Policy
 from netplane.apiserver import negotiate
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.options import MANAGER_LENGTH
@@ -18,8 +19,8 @@ BODY_LIMIT_BYTES = 3 * 1024 * 1024
 
 
 class Call:
-    """A request that passed the door. `kind` is served; `warnings` go out as headers of the answer, `duplicates` are
-    paths that the body gives twice.
+    """A request that passed the door by `policy`. `kind` is served; `warnings` go out as headers of the answer,
+    `duplicates` are paths that the body gives twice.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Call:
         headers: Mapping[bytes, bytes],
         user: User,
         receive: Receive,
+        policy: Policy,
     ) -> None:
         self.cluster = cluster
         self.target = target
@@ -39,6 +41,7 @@ class Call:
         self.headers = headers
         self.user = user
         self.receive = receive
+        self.policy = policy
         self.warnings: list[str] = []
         self.duplicates: list[str] = []
 

@@ -15,6 +15,7 @@ from netplane.store.protocol import KV, Store
 
 if TYPE_CHECKING:
     from netplane.apiserver.allocation import Allocator
+    from netplane.apiserver.policies import Policies
     from netplane.apiserver.service_tokens import Issuer
 
 
@@ -58,19 +59,27 @@ class Cluster:
 
     Attributes:
         allocator: hands out ClusterIPs and node ports.
+        policies: who may do what.
         issuer: gives tokens to ServiceAccounts and knows them again.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
     """
 
     def __init__(
-        self, store: Store, settings: Settings, users: Mapping[str, User], allocator: "Allocator", issuer: "Issuer"
+        self,
+        store: Store,
+        settings: Settings,
+        users: Mapping[str, User],
+        allocator: "Allocator",
+        issuer: "Issuer",
+        policies: "Policies",
     ) -> None:
         self.store = store
         self.settings = settings
         self.users = users
         self.allocator = allocator
         self.issuer = issuer
+        self.policies = policies
         self.events = EventCache()
         self.watches: set[Closable] = set()
         self.stopping = False

@@ -33,11 +33,16 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--token-auth-file",
     type=_FILE,
-    help='CSV: token,user,uid,"groups". Group system:masters may do everything, other users may read.  '
+    help='CSV: token,user,uid,"groups". Group system:masters may do everything, others what RBAC says.  '
     "[default: one admin token is made]",
 )
 @click.option("--tls-cert-file", type=_FILE, help="PEM certificate (chain).  [default: a CA and certificate are made]")
 @click.option("--tls-private-key-file", type=_FILE, help="PEM key of --tls-cert-file.")
+@click.option(
+    "--client-ca-file",
+    type=_FILE,
+    help="PEM CAs whose client certificates name users (CN) and groups (O).  [default: the CA that was made, if any]",
+)
 @click.option("--kubeconfig-out", type=_FILE, help="Write the administrator's kubeconfig here (mode 0600).")
 @click.option("--log-format", type=click.Choice(get_args(logs.LogFormat)), default="auto", help="How to log on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
@@ -52,11 +57,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     token_auth_file: Path | None,
     tls_cert_file: Path | None,
     tls_private_key_file: Path | None,
+    client_ca_file: Path | None,
     kubeconfig_out: Path | None,
     log_format: logs.LogFormat,
     verbose: bool,
 ) -> None:
-    """Serve the Kubernetes API: TLS, bearer tokens, one SQLite file."""
+    """Serve the Kubernetes API: TLS, tokens and client certificates, RBAC, one SQLite file."""
     from netplane.apiserver import flags, server  # noqa: PLC0415 - `--help` must not wait for a web framework
     from netplane.apiserver.settings import Listener, Settings  # noqa: PLC0415
 
@@ -74,5 +80,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         tls_cert=cert,
         tls_key=key,
         kubeconfig_out=kubeconfig_out,
+        client_ca=client_ca_file,
     )
     server.run(settings)

@@ -128,6 +128,7 @@ async def create(
             done = await cluster.store.txn(compares, [Put(key, value), *claim.ops])
             if done.succeeded:
                 claim.keep()
+                cluster.policies.changed(kind)
                 return Stored(value, done.rev, created=True)
             if any(kv is not None and kv.key == key for kv in done.failed):
                 refuse = errors.generate_name_conflict if generated else errors.already_exists
@@ -238,6 +239,7 @@ async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, 
         if not done.succeeded:
             return None
         claim.keep()
+        cluster.policies.changed(kind)
         return Stored(value, done.rev)
 
 
@@ -254,4 +256,5 @@ async def remove(cluster: Cluster, kind: Kind, kv: KV, obj: Json) -> bool:
     done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Delete(kv.key), *ops])
     if done.succeeded:
         cluster.allocator.released(kind, obj)
+        cluster.policies.changed(kind)
     return done.succeeded

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from starlette.routing import BaseRoute, Match
 
 from netplane.api import errors
-from netplane.apiserver import auth, handlers, options, reply
+from netplane.apiserver import auth, handlers, options, peer, reply
 from netplane.apiserver import target as targets
 from netplane.apiserver.call import Call
 from netplane.apiserver.cluster import Cluster
@@ -56,12 +56,13 @@ class ResourceRoute(BaseRoute):
     async def _answer(self, scope: Scope, target: Target, receive: Receive, send: Send) -> Reply | None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         try:
-            user = await auth.authenticate(headers.get(b"authorization", b""), self._cluster)
-            auth.authorize(user, target, scope["method"], scope["path"])
+            user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), self._cluster)
+            policy = await self._cluster.policies.current()
+            auth.authorize(policy, user, target, scope["method"], scope["path"])
             if target.kind is None:
                 raise errors.no_such_resource()
             query = scope["netplane.query"]
-            call = Call(self._cluster, target, target.kind, query, headers, user, receive)
+            call = Call(self._cluster, target, target.kind, query, headers, user, receive, policy)
             return await handlers.serve(call, send)
         except errors.StatusError as error:
             return reply.of_error(error)
@@ -74,8 +75,8 @@ async def guard(cluster: Cluster, scope: Scope) -> Reply | None:
     """Authenticate and authorize a request to a path that is no resource; the refusal, or None."""
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
     try:
-        user = await auth.authenticate(headers.get(b"authorization", b""), cluster)
-        auth.authorize(user, None, scope["method"], scope["path"])
+        user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), cluster)
+        auth.authorize(await cluster.policies.current(), user, None, scope["method"], scope["path"])
     except errors.StatusError as error:
         return reply.of_error(error)
     scope["netplane.user"] = user

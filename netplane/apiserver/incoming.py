@@ -4,6 +4,7 @@ from typing import Any
 
 from netplane.api import errors, typecheck, views
 from netplane.api.kinds import Kind
+from netplane.apiserver import escalation
 from netplane.apiserver.call import Call
 from netplane.apiserver.options import WriteOptions
 
@@ -37,6 +38,7 @@ def strict(call: Call, obj: Json, options: WriteOptions, checked: Json | None = 
         raise errors.strict_decoding(kind.kind, kind.api_version, problems)
     if options.validation == "Warn":
         call.warnings += problems
+    escalation.check(call.policy, call.user, kind, obj)
 
 
 def place(call: Call, obj: Json) -> None:

@@ -43,11 +43,15 @@ class Pair(NamedTuple):
 
 
 class Serving(NamedTuple):
-    """What a TLS server and its clients need: PEM files of the server, PEM text of the CA (empty: public CAs)."""
+    """What a TLS server and its clients need: PEM files of the server, PEM text of the CA (empty: public CAs).
+
+    `client_ca` is the PEM file of the CAs whose certificates name users; None asks clients for none.
+    """
 
     certfile: Path
     keyfile: Path | None
     ca_pem: bytes
+    client_ca: Path | None = None
 
 
 def ensure(folder: Path, names: list[str], now: datetime.datetime) -> Serving:
@@ -87,6 +91,14 @@ def given(certfile: Path, keyfile: Path) -> Serving:
             hint="give the key that the certificate was made with",
         )
     return Serving(certfile, keyfile, chain[-1].public_bytes(serialization.Encoding.PEM))
+
+
+def check_ca(path: Path) -> None:
+    """A file with CA certificates. Raises NetplaneError naming its flag."""
+    try:
+        x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise NetplaneError(f"--client-ca-file {path}: {error}", hint="give a PEM file with CA certificates") from error
 
 
 def _public(key: object) -> bytes:

@@ -1,14 +1,17 @@
-"""What users may ask about themselves: who am I, may I, what may I. Nothing is stored."""
+"""What users may ask about themselves and others: who is it, may they, what may they. Nothing is stored."""
 
 from typing import Any
 
+from netplane.api import errors, fields
 from netplane.api.managed import entries
-from netplane.apiserver import auth, bodies
+from netplane.api.rbac import Ask
+from netplane.apiserver import auth, bodies, service_tokens
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
 from netplane.apiserver.incoming import strict
 from netplane.apiserver.options import write_options
 from netplane.apiserver.reply import Reply, of_json
+from netplane.apiserver.tokens import MASTERS, User
 
 Json = dict[str, Any]
 
@@ -16,25 +19,65 @@ Json = dict[str, Any]
 async def access(call: Call) -> Reply:
     """POST selfsubjectaccessreviews: may I?"""
     review = await _read(call)
+    return _reviewed(review, _answer(call, call.user, review.get("spec") or {}))
+
+
+async def access_of(call: Call) -> Reply:
+    """POST subjectaccessreviews and localsubjectaccessreviews: may they?"""
+    review = await _read(call)
     spec = review.get("spec") or {}
+    groups = tuple(spec.get("groups") or ())
+    if not spec.get("user") and not groups:
+        why = "at least one of user or group must be specified"
+        raise errors.invalid(call.kind.group, call.kind.kind, "", [fields.invalid("spec.user", "", why)])
+    if call.target.namespace:
+        inside = (spec.get("resourceAttributes") or {}).get("namespace")
+        if inside != call.target.namespace:
+            why = "must match metadata.namespace"
+            problem = fields.invalid("spec.resourceAttributes.namespace", inside or "", why)
+            raise errors.invalid(call.kind.group, call.kind.kind, "", [problem])
+    return _reviewed(review, _answer(call, User(spec.get("user") or "", "", groups), spec))
+
+
+def _answer(call: Call, user: User, spec: Json) -> Json:
     resource = spec.get("resourceAttributes")
     if resource is not None:
-        allowed = auth.allows(call.user, resource.get("verb", ""), resource.get("resource", ""))
+        parts = ("verb", "group", "resource", "subresource", "namespace", "name")
+        ask = Ask(*(resource.get(part) or "" for part in parts))
     else:
         wanted = spec.get("nonResourceAttributes") or {}
-        verb, path = wanted.get("verb", ""), wanted.get("path", "")
-        allowed = (verb == "get" and auth.is_open(path)) or auth.allows(call.user, verb)
-    return _reviewed(review, {"allowed": allowed})
+        ask = Ask(wanted.get("verb") or "", path=wanted.get("path") or "")
+    return {"allowed": auth.allows(call.policy, user, ask)}
+
+
+async def token(call: Call) -> Reply:
+    """POST tokenreviews: whose token is this?"""
+    review = await _read(call)
+    spec = review.get("spec") or {}
+    given, audiences = spec.get("token") or "", tuple(spec.get("audiences") or ())
+    user = call.cluster.users.get(given)
+    if user is None and given:
+        user = await call.cluster.issuer.user(given, cl.now(), audiences or (service_tokens.ISSUER,))
+    if user is None:
+        return _reviewed(review, {"user": {}})
+    return _reviewed(review, {"authenticated": True, "user": _info(user), "audiences": list(audiences) or None})
 
 
 async def rules(call: Call) -> Reply:
     """POST selfsubjectrulesreviews: what may I?"""
     review = await _read(call)
-    everything = auth.allows(call.user, "*")
-    verbs = ["*"] if everything else sorted(auth.READ_VERBS)
+    namespace = (review.get("spec") or {}).get("namespace") or ""
+    if MASTERS in call.user.groups:
+        granted: list[Json] = [
+            {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+            {"verbs": ["*"], "nonResourceURLs": ["*"]},
+        ]
+    else:
+        grants = call.policy.grants(call.user.name, call.user.groups)
+        granted = [one for grant in grants if grant.namespace in ("", namespace) for one in grant.rules]
     status = {
-        "resourceRules": [{"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]}],
-        "nonResourceRules": [{"verbs": ["*"] if everything else ["get"], "nonResourceURLs": ["*"]}],
+        "resourceRules": [one for one in granted if not one.get("nonResourceURLs")],
+        "nonResourceRules": [one for one in granted if one.get("nonResourceURLs")],
         "incomplete": False,
     }
     return _reviewed(review, status)
@@ -43,10 +86,14 @@ async def rules(call: Call) -> Reply:
 async def subject(call: Call) -> Reply:
     """POST selfsubjectreviews: who am I?"""
     review = await _read(call)
-    info: Json = {"username": call.user.name}
-    if call.user.uid:
-        info["uid"] = call.user.uid
-    return _reviewed(review, {"userInfo": {**info, "groups": list(call.user.groups)}})
+    return _reviewed(review, {"userInfo": _info(call.user)})
+
+
+def _info(user: User) -> Json:
+    info: Json = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    return {**info, "groups": list(user.groups)}
 
 
 async def _read(call: Call) -> Json:
@@ -67,5 +114,8 @@ def _reviewed(review: Json, status: Json) -> Reply:
 HANDLERS = {
     ("selfsubjectaccessreviews", "", "create"): access,
     ("selfsubjectrulesreviews", "", "create"): rules,
+    ("subjectaccessreviews", "", "create"): access_of,
+    ("localsubjectaccessreviews", "", "create"): access_of,
+    ("tokenreviews", "", "create"): token,
     ("selfsubjectreviews", "", "create"): subject,
 }

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from netplane.apiserver import app, bootstrap, kubeconfig, listeners, namespaces
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.lock import held
+from netplane.apiserver.peer import Protocol
+from netplane.apiserver.policies import Policies
 from netplane.apiserver.service_tokens import Issuer, load_key
 from netplane.apiserver.settings import Listener, Settings
 from netplane.apiserver.tokens import User
@@ -64,7 +67,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     store = await _open_store(settings.data_dir / "state.db")
     try:
         issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
-        cluster = Cluster(store, settings, users, await Allocator.load(store, settings), issuer)
+        cluster = Cluster(store, settings, users, await Allocator.load(store, settings), issuer, Policies(store))
         await bootstrap.run(cluster, settings.advertise_port)
         server = _server(cluster, serving)
         if settings.kubeconfig_out is not None:
@@ -89,9 +92,12 @@ def _users(settings: Settings) -> Mapping[str, User]:
 
 
 def _certificate(settings: Settings) -> pki.Serving:
+    if settings.client_ca is not None:
+        pki.check_ca(settings.client_ca)
     if settings.tls_cert is not None and settings.tls_key is not None:
-        return pki.given(settings.tls_cert, settings.tls_key)
-    return pki.ensure(settings.data_dir / "pki", server_names(settings), now())
+        return pki.given(settings.tls_cert, settings.tls_key)._replace(client_ca=settings.client_ca)
+    own = pki.ensure(settings.data_dir / "pki", server_names(settings), now())
+    return own._replace(client_ca=settings.client_ca or settings.data_dir / "pki" / "ca.crt")
 
 
 def server_names(settings: Settings) -> list[str]:
@@ -114,7 +120,7 @@ def client_url(listener: Listener) -> str:
 def _server(cluster: Cluster, serving: pki.Serving) -> uvicorn.Server:
     config = uvicorn.Config(
         app.build(cluster),
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -123,6 +129,8 @@ def _server(cluster: Cluster, serving: pki.Serving) -> uvicorn.Server:
         proxy_headers=False,
         ssl_certfile=serving.certfile,
         ssl_keyfile=serving.keyfile,
+        ssl_ca_certs=serving.client_ca,
+        ssl_cert_reqs=ssl.CERT_OPTIONAL if serving.client_ca else ssl.CERT_NONE,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )

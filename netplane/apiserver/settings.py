@@ -43,6 +43,7 @@ class Settings(NamedTuple):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     kubeconfig_out: Path | None = None
+    client_ca: Path | None = None
 
     @property
     def service_ip(self) -> Address:

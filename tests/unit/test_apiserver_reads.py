@@ -472,7 +472,7 @@ def test_users_learn_about_themselves() -> None:
         wish = {"spec": {"resourceAttributes": {"verb": "delete", "resource": "pods"}}}
         assert (await ask("POST", path, wish)).json["status"] == {"allowed": True}
         assert (await ask("POST", path, wish, token="reader-token")).json["status"] == {"allowed": False}
-        raw = {"spec": {"nonResourceAttributes": {"verb": "get", "path": "/metrics"}}}
+        raw = {"spec": {"nonResourceAttributes": {"verb": "get", "path": "/openapi/v3"}}}
         assert (await ask("POST", path, raw, token="reader-token")).json["status"] == {"allowed": True}
         who = await ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, token="reader-token")
         assert who.json["status"]["userInfo"]["username"] == "reader"

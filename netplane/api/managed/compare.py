@@ -47,7 +47,9 @@ def whole(shape: Shape, value: Any) -> Tree:
     """All paths of a value that was not there before, itself included."""
     if shape.form == LEAF:
         return {}
-    children = {key: whole(below, part) for key, (below, part) in parts(shape, value).items()}
+    children: Tree = {
+        key: {} if below.form == LEAF else whole(below, part) for key, (below, part) in parts(shape, value).items()
+    }
     return {".": {}, **children} if children else {}
 
 
@@ -61,7 +63,11 @@ def compare(shape: Shape, old: Any, new: Any) -> Difference:
     for key, (below, part) in want.items():
         before = have.get(key)
         if before is None:
-            changed[key] = whole(below, part)
+            changed[key] = {} if below.form == LEAF else whole(below, part)
+            continue
+        if below.form == LEAF:
+            if before[1] != part:
+                changed[key] = {}
             continue
         one, other = compare(below, before[1], part)
         if one is not None:

@@ -1,0 +1,120 @@
+"""Who may do what: RBAC rules put together, asked of (pure).
+
+    ClusterRoleBinding → ClusterRole          everywhere
+    RoleBinding        → Role, ClusterRole    in the binding's namespace
+
+`Policy` is built from the stored objects and answers by the user's name and groups; a change of any of them makes a new
+one. Source: rbac.authorization.k8s.io/v1 and the authorizer of Kubernetes 1.36.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+Json = dict[str, Any]
+
+_ALL = "*"
+REMEMBERED = 10_000
+
+
+class Ask(NamedTuple):
+    """One question. `path` is set instead of the rest for what is no resource."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+def allows(rule: Json, ask: Ask) -> bool:
+    """Whether one rule answers a question with yes."""
+    verbs = rule.get("verbs") or ()
+    if ask.verb not in verbs and _ALL not in verbs:
+        return False
+    if ask.path:
+        return any(_path_fits(pattern, ask.path) for pattern in rule.get("nonResourceURLs") or ())
+    groups = rule.get("apiGroups") or ()
+    if ask.group not in groups and _ALL not in groups:
+        return False
+    if not _resource_fits(rule.get("resources") or (), ask):
+        return False
+    named = rule.get("resourceNames")
+    return not named or ask.name in named
+
+
+def _path_fits(pattern: str, path: str) -> bool:
+    return pattern in (_ALL, path) or (pattern.endswith(_ALL) and path.startswith(pattern[:-1]))
+
+
+def _resource_fits(resources: Sequence[str], ask: Ask) -> bool:
+    whole = f"{ask.resource}/{ask.subresource}" if ask.subresource else ask.resource
+    if _ALL in resources or whole in resources:
+        return True
+    return bool(ask.subresource) and f"*/{ask.subresource}" in resources
+
+
+class Grant(NamedTuple):
+    """Rules that somebody has, in one namespace or ("") everywhere."""
+
+    namespace: str
+    rules: Sequence[Json]
+
+
+class Policy:
+    """All bindings, by who has them."""
+
+    def __init__(
+        self,
+        roles: Iterable[Json] = (),
+        cluster_roles: Iterable[Json] = (),
+        role_bindings: Iterable[Json] = (),
+        cluster_role_bindings: Iterable[Json] = (),
+    ) -> None:
+        self._grants: dict[tuple[str, str], list[Grant]] = {}
+        everywhere = {one["metadata"]["name"]: one.get("rules") or () for one in cluster_roles}
+        local = {(one["metadata"]["namespace"], one["metadata"]["name"]): one.get("rules") or () for one in roles}
+        self._roles: dict[tuple[str, str], Sequence[Json]] = {("", name): rules for name, rules in everywhere.items()}
+        self._roles |= local
+        self._answers: dict[tuple[str, tuple[str, ...], Ask], bool] = {}
+        for binding in cluster_role_bindings:
+            self._bind(binding, "", everywhere.get(binding["roleRef"].get("name", ""), ()))
+        for binding in role_bindings:
+            namespace, ref = binding["metadata"]["namespace"], binding["roleRef"]
+            name = ref.get("name", "")
+            rules = everywhere.get(name, ()) if ref.get("kind") == "ClusterRole" else local.get((namespace, name), ())
+            self._bind(binding, namespace, rules)
+
+    def _bind(self, binding: Json, namespace: str, rules: Sequence[Json]) -> None:
+        for subject in binding.get("subjects") or ():
+            kind, name = subject.get("kind", ""), subject.get("name", "")
+            if kind == "ServiceAccount":
+                kind, name = "User", f"system:serviceaccount:{subject.get('namespace') or namespace}:{name}"
+            self._grants.setdefault((kind, name), []).append(Grant(namespace, rules))
+
+    def grants(self, user: str, groups: Iterable[str]) -> Iterator[Grant]:
+        """All that a user has, for itself and through its groups."""
+        yield from self._grants.get(("User", user), ())
+        for group in groups:
+            yield from self._grants.get(("Group", group), ())
+
+    def rules(self, plural: str, namespace: str, name: str) -> Sequence[Json]:
+        """The rules of a role (none when there is no such role)."""
+        return self._roles.get((namespace if plural == "roles" else "", name), ())
+
+    def allows(self, user: str, groups: tuple[str, ...], ask: Ask) -> bool:
+        """Whether any rule says yes. Answers are remembered: they hold as long as this policy does."""
+        key = (user, groups, ask)
+        found = self._answers.get(key)
+        if found is None:
+            if len(self._answers) >= REMEMBERED:
+                self._answers.clear()
+            found = self._answers[key] = self._decide(user, groups, ask)
+        return found
+
+    def _decide(self, user: str, groups: tuple[str, ...], ask: Ask) -> bool:
+        return any(
+            (not grant.namespace or grant.namespace == ask.namespace) and any(allows(rule, ask) for rule in grant.rules)
+            for grant in self.grants(user, groups)
+        )

@@ -1,0 +1,40 @@
+"""The user of a client certificate: read once for each connection, handed to every request on it."""
+
+import asyncio
+import ssl
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from netplane.apiserver.tokens import AUTHENTICATED, User
+
+KEY = "netplane.peer"
+
+
+def user_of(certificate: dict[str, Any]) -> User | None:
+    """CN is the name, each O a group (Kubernetes' reading of X.509); None without a CN.
+
+    `certificate` as ssl.SSLSocket.getpeercert gives it: verified, or empty.
+    """
+    subject = [pair for part in certificate.get("subject", ()) for pair in part]
+    names = [value for key, value in subject if key == "commonName"]
+    groups = [value for key, value in subject if key == "organizationName"]
+    return User(names[0], "", (*groups, AUTHENTICATED)) if names else None
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which also tells whose certificate the connection showed."""
+
+    _peer: User | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Read the certificate, if any: TLS has verified it."""
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        self._peer = user_of(dict(tls.getpeercert() or {})) if tls is not None else None
+
+    def on_message_begin(self) -> None:
+        """A request begins: its scope says who."""
+        super().on_message_begin()
+        if self._peer is not None:
+            self.scope[KEY] = self._peer  # type: ignore[literal-required]  # ours, beside ASGI's

@@ -1,0 +1,146 @@
+"""Rules, bindings, who may give what away, and what the apiserver makes of them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from netplane.api.rbac import Ask, Policy, allows
+from tests.apiserver_app import READER, Server, serving
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+MAPS = "/api/v1/namespaces/default/configmaps"
+PODS = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}
+
+
+def run(test: Any) -> None:
+    async def whole() -> None:
+        async with serving() as server:
+            await test(server)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize(
+    ("rule", "ask", "yes"),
+    [
+        (PODS, Ask("get", "", "pods", "", "default", "p"), True),
+        (PODS, Ask("delete", "", "pods"), False),
+        (PODS, Ask("get", "apps", "pods"), False),
+        (PODS, Ask("get", "", "pods", "status"), False),
+        ({**PODS, "resources": ["*/status"]}, Ask("get", "", "pods", "status"), True),
+        ({**PODS, "resources": ["*"]}, Ask("get", "", "pods", "status"), True),
+        ({**PODS, "verbs": ["*"]}, Ask("anything", "", "pods"), True),
+        ({**PODS, "resourceNames": ["a"]}, Ask("get", "", "pods", "", "", "a"), True),
+        ({**PODS, "resourceNames": ["a"]}, Ask("list", "", "pods"), False),
+        ({"verbs": ["get"], "nonResourceURLs": ["/x/*"]}, Ask("get", path="/x/y"), True),
+        ({"verbs": ["get"], "nonResourceURLs": ["/x/*"]}, Ask("get", path="/y"), False),
+        (PODS, Ask("get", path="/pods"), False),
+    ],
+)
+def test_what_a_rule_says(rule: dict[str, Any], ask: Ask, yes: bool) -> None:
+    assert allows(rule, ask) is yes
+
+
+def test_where_a_binding_holds() -> None:
+    role = {"metadata": {"name": "r", "namespace": "a"}, "rules": [PODS]}
+    wide = {"metadata": {"name": "w"}, "rules": [PODS]}
+    to = [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s", "namespace": "x"}]
+    bindings = [
+        {"metadata": {"namespace": "a"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": to},
+        {"metadata": {"namespace": "b"}, "roleRef": {"kind": "ClusterRole", "name": "w"}, "subjects": to},
+        {"metadata": {"namespace": "c"}, "roleRef": {"kind": "Role", "name": "missing"}, "subjects": to},
+    ]
+    policy = Policy([role], [wide], bindings, [])
+    for user in ("u", "system:serviceaccount:x:s"):
+        found = [policy.allows(user, (), Ask("get", "", "pods", "", where)) for where in ("a", "b", "c", "")]
+        assert found == [True, True, False, False]
+    everywhere = Policy([], [wide], [], [{"roleRef": {"name": "w"}, "subjects": [{"kind": "Group", "name": "g"}]}])
+    assert everywhere.allows("any", ("g",), Ask("list", "", "pods"))
+    assert not everywhere.allows("any", ("h",), Ask("list", "", "pods"))
+
+
+def test_a_binding_works_with_the_next_request_and_so_does_its_end() -> None:
+    async def test(server: Server) -> None:
+        body = {"metadata": {"name": "c"}}
+        assert (await server("POST", MAPS, body, token=READER)).status == 403
+        reference = {"kind": "ClusterRole", "name": "edit"}
+        subjects = [{"kind": "User", "name": "reader"}]
+        where = f"{RBAC}/namespaces/default/rolebindings"
+        await server.create(where, {"metadata": {"name": "b"}, "roleRef": reference, "subjects": subjects})
+        assert (await server("POST", MAPS, body, token=READER)).status == 201
+        assert (await server("POST", "/api/v1/namespaces/kube-public/configmaps", body, token=READER)).status == 403
+        await server("DELETE", f"{where}/b")
+        assert (await server("DELETE", f"{MAPS}/c", token=READER)).status == 403
+
+    run(test)
+
+
+def test_nobody_gives_away_more_than_they_have() -> None:
+    async def test(server: Server) -> None:
+        await server.create(
+            f"{RBAC}/namespaces/default/rolebindings",
+            {
+                "metadata": {"name": "b"},
+                "roleRef": {"kind": "ClusterRole", "name": "admin"},
+                "subjects": [{"kind": "User", "name": "reader"}],
+            },
+        )
+        roles = f"{RBAC}/namespaces/default/roles"
+        fine = await server("POST", roles, {"metadata": {"name": "fine"}, "rules": [PODS]}, token=READER)
+        assert fine.status == 201, fine.body
+        everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+        refused = await server("POST", roles, {"metadata": {"name": "all"}, "rules": [everything]}, token=READER)
+        assert refused.status == 403
+        assert "attempting to grant RBAC permissions not currently held" in refused.json["message"]
+        grown = await server("PATCH", f"{roles}/fine", {"rules": [everything]}, token=READER,
+                             content_type="application/merge-patch+json")  # fmt: skip
+        assert grown.status == 403
+        bound = await server(
+            "POST",
+            f"{RBAC}/namespaces/default/rolebindings",
+            {
+                "metadata": {"name": "mine"},
+                "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": [{"kind": "User", "name": "reader"}],
+            },
+            token=READER,
+        )
+        assert bound.status == 403
+
+    run(test)
+
+
+def test_reviews_of_others() -> None:
+    async def test(server: Server) -> None:
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        wish = {"user": "x", "groups": ["people"], "resourceAttributes": {"verb": "get", "resource": "pods"}}
+        assert (await server("POST", path, {"spec": wish})).json["status"] == {"allowed": True}
+        assert (await server("POST", path, {"spec": {**wish, "groups": []}})).json["status"] == {"allowed": False}
+        assert (await server("POST", path, {"spec": wish}, token=READER)).status == 403
+        tokens = "/apis/authentication.k8s.io/v1/tokenreviews"
+        found = (await server("POST", tokens, {"spec": {"token": READER}})).json["status"]
+        assert (found["authenticated"], found["user"]["username"]) == (True, "reader")
+        assert (await server("POST", tokens, {"spec": {"token": "x"}})).json["status"] == {"user": {}}
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("user", "groups", "ask", "yes"),
+    [
+        ("system:kube-proxy", [], {"verb": "watch", "group": "discovery.k8s.io", "resource": "endpointslices"}, True),
+        ("system:kube-proxy", [], {"verb": "list", "resource": "secrets"}, False),
+        ("system:node:n", ["system:nodes"], {"verb": "patch", "resource": "pods", "subresource": "status"}, True),
+        ("a", ["netplane:agents"], {"verb": "watch", "resource": "nodes"}, True),
+        ("a", ["netplane:agents"], {"verb": "create", "resource": "pods"}, False),
+        ("system:kube-scheduler", [], {"verb": "create", "resource": "pods", "subresource": "binding"}, True),
+    ],
+)
+def test_what_the_cluster_starts_with(user: str, groups: list[str], ask: dict[str, str], yes: bool) -> None:
+    async def test(server: Server) -> None:
+        spec = {"user": user, "groups": groups, "resourceAttributes": ask}
+        answer = await server("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": spec})
+        assert answer.json["status"] == {"allowed": yes}
+
+    run(test)
