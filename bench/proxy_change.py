@@ -24,7 +24,6 @@ from bench._table import show
 from netplane.nft.wire import NEWSETELEM
 
 WARM_UP = 20
-PAUSE_S = 0.03  # so that nothing of the last change is under way any more
 SPARE = [f"10.255.{i // 250}.{i % 250 + 1}" for i in range(2500)]
 
 
@@ -37,7 +36,7 @@ def committed(events: Events, began: float) -> float:
             return (now - began) * 1e3
 
 
-def one_by_one(fake: Fake, events: Events, count: int, repeats: int) -> dict[str, list[float]]:
+def one_by_one(fake: Fake, events: Events, count: int, repeats: int, pause_s: float) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {"replace": [], "add": [], "remove": []}
     for turn in range(repeats + WARM_UP):
         service = turn * 7919 % count
@@ -48,7 +47,7 @@ def one_by_one(fake: Fake, events: Events, count: int, repeats: int) -> dict[str
             ("add", [other, *others, more]),
             ("remove", [first, *others]),
         ):
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
             events.pending()
             began = time.perf_counter()
             fake.patch(service, addresses)
@@ -80,7 +79,7 @@ def p99(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
-def measure(count: int, endpoints: int, repeats: int, changes: int, folder: Path) -> dict[str, Any]:
+def measure(count: int, endpoints: int, repeats: int, changes: int, pause_s: float, folder: Path) -> dict[str, Any]:
     with (
         Space() as space,
         space.fake(count, endpoints) as fake,
@@ -90,7 +89,7 @@ def measure(count: int, endpoints: int, repeats: int, changes: int, folder: Path
         proxy.wait_synced()
         time.sleep(1.0)  # its HTTP server is imported after the first sync
         with space.events() as events:
-            times = one_by_one(fake, events, count, repeats)
+            times = one_by_one(fake, events, count, repeats, pause_s)
             burst_ms = burst(fake, events, proxy, count, changes)
     row: dict[str, Any] = {"services x endpoints": f"{count}x{endpoints}"}
     for what, values in times.items():
@@ -108,11 +107,12 @@ def measure(count: int, endpoints: int, repeats: int, changes: int, folder: Path
 @click.option("--endpoints", default=3, show_default=True)
 @click.option("--repeats", default=300, show_default=True, help="Changes of each sort.")
 @click.option("--at-once", default=1_000, show_default=True, help="Changes of the burst.")
+@click.option("--pause-ms", default=30.0, show_default=True, help="Between two changes.")
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
-def main(counts: tuple[int, ...], endpoints: int, repeats: int, at_once: int, output: str) -> None:
+def main(counts: tuple[int, ...], endpoints: int, repeats: int, at_once: int, pause_ms: float, output: str) -> None:
     """Measure each size in a namespace of its own."""
     with tempfile.TemporaryDirectory(prefix="npt-bench-") as folder:
-        rows = [measure(count, endpoints, repeats, at_once, Path(folder)) for count in counts]
+        rows = [measure(count, endpoints, repeats, at_once, pause_ms / 1e3, Path(folder)) for count in counts]
     show(f"netplane-proxy: apiserver's write to kernel's commit, {busy()}", rows, as_json=output == "json")
 
 
