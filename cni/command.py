@@ -4,18 +4,18 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import click
 
 from cni import install
 from cni.__main__ import DEFAULT_STATE_DIR
-from cni.plan import pod
+from cni.plan import conflist, ipam, pod
 from cni.plan.lease import Key, Lease
-from netplane.errors import NetplaneError
+from netplane.errors import NetplaneError, UsageError
 from netplane.kernel.rtnl import Rtnl
-from netplane.rtnl import IP, Link
+from netplane.rtnl import IP, Link, Network
 
 _DIR = click.Path(path_type=Path)
 _bin_dir = click.option(
@@ -38,10 +38,17 @@ def command() -> None:
 @click.option(
     "--state-dir", type=_DIR, default=DEFAULT_STATE_DIR, show_default=True, help="Standalone: where leases are kept."
 )
-def install_(bin_dir: Path, socket: Path, standalone: bool, state_dir: Path) -> None:
+@click.option(
+    "--subnet", "subnets", multiple=True, help="Standalone: also write a network's configuration; one for each family."
+)
+@_conf_dir
+def install_(
+    bin_dir: Path, socket: Path, standalone: bool, state_dir: Path, subnets: tuple[str, ...], conf_dir: Path
+) -> None:
     """Put the plugin's first hop where runtimes look. The agent does this by itself, and writes the network's
     configuration once its node is ready.
     """
+    cidrs = _subnets(subnets, standalone=standalone)
     if standalone:
         install.install_standalone(bin_dir, state_dir)
         what = f"it works without an agent and keeps leases in {state_dir}"
@@ -51,6 +58,23 @@ def install_(bin_dir: Path, socket: Path, standalone: bool, state_dir: Path) -> 
     built = install.built_relay()
     kind = "the C relay" if built else "the Python relay (no C compiler was there when netplane was installed)"
     click.echo(f"installed {bin_dir / install.PLUGIN}: {kind}; {what}")
+    if cidrs:
+        install.install_conflist(conf_dir, conflist.standalone(cidrs))
+        click.echo(f"wrote {conf_dir / conflist.FILE}: pods get addresses of {', '.join(subnets)}")
+
+
+def _subnets(texts: Sequence[str], *, standalone: bool) -> list[Network]:
+    if texts and not standalone:
+        raise UsageError("--subnet goes with --standalone", hint="with an agent, the Node's podCIDR says the ranges")
+    try:
+        cidrs = [ip_network(text) for text in texts]
+        for cidr in cidrs:
+            ipam.Range.of(cidr)
+    except ValueError as error:
+        raise UsageError(f"--subnet: {error}", hint="give a network such as 10.88.0.0/16") from error
+    if len({cidr.version for cidr in cidrs}) < len(cidrs):
+        raise UsageError("--subnet: a pod gets one address of each; give at most one IPv4 and one IPv6 network")
+    return cidrs
 
 
 @command.command("uninstall")

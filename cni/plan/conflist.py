@@ -14,6 +14,7 @@ FILE = "10-netplane.conflist"
 NETWORK = "netplane"
 BRIDGE = "netplane0"
 VERSION = "1.0.0"
+CAPABILITIES = {"portMappings": True, "bandwidth": True, "ips": True, "mac": True}
 
 
 def plugin(cidrs: Sequence[Network], mtu_bytes: int) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def plugin(cidrs: Sequence[Network], mtu_bytes: int) -> dict[str, Any]:
         "isDefaultGateway": True,
         "hostPrefix": True,
         "hairpinMode": True,
-        "capabilities": {"portMappings": True, "bandwidth": True},
+        "capabilities": CAPABILITIES,
         "ipam": {"type": "netplane", "ranges": [[{"subnet": str(cidr)}] for cidr in cidrs]},
     }
 
@@ -33,6 +34,13 @@ def plugin(cidrs: Sequence[Network], mtu_bytes: int) -> dict[str, Any]:
 def conflist(cidrs: Sequence[Network], mtu_bytes: int) -> bytes:
     """The file's text."""
     found = {"cniVersion": VERSION, "name": NETWORK, "plugins": [plugin(cidrs, mtu_bytes)]}
+    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
+
+
+def standalone(cidrs: Sequence[Network]) -> bytes:
+    """The file's text for a machine without an agent: nobody else knows these pods, so what leaves is masqueraded."""
+    part = {**plugin(cidrs, 0), "ipMasq": True}
+    found = {"cniVersion": VERSION, "name": NETWORK, "plugins": [part]}
     return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 

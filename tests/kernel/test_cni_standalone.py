@@ -9,11 +9,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cni import install, standalone
+from cni.command import command
 from cni.errors import Code
+from labs.runtime import Attachment, CniRuntime
 from netplane.kernel import netns
-from tests.cnitools import Spaces, StandaloneNode, config, environment, relays, run_relay, spaces, until
+from tests.cnitools import (
+    Spaces,
+    StandaloneNode,
+    ask,
+    config,
+    echo,
+    environment,
+    relays,
+    run_relay,
+    spaces,
+    until,
+)
 
 pytestmark = pytest.mark.privileged
 
@@ -115,3 +129,40 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
     install.install_standalone(folder, tmp_path / "state")
     install.uninstall(folder, conf)
     assert list(folder.iterdir()) == []
+
+
+def test_install_may_write_a_network_for_a_machine_of_its_own(
+    node: StandaloneNode, place: Spaces, tmp_path: Path
+) -> None:
+    """What `netplane cni install --standalone --subnet` writes is all a runtime needs."""
+    flags = ["--bin-dir", str(node.bin), "--state-dir", str(node.state_dir), "--conf-dir", str(tmp_path / "net.d")]
+    subnets = ["--subnet", "10.88.0.0/16", "--subnet", "fd00:88::/64"]
+    done = CliRunner().invoke(command, ["install", "--standalone", *flags, *subnets])
+    assert done.exit_code == 0, done.output
+    runtime = CniRuntime(node.space, node.bin, tmp_path / "net.d", tmp_path / "cache")
+    pods = [Attachment(f"c{i}", str(netns.path(place.name(f"p{i}")))) for i in range(2)]
+    for pod in pods:
+        runtime.add(pod)
+        runtime.check(pod)
+    with echo(place.made[-1], "10.88.0.3"), echo(place.made[-1], "fd00:88::3"):
+        assert ask(place.made[-2], "10.88.0.3") == "10.88.0.2"
+        assert ask(place.made[-2], "fd00:88::3") == "fd00:88::2"
+    for pod in pods:
+        runtime.delete(pod)
+    assert (node.links(), node.engine.leases.all()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--subnet", "10.88.0.0/16"], "--standalone"),
+        (["--standalone", "--subnet", "10.88.0.1/16"], "--subnet: 10.88.0.1/16"),
+        (["--standalone", "--subnet", "10.88.0.0/31"], "too small"),
+        (["--standalone", "--subnet", "10.1.0.0/16", "--subnet", "10.2.0.0/16"], "at most one IPv4"),
+    ],
+)
+def test_install_refuses_what_makes_no_network(tmp_path: Path, flags: list[str], words: str) -> None:
+    done = CliRunner().invoke(command, ["install", "--bin-dir", str(tmp_path / "bin"), *flags])
+    assert done.exit_code != 0
+    assert words in str(done.exception)
+    assert not (tmp_path / "bin").exists()
