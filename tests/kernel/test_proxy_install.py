@@ -28,6 +28,7 @@ NAMESPACE = f"npt-inst-{os.getpid():x}"
 ADMIN = 'admin-token,admin,1,"system:masters"\n'
 ACCOUNT = "{token},system:serviceaccount:kube-system:netplane-proxy,2\n"
 TABLE = skeleton(IPV4, Options())
+ROLE = Path(__file__).parents[2] / "deploy" / "proxy" / "rbac.yaml"
 
 
 class Node:
@@ -44,6 +45,8 @@ class Node:
         self.server = stack.enter_context(
             Apiserver(folder, "--token-auth-file", str(self.tokens), "--listen-netns", listener)
         )
+        # What the proxy may do here is what the manifest's role says.
+        self.server.kubectl("apply", "-f", str(ROLE))
 
     def admit(self, token: str) -> None:
         """From the next start on, the apiserver knows the proxy by this token only."""
@@ -190,8 +193,7 @@ def test_pods_are_told_by_the_nodes_pod_cidrs_which_are_waited_for(node: Node) -
 
 def test_the_role_allows_what_the_proxy_asks_and_no_more(node: Node) -> None:
     """The requests of a running proxy, as its metrics count them by path, are those of the manifest's role."""
-    deploy = Path(__file__).parents[2] / "deploy" / "proxy" / "rbac.yaml"
-    role = next(d for d in yaml.safe_load_all(deploy.read_text()) if d["kind"] == "ClusterRole")
+    role = next(d for d in yaml.safe_load_all(ROLE.read_text()) if d["kind"] == "ClusterRole")
     allowed = {(group, resource) for r in role["rules"] for group in r["apiGroups"] for resource in r["resources"]}
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
 
