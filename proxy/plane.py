@@ -186,7 +186,10 @@ def same(listed: str, wanted: str) -> bool:
 
 
 def cleanup(family: Family, nft: Nft) -> bool:
-    """Delete the table; returns whether there was one. Connections that it translated go on."""
+    """Delete the table; returns whether there was one.
+
+    Connections that it translated go on as long as somebody's nat chain is there: the kernel translates only then.
+    """
     if f"{family.nft} {NAME}" not in nft.tables():
         return False
     nft.run_text(f"delete table {family.nft} {NAME}")
