@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
-TOOLS = ("sh", "sleep", "ping", "ip", "nc", "cat", "wget")
+TOOLS = ("sh", "sleep", "ping", "ip", "nc", "cat", "echo")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 

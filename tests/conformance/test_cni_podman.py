@@ -1,10 +1,13 @@
-"""podman with its CNI backend and runc calls the plugin: containers with addresses, no daemon, no cluster."""
+"""podman with its CNI backend and runc calls the plugin: containers with addresses, no daemon, no cluster; with the
+node agent, and with nothing else at all.
+"""
 
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +36,13 @@ tmp_dir = "{folder}/tmp"
 
 
 class Podman:
-    """podman on a machine of its own, the agent beside it."""
+    """podman on a machine of its own, the agent beside it unless the plugin does without."""
 
-    def __init__(self, host: Machine) -> None:
-        self.host, folder = host, host.folder
+    def __init__(self, host: Machine, *, standalone: bool) -> None:
+        self.host, self.standalone, folder = host, standalone, host.folder
         self.agent = AgentProcess(host.node, folder / "agent")
-        self.agent.start()
+        if not standalone:
+            self.agent.start()
         (folder / "containers.conf").write_text(_CONFIG.format(folder=folder, bin=self.agent.bin, conf=self.agent.conf))
         self._env = {
             "PATH": os.environ["PATH"],
@@ -47,9 +51,19 @@ class Podman:
             "REGISTRIES_CONFIG_PATH": os.devnull,
         }
         (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-        install.install_relay(self.agent.bin, self.agent.socket)
-        plugin = {"type": "netplane", "bridge": "np0", "isDefaultGateway": True, "hairpinMode": True, "ipMasq": True}
+        if standalone:
+            install.install_standalone(self.agent.bin, folder / "state")
+        else:
+            install.install_relay(self.agent.bin, self.agent.socket)
+        plugin: dict[str, Any] = {
+            "type": "netplane",
+            "bridge": "np0",
+            "isDefaultGateway": True,
+            "hairpinMode": True,
+            "ipMasq": True,
+        }
         plugin["ipam"] = {"ranges": [[{"subnet": "10.88.7.0/24"}], [{"subnet": "fd00:7::/64"}]]}
+        plugin["capabilities"] = {"portMappings": True}
         conflist = {"cniVersion": "0.4.0", "name": "pods", "plugins": [plugin]}
         install.install_conflist(self.agent.conf, json.dumps(conflist).encode())
         oci_image.write(folder / "image.tar", IMAGE)
@@ -71,11 +85,11 @@ class Podman:
             return [link.name for link in rtnl.links() if isinstance(link.kind, Veth)]
 
 
-@pytest.fixture(scope="module")
-def podman() -> Iterator[Podman]:
+@pytest.fixture(scope="module", params=["agent", "standalone"])
+def podman(request: pytest.FixtureRequest) -> Iterator[Podman]:
     assert shutil.which("podman"), "podman is missing: ./run test installs it"
     with spaces() as place, machine(place) as host:
-        found = Podman(host)
+        found = Podman(host, standalone=request.param == "standalone")
         try:
             yield found
         finally:
@@ -93,6 +107,20 @@ def test_containers_reach_each_other_and_leave_nothing(podman: Podman) -> None:
     assert podman.links() == []
 
 
+def test_a_published_port_is_reached_from_the_node_and_closed_with_the_container(podman: Podman) -> None:
+    server = ("--entrypoint", '["/bin/nc","-ll","-p","80","-e","/bin/echo","hello"]')
+    podman.start("web", "-p", "8088:80", *server)
+    address = podman.start("client")["ipv4"]
+    assert address
+    gateway = "10.88.7.1"
+    assert podman("exec", "client", "nc", "-w", "5", gateway, "8088") == "hello"
+    podman("rm", "-f", "-t", "0", "web")
+    with pytest.raises(AssertionError):
+        podman("exec", "client", "nc", "-w", "1", gateway, "8088")
+    podman("rm", "-f", "-t", "0", "client")
+    assert podman.links() == []
+
+
 def test_an_address_and_a_mac_that_are_asked_for(podman: Podman) -> None:
     found = podman.start("c", "--network", "pods:ip=10.88.7.77,mac=02:11:22:33:44:55")
     assert (found["ipv4"], found["mac"]) == ("10.88.7.77", "02:11:22:33:44:55")
@@ -102,8 +130,9 @@ def test_an_address_and_a_mac_that_are_asked_for(podman: Podman) -> None:
 
 def test_a_container_comes_back_after_a_restart_of_the_agent(podman: Podman) -> None:
     podman.start("d")
-    podman.agent.kill()
-    podman.agent.start()
+    if not podman.standalone:
+        podman.agent.kill()
+        podman.agent.start()
     podman("restart", "-t", "0", "d")
     assert len(podman.links()) == 1
     podman("rm", "-f", "-t", "0", "d")
