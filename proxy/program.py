@@ -209,7 +209,9 @@ class Program:
         await self._checks.update(self._syncer.health, hosts)
 
     async def _sweep(self, _full: bool) -> None:
+        began = time.perf_counter()
         deleted = await self._syncer.clean()
+        self._stats.conntrack_s.observe(time.perf_counter() - began)
         self._stats.flows_deleted += deleted
         if deleted:
             log.info("stale flows deleted", flows=deleted)

@@ -241,6 +241,7 @@ def test_metrics_and_configuration_of_a_running_proxy(namespace: str) -> None:
                 'rest_client_requests_total{code="200",host="127.0.0.1:',
                 'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv6"} 1.0',
                 "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0.0",
+                'kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv4"} ',
             )
             text, deadline = "", asyncio.get_running_loop().time() + 5
             while not all(line in text for line in wanted):
