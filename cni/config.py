@@ -176,7 +176,7 @@ def parse(stdin: bytes, *, args: dict[str, str], needs_ranges: bool) -> Network:
 
 def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) -> Network:
     raw = _decode(stdin)
-    asked = Asked(dict(args), raw.runtime_config or {}, (raw.args.cni if raw.args else None) or {})
+    asked = Asked(dict(args), _spelled(raw.runtime_config or {}), (raw.args.cni if raw.args else None) or {})
     version = raw.cni_version or OLDEST
     if version not in VERSIONS:
         raise CniError(Code.INCOMPATIBLE_VERSION, f"cniVersion: {version!r} is not one of {', '.join(VERSIONS)}")
@@ -225,6 +225,17 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
         routes=addressing.with_defaults(routes, ranges) if raw.is_default_gateway else routes,
         wanted=addressing.wanted(asked, ranges),
     )
+
+
+def _spelled(given: Any) -> Any:
+    """A runtime's wishes with keys as the specification spells them: containerd 1.6 sends `HostPort` for `hostPort`."""
+    match given:
+        case dict():
+            return {key[:1].lower() + key[1:]: _spelled(value) for key, value in given.items()}
+        case list():
+            return [_spelled(value) for value in given]
+        case _:
+            return given
 
 
 def delegated(network: Network, given: Result) -> Network:

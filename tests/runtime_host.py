@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from netplane.kernel import netns
-from tests.cnitools import Spaces, until
+from netplane.rtnl import Change
+from tests.cnitools import Spaces, door, until
 
 _INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True)\nwhile True: signal.pause()"
 _MOUNTS = 'mount --make-rprivate / && mount -t tmpfs npt /run && mkdir -p /run/netns /run/lock && exec "$0" -c "$1"'
@@ -38,6 +39,8 @@ class Machine:
         self._init = netns.run_in(
             node, lambda: subprocess.Popen([*command, sys.executable, _INIT], stdout=subprocess.PIPE)
         )
+        with door(node) as rtnl:
+            rtnl.apply([Change("lo", up=True)])
         assert self._init.stdout is not None
         assert self._init.stdout.readline() == b"\n", "the machine did not start"
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children").read_text().split()

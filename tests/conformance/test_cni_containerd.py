@@ -84,26 +84,28 @@ class Containerd:
         install.install_conflist(self.agent.conf, conflist.conflist([ip_network(c) for c in cidrs], 1450))
         until(self.network_ready, "containerd sees the network")
 
-    def pod_config(self, name: str) -> dict[str, Any]:
+    def pod_config(self, name: str, *ports: tuple[int, int]) -> dict[str, Any]:
+        """`ports` are (host port, container port)."""
         return {
+            "port_mappings": [{"host_port": host, "container_port": port} for host, port in ports],
             "metadata": {"name": name, "uid": f"uid-{name}", "namespace": "default"},
             "hostname": name,
             "log_directory": str(self.folder / "logs"),
             "linux": {"cgroup_parent": self.host.cgroup},
         }
 
-    def run_pod(self, name: str) -> str:
+    def run_pod(self, name: str, *ports: tuple[int, int]) -> str:
         """A pod sandbox's identifier."""
-        return str(self.cri("RunPodSandbox", config=self.pod_config(name)).pod_sandbox_id)
+        return str(self.cri("RunPodSandbox", config=self.pod_config(name, *ports)).pod_sandbox_id)
 
     def addresses(self, pod: str) -> list[str]:
         network = self.cri("PodSandboxStatus", pod_sandbox_id=pod).status.network
         return [network.ip, *(more.ip for more in network.additional_ips)]
 
-    def container(self, pod: str, name: str) -> str:
+    def container(self, pod: str, name: str, *command: str) -> str:
         """A running container in a pod: its identifier."""
         config: dict[str, Any] = {"metadata": {"name": "main"}, "image": {"image": IMAGE}, "log_path": f"{name}.log"}
-        config["command"] = ["/bin/sleep", "100000"]
+        config["command"] = command or ["/bin/sleep", "100000"]
         made = self.cri("CreateContainer", pod_sandbox_id=pod, config=config, sandbox_config=self.pod_config(name))
         self.cri("StartContainer", container_id=made.container_id)
         return str(made.container_id)
@@ -160,6 +162,22 @@ def test_pods_have_addresses_reach_each_other_and_leave_nothing(runtime: Contain
     assert runtime.pod_links() == []
     assert leases(runtime) == []
     assert runtime.host.run("ls", "/run/netns").split() == []
+
+
+def test_a_host_port_is_reached_from_the_node_and_from_a_pod_until_its_pod_goes(runtime: Containerd) -> None:
+    runtime.configure("10.244.1.0/24", "fd00:1::/64")
+    web, client = runtime.run_pod("web", (8087, 80)), runtime.run_pod("client")
+    runtime.container(web, "web", "/bin/nc", "-ll", "-p", "80", "-e", "/bin/echo", "hello")
+    caller = runtime.container(client, "client")
+    asked = ("nc", "-w", "5", "10.244.1.1", "8087")
+    assert runtime.execute(caller, *asked) == "hello\n"
+    for address in ("10.244.1.1", "127.0.0.1"):
+        assert runtime.host.run("busybox", "nc", "-w", "5", address, "8087") == "hello\n"
+    runtime.remove_pod(web)
+    with pytest.raises(AssertionError):
+        runtime.execute(caller, *asked)
+    runtime.remove_pod(client)
+    assert runtime.pod_links() == []
 
 
 def test_a_pod_that_is_stopped_while_the_agent_is_away_is_cleaned_up_later(runtime: Containerd) -> None:

@@ -222,3 +222,12 @@ def test_frames_go_there_and_back() -> None:
     assert frames.decode_reply(reply) == (1, b"{}")
     with pytest.raises(frames.FrameError):
         frames.decode_reply(reply[:-1])
+
+
+def test_a_runtimes_wishes_are_read_as_containerd_spells_them() -> None:
+    given = {"HostPort": 8087, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}
+    limits = {"IngressRate": 8000, "IngressBurst": 8000}
+    wishes = {"portMappings": [given], "bandwidth": limits}
+    found = parse(request("ADD", make(runtimeConfig=wishes))).network
+    assert [(port.host_port, port.port) for port in found.ports] == [(8087, 80)]
+    assert found.limits.ingress is not None
