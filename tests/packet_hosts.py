@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 
 from netplane.kernel import netns, sysctl
 from netplane.nft.types import FAMILIES, IPV4, Family
+from proxy.tools.hosts import forward
 
 PREFIX = f"npt-{os.getpid():x}-"
 ENDPOINTS = range(1, 7)
@@ -119,7 +120,7 @@ def _wire(bridge: str) -> None:
     run("node", "route add 203.0.113.0/24 via 192.0.2.2", "route add 2600:5200::/32 via 2001:db8::2")
     _wire_sink()
     for name in ("node", "sink"):
-        netns.run_in(PREFIX + name, _forward)
+        netns.run_in(PREFIX + name, forward)
     if bridge:
         run("node", f"link add {bridge} type bridge", *_gateway(bridge))
     for name in PODS:
@@ -156,19 +157,6 @@ def _wire_sink() -> None:
 def _quick_ipv6() -> None:
     """Use IPv6 addresses at once, link-local ones too (RFC 4862, 5.4 would have them wait a second)."""
     sysctl.write("net/ipv6/conf/default/dad_transmits", 0)
-
-
-def _forward() -> None:
-    """Forward, and tell every sender of what cannot be delivered: one answer per second would look like a drop."""
-    for parameter, value in (
-        ("ipv4/ip_forward", 1),
-        ("ipv6/conf/all/forwarding", 1),
-        ("ipv4/icmp_ratelimit", 0),
-        ("ipv6/icmp/ratelimit", 0),
-        ("ipv4/icmp_msgs_per_sec", 100_000),
-        ("ipv4/icmp_msgs_burst", 100_000),
-    ):
-        sysctl.write(f"net/{parameter}", value)
 
 
 def _gateway(dev: str) -> list[str]:

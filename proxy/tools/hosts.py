@@ -12,6 +12,7 @@ address that is nobody else's, which is what masquerading shows.
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from netplane.kernel import netns, sysctl
 
 PREFIX = "npv-"
 LINKS_UP_S = 10.0
+_OURS = re.compile(rf"{PREFIX}([0-9a-f]+)-(?:node|sink|h\d+)$")
 GATEWAYS = {4: ("169.254.1.1/32",), 6: ("fe80::1/64", "fd99:6e70::1/128")}
 _SINK_NODE = ("100.64.255.1/30", "fd98:6e70::1/64")
 _SINK = ("100.64.255.2/30", "fd98:6e70::2/64")
@@ -78,15 +80,15 @@ def hosts(addresses: Iterable[str]) -> Iterator[Hosts]:
 def _sweep() -> None:
     """Remove what a run that was killed has left: the process that its names tell is gone."""
     for name in netns.names(PREFIX):
-        number = name.removeprefix(PREFIX).partition("-")[0]
-        if not Path(f"/proc/{int(number, 16)}").exists():
+        match = _OURS.match(name)
+        if match and not Path(f"/proc/{int(match[1], 16)}").exists():
             netns.delete(name)
 
 
 def _wire(node: str, sink: str, by_name: dict[str, str]) -> None:
     for name in (node, sink, *by_name):
         netns.run_in(name, _quiet)
-    netns.run_in(node, _forward)
+    netns.run_in(node, forward)
     _ip(node, "link set lo up", f"link add sink type veth peer name eth0 netns {sink}", *_up("sink", _SINK_NODE))
     _ip(sink, "link set lo up", *_up("eth0", _SINK), *_defaults(_SINK_NODE))
     _ip(node, *_defaults(_SINK))
@@ -155,7 +157,7 @@ def _quiet() -> None:
         sysctl.write(f"net/ipv4/conf/{scope}/rp_filter", 0)
 
 
-def _forward() -> None:
+def forward() -> None:
     """Forward, and answer everything that cannot be delivered: one error per second would look like a drop."""
     for parameter, value in (
         ("ipv4/ip_forward", 1),

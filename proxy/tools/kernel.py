@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
+from netplane.errors import UsageError
 from netplane.kernel.conntrack import Conntrack
 from netplane.kernel.nft import Nft
 from netplane.nft import elements
@@ -25,6 +26,8 @@ PATIENCE_S = 0.3
 # What seems dropped and should not be is asked again with more patience: the machine may only be busy.
 MORE_PATIENCE_S = 1.5
 _PER_ROUND = 12
+_SPOKEN = ("tcp", "udp", "sctp")
+MAX_HOSTS = 512
 _OUTCOMES = {"refused": "reject", "unreachable": "none", "silent": "drop"}
 
 
@@ -35,7 +38,13 @@ def tries(endpoints: int, chance: float = 1e-9) -> int:
 
 def verify_all(worlds: Sequence[World]) -> Iterator[Judged]:
     """Judge cases one after the other. Raises HostsError, NetnsError or NftError when this machine cannot."""
-    with hosts(_addresses(worlds)) as machine:
+    addresses = sorted(set(_addresses(worlds)))
+    if len(addresses) > MAX_HOSTS:
+        raise UsageError(
+            f"--kernel: {len(addresses)} sources and endpoints, each a network namespace; {MAX_HOSTS} is most",
+            hint="pick some of the cases with --case, or verify without --kernel",
+        )
+    with hosts(addresses) as machine:
         nft, conntrack = Nft(machine.node), Conntrack(machine.node)
         try:
             for world in worlds:
@@ -59,8 +68,9 @@ def _endpoints(world: World) -> Iterator[tuple[str, int, str]]:
             continue
         for endpoint in item.endpoints or ():
             for port in item.ports or ():
-                if endpoint.addresses and port.port:
-                    yield endpoint.addresses[0], port.port, (port.protocol or "TCP").lower()
+                protocol = (port.protocol or "TCP").lower()
+                if endpoint.addresses and _is_address(endpoint.addresses[0]) and port.port and protocol in _SPOKEN:
+                    yield endpoint.addresses[0], port.port, protocol
 
 
 class _Run:
@@ -112,7 +122,7 @@ class _Run:
     def _unload(self, families: dict[Family, None]) -> None:
         for family in families:
             self.nft.run_text(f"add table {family.nft} {NAME}\ndelete table {family.nft} {NAME}")
-            for protocol in ("tcp", "udp", "sctp"):
+            for protocol in _SPOKEN:
                 number = PROTOCOLS[protocol]
                 self.conntrack.delete(family, self.conntrack.flows(family, number))
 
@@ -226,6 +236,14 @@ class _Run:
         if self.world.from_node(flow) and here in self.mine:
             return None
         return answer.client != flow.src
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _loopback(address: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,33 @@ def test_wrong_expectations_fail(tmp_path: Path, wrong: dict[str, Any], told: st
     result, report = verify(tmp_path, case([said]))
     assert result.exit_code == 1, result.output
     assert any(told in problem for problem in report["cases"][0]["flows"][0]["problems"]), result.output
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left = f"npv-{ended.pid:x}-h0"
+    netns.create(left)
+    try:
+        result, _ = verify(tmp_path, case([flow(4, "10.2.0.9", 81, verdict="reject")]))
+        assert result.exit_code == 0, result.output
+        assert not netns.exists(left)
+    finally:
+        netns.delete(left)
+
+
+def test_addresses_that_are_none_are_noted_and_left_out(tmp_path: Path) -> None:
+    said = case([flow(4, "10.2.0.9", verdict="dnat", endpoints=reached(4, 80))])
+    said["endpointSlices"][0]["endpoints"].append({"addresses": ["nonsense"]})
+    result, told = verify(tmp_path, said)
+    assert result.exit_code == 0, result.output
+    assert "'nonsense' is no IPv4 address" in told["cases"][0]["notes"][0]
+
+
+def test_too_many_hosts_are_refused(tmp_path: Path) -> None:
+    many = [flow(4, f"10.2.{n // 200}.{n % 200 + 1}", 81, verdict="reject") for n in range(600)]
+    result, _ = verify(tmp_path, case(many))
+    assert "602 sources and endpoints, each a network namespace" in str(result.exception)
 
 
 def test_enough_tries_show_every_endpoint() -> None:
