@@ -1,7 +1,7 @@
 """Opens and closes host ports in the kernel: elements, the two switches they need, and flows that went elsewhere."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 from cni.doors import Doors
 from cni.errors import CniError, Code
@@ -43,9 +43,18 @@ class HostPorts:
         try:
             _run(elements)
         except NftError:  # no table yet, or somebody's `nft flush ruleset`
-            _run(firewall.table() + elements)
+            self._open_again(ports, firewall.table() + elements)
         here = {address.interface.ip.packed for address in self._doors.here.addresses()}
         _flush(ports, lambda port, flow: _missed(port, flow, here))
+
+    def _open_again(self, ports: Sequence[HostPort], text: str) -> None:
+        try:
+            _run(text)
+        except NftError as error:
+            for port in ports:
+                if _is_there(hostports.question(port)):
+                    raise hostports.taken(port, "of another lease store on this node") from error
+            raise
 
     def close(self, ports: Sequence[HostPort]) -> None:
         """The ports are the node's own again; repeating it is harmless.
@@ -54,7 +63,12 @@ class HostPorts:
             NetplaneError: the kernel refused.
         """
         if ports and _has_table():
-            _run(hostports.remove(ports, self._owner))
+            try:
+                _run(hostports.remove(ports, self._owner))
+            except NftError:  # one of them is another store's, as a refused ADD leaves it: those are not ours to remove
+                for port in ports:
+                    with suppress(NftError):
+                        _run(hostports.remove([port], self._owner))
             _flush(ports, _translated)
 
     def check(self, ports: Sequence[HostPort]) -> None:
@@ -63,7 +77,7 @@ class HostPorts:
         Raises:
             CniError: CHECK_FAILED, naming those that do not.
         """
-        lost = [str(port) for port in ports if not _is_there(hostports.question(port, self._owner))]
+        lost = [str(port) for port in ports if not _is_there(hostports.question(port))]
         if lost:
             raise CniError(Code.CHECK_FAILED, f"host ports {', '.join(lost)} do not lead to the container any more")
 

@@ -166,9 +166,9 @@ def add(ports: Iterable[HostPort], owner: str) -> str:
     return "".join(line + "\n" for line in dict.fromkeys(lines))
 
 
-def question(port: HostPort, owner: str) -> str:
-    """Text that fails when the mapping of a port is not there."""
-    (name, element), *_ = _elements([port], owner)
+def question(port: HostPort) -> str:
+    """Text that fails when the port is mapped to nothing."""
+    (name, element), *_ = _elements([port], "")
     return f"get element {TABLE} {name} {{ {element.partition(' comment ')[0]} }}\n"
 
 

@@ -257,6 +257,22 @@ def test_udp_flows_follow_a_change(node: Node, place: Spaces, outside: str) -> N
             assert node.call("DEL", name, config=config("1.1.0")) == (0, {})
 
 
+def test_a_port_of_another_store_is_refused_and_left_alone(node: Node, place: Spaces, tmp_path: Path) -> None:
+    """Two stores on one node do not know each other's ports, but the kernel does."""
+    theirs = Node(node.space, tmp_path / "theirs")
+    try:
+        native(theirs, place, "p1", mapping(80))
+        before = elements(node)
+        both = mapped(mapping(81), mapping(80), name="n2", bridge="np1", ipam={"subnet": "10.9.0.0/24"})
+        answer = node.call("ADD", "p2", place.name("p2"), config=both)
+        assert (answer.body["code"], "80/tcp" in answer.body["msg"]) == (Code.PORT_IN_USE, True), answer.body
+        assert node.call("DEL", "p2", config=both) == (0, {})
+        assert elements(node) == before
+        assert node.engine.leases.ports() == []
+    finally:
+        theirs.close()
+
+
 def test_rules_do_not_grow_with_ports(node: Node, place: Spaces) -> None:
     native(node, place, "p1", mapping(1000))
     listing = "list chain inet netplane-cni hostports"
