@@ -27,7 +27,7 @@ def hosts() -> Iterator[Hosts]:
         yield made
 
 
-def service(version: int, timeout_s: int = 60, **spec: object) -> Service:
+def service(version: int, timeout_s: int = 60) -> Service:
     cluster_ip, external_ip = FRONTENDS[version]
     return proxied.service(
         clusterIP=cluster_ip,
@@ -36,7 +36,6 @@ def service(version: int, timeout_s: int = 60, **spec: object) -> Service:
         ports=[{"name": "web", "port": 80, "nodePort": 30_009}],
         sessionAffinity="ClientIP",
         sessionAffinityConfig={"clientIP": {"timeoutSeconds": timeout_s}},
-        **spec,
     )
 
 
