@@ -1,5 +1,6 @@
 """Listing and deleting tracked flows of a namespace, made with real datagrams over its loopback."""
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from netplane.kernel.conntrack import Conntrack
 from netplane.nft import types
 
 pytestmark = pytest.mark.privileged
-NAMESPACE = "npt-ct"
+NAMESPACE = f"npt-ct-{os.getpid():x}"
 RULES = """
 table ip t {
   chain out { type nat hook output priority -100; ip daddr 10.96.0.1 udp dport 53 dnat to 127.0.0.1:5353; }

@@ -1,5 +1,6 @@
 """The nftables door against the real kernel, in a namespace of its own."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from netplane.nft.elements import Change, Transaction, Value
 from netplane.nft.objects import Chain, Hook, Map, Set, Table, canonical, ensure_text, rule
 
 pytestmark = pytest.mark.privileged
-NAMESPACE = "npt-nft"
+NAMESPACE = f"npt-nft-{os.getpid():x}"
 
 
 def table(family: types.Family) -> Table:

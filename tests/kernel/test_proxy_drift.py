@@ -1,6 +1,7 @@
 """Somebody else changes the proxy's tables: it is heard, and put right before anybody could look twice."""
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ from tests import proxied
 from tests import strategies as moves
 
 pytestmark = pytest.mark.privileged
-NAMESPACE = "npt-drift"
+NAMESPACE = f"npt-drift-{os.getpid():x}"
 PATIENCE_S = 10.0
 
 DAMAGES = [

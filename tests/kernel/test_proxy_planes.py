@@ -1,6 +1,7 @@
 """The planes against the real kernel: what it holds after any changes, restarts, refusals and drift."""
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from tests import strategies as moves
 from tests.cluster_model import Cluster, Contents, comparable
 
 pytestmark = pytest.mark.privileged
-NAMESPACE = "npt-planes"
+NAMESPACE = f"npt-planes-{os.getpid():x}"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,10 @@ import pytest
 
 from tests.apiserver_app import Server, serving
 
-TEMPLATE: dict[str, Any] = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+TEMPLATE: dict[str, Any] = {
+    "metadata": {"labels": {"app": "a"}},
+    "spec": {"containers": [{"name": "c", "image": "i:1"}]},
+}
 APPS = "/apis/apps/v1/namespaces/default"
 NET = "/apis/networking.k8s.io/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
