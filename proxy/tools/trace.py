@@ -45,7 +45,7 @@ class Rules(NamedTuple):
 @click.option("--wait", "wait_s", type=float, default=10.0, show_default=True, help="With --live: seconds to wait.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(source: str, destination: str, iif: str | None, output: str, *, live: bool, **flags: Any) -> None:
-    r"""Follow the first packet of a connection through the service rules: path, verdict, endpoints, and why.
+    """Follow the first packet of a connection through the service rules: path, verdict, endpoints, and why.
 
     SRC is an address; one of the node's own means that the node itself asks. PROTO is tcp (the default), udp or sctp.
     Write IPv6 destinations as [ADDRESS]:PORT.
