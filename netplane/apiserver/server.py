@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from netplane.apiserver import app, bootstrap, kubeconfig, listeners, namespaces, pki, tokens
+from netplane.apiserver import app, bootstrap, garbage, kubeconfig, listeners, namespaces, pki, tokens
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.lock import held
@@ -158,7 +158,12 @@ async def _until_told(server: uvicorn.Server, cluster: Cluster, sockets: list[so
 
 @contextlib.asynccontextmanager
 async def _background(cluster: Cluster) -> AsyncIterator[None]:
-    work = [lambda: namespaces.run(cluster), lambda: _compact(cluster.store), lambda: _bootstrap_again(cluster)]
+    work = [
+        lambda: namespaces.run(cluster),
+        lambda: garbage.run(cluster),
+        lambda: _compact(cluster.store),
+        lambda: _bootstrap_again(cluster),
+    ]
     tasks = [asyncio.create_task(_keep_going(one)) for one in work]
     try:
         yield

@@ -306,3 +306,14 @@ def test_raw_health(server: Apiserver) -> None:
     assert server.kubectl("get", "--raw", "/readyz") == "ok"
     assert "livez check passed" in server.kubectl("get", "--raw", "/livez?verbose")
     assert "apiserver_request_total" in server.kubectl("get", "--raw", "/metrics")
+
+
+def test_in_the_foreground_the_owner_goes_last(server: Apiserver, namespace: str) -> None:
+    server.kubectl("create", "configmap", "owner", "-n", namespace)
+    uid = server.kubectl_json("get", "configmap", "owner", "-n", namespace)["metadata"]["uid"]
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid, "blockOwnerDeletion": True}
+    metadata = {"name": "owned", "namespace": namespace, "ownerReferences": [reference]}
+    owned = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    server.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(owned))
+    server.kubectl("delete", "configmap", "owner", "-n", namespace, "--cascade=foreground", "--timeout=20s")
+    assert server.kubectl("get", "configmap", "-n", namespace, "-o", "name").split() == []
