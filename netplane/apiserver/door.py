@@ -17,6 +17,7 @@ from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.metrics import RequestMetrics
 from netplane.apiserver.reply import Receive, Reply, Scope, Send
 from netplane.apiserver.target import Target
+from netplane.apiserver.tokens import User
 from netplane.obs import logs
 
 log = logs.get("apiserver")
@@ -57,6 +58,7 @@ class ResourceRoute(BaseRoute):
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         try:
             user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), self._cluster)
+            refuse_impersonation(user, headers)
             policy = await self._cluster.policies.current()
             auth.authorize(policy, user, target, scope["method"], scope["path"])
             if target.kind is None:
@@ -71,11 +73,20 @@ class ResourceRoute(BaseRoute):
             return reply.of_error(errors.internal(f"{type(error).__name__}: {error}"))
 
 
+def refuse_impersonation(user: User, headers: Mapping[bytes, bytes]) -> None:
+    """Nobody acts as somebody else here; answering as if they were themselves would mislead. Raises StatusError 403."""
+    other = headers.get(b"impersonate-user", b"").decode("latin-1")
+    if other:
+        why = f'User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope'
+        raise errors.forbidden("", "users", other, why)
+
+
 async def guard(cluster: Cluster, scope: Scope) -> Reply | None:
     """Authenticate and authorize a request to a path that is no resource; the refusal, or None."""
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
     try:
         user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), cluster)
+        refuse_impersonation(user, headers)
         auth.authorize(await cluster.policies.current(), user, None, scope["method"], scope["path"])
     except errors.StatusError as error:
         return reply.of_error(error)

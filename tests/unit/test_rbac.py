@@ -144,3 +144,12 @@ def test_what_the_cluster_starts_with(user: str, groups: list[str], ask: dict[st
         assert answer.json["status"] == {"allowed": yes}
 
     run(test)
+
+
+def test_nobody_acts_as_somebody_else() -> None:
+    async def test(server: Server) -> None:
+        answer = await server("GET", MAPS, impersonate_user="bob")
+        assert answer.status == 403
+        assert 'cannot impersonate resource "users"' in answer.json["message"]
+
+    run(test)
