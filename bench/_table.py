@@ -19,4 +19,5 @@ def show(title: str, rows: list[dict[str, Any]], *, as_json: bool = False) -> No
         table.add_column(column, justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console().print(table)
+    # A pipe has no width: give tables the room they need.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
