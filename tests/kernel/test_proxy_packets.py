@@ -166,8 +166,13 @@ def test_tcp_stays_with_a_terminating_endpoint_and_is_reset_when_it_is_gone(host
             made.put(None, endpoints(2))
             # The reset answers the client's next packet: these bytes, or an ACK that it had put off.
             with pytest.raises(ConnectionResetError):
-                sock.send(b"anyone?")
-                sock.recv(16)
+                echoed(sock, b"anyone?")
+
+
+def echoed(sock: socket.socket, data: bytes) -> bytes:
+    """Send, and what comes back."""
+    sock.send(data)
+    return sock.recv(16)
 
 
 @contextmanager
