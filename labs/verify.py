@@ -3,6 +3,7 @@
 import msgspec
 
 from labs import probe
+from labs.cluster import pod_ready
 from labs.topology import Lab, LabNode
 from netplane.api.objects import Pod, Service
 from netplane.client import config
@@ -60,13 +61,12 @@ async def verify(lab: Lab, service_name: str = "web", asks: int = ASKS) -> Repor
 
 
 def _row(pod: Pod, service: Service) -> PodRow:
-    conditions = (pod.status.conditions if pod.status else None) or []
     labels, selector = pod.metadata.labels or {}, service.spec.selector or {}
     return PodRow(
         name=pod.metadata.name,
         node=pod.spec.node_name,
         address=pod.status.pod_ip if pod.status else "",
-        ready=any(c.type == "Ready" and c.status == "True" for c in conditions),
+        ready=pod_ready(pod),
         backend=bool(selector) and all(labels.get(k) == v for k, v in selector.items()),
     )
 

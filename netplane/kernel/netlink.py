@@ -110,18 +110,7 @@ class NetlinkSocket:
         Raises:
             KernelError: when the kernel answers with an error.
         """
-        seq = self.next_seq()
-        self.send(nl.message(kind, nl.NLM_F_REQUEST | nl.NLM_F_ACK, seq, payload))
-        while True:
-            for reply in self.receive():
-                if reply.seq != seq:
-                    continue
-                if reply.type == nl.NLMSG_ERROR:
-                    failure = nl.failure(reply)
-                    if failure.errno:
-                        raise KernelError(doing, failure)
-                    return
-                yield reply
+        yield from self._answers(kind, payload, nl.NLM_F_ACK, doing)
 
     def dump(self, kind: int, payload: bytes, doing: str, flags: int = nl.NLM_F_DUMP) -> Iterator[nl.Message]:
         """Send one request and yield the messages of its answer, to NLMSG_DONE (or the one message or ACK).
@@ -129,6 +118,18 @@ class NetlinkSocket:
         Raises:
             KernelError: when the kernel answers with an error.
         """
+        for reply in self._answers(kind, payload, flags, doing):
+            if reply.type == nl.NLMSG_DONE:
+                code = -struct.unpack_from("=i", reply.payload)[0] if len(reply.payload) >= 4 else 0
+                if code > 0:
+                    raise KernelError(doing, nl.Failure(code, "", None))
+                return
+            yield reply
+            if not reply.flags & nl.NLM_F_MULTI:
+                return
+
+    def _answers(self, kind: int, payload: bytes, flags: int, doing: str) -> Iterator[nl.Message]:
+        """Send one request and yield what answers it, to an ACK; raises KernelError for an error."""
         seq = self.next_seq()
         self.send(nl.message(kind, nl.NLM_F_REQUEST | flags, seq, payload))
         while True:
@@ -140,11 +141,4 @@ class NetlinkSocket:
                     if failure.errno:
                         raise KernelError(doing, failure)
                     return
-                if reply.type == nl.NLMSG_DONE:
-                    code = -struct.unpack_from("=i", reply.payload)[0] if len(reply.payload) >= 4 else 0
-                    if code > 0:
-                        raise KernelError(doing, nl.Failure(code, "", None))
-                    return
                 yield reply
-                if not reply.flags & nl.NLM_F_MULTI:
-                    return
