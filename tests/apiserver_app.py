@@ -14,6 +14,7 @@ from netplane.apiserver import app, bootstrap
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.jwt import Key
+from netplane.apiserver.limits import Limits
 from netplane.apiserver.policies import Policies
 from netplane.apiserver.service_tokens import Issuer
 from netplane.apiserver.settings import Listener, PortRange, Settings
@@ -132,12 +133,14 @@ def _headers(start: dict[str, Any]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(given: Settings | None = None, store: MemoryStore | None = None) -> AsyncIterator[Server]:
+async def serving(
+    given: Settings | None = None, store: MemoryStore | None = None, limits: Limits | None = None
+) -> AsyncIterator[Server]:
     """A cluster that is ready, as after the program's start."""
     given = given or settings()
     store = store or MemoryStore()
     cluster = Cluster(
-        store, given, USERS, await Allocator.load(store, given), Issuer(Key.make(), store), Policies(store)
+        store, given, USERS, await Allocator.load(store, given), Issuer(Key.make(), store), Policies(store), limits
     )
     await bootstrap.run(cluster, 6443)
     await bootstrap.ensure(cluster, kinds.CLUSTER_ROLE_BINDING, "", PEOPLE, ())

@@ -201,6 +201,11 @@ def too_large_resource_version(requested: int, current: int) -> StatusError:
     return StatusError(504, "Timeout", message, details(causes=[cause], retryAfterSeconds=1))
 
 
+def timed_out() -> StatusError:
+    """504: the answer took longer than the request, or the server, allows."""
+    return StatusError(504, "Timeout", "Timeout: request did not complete within the allotted timeout", {})
+
+
 def unprocessable(why: str) -> StatusError:
     """422 for a patch that is understood and cannot be applied. The message is the real server's; `why` is a cause."""
     message = "the server rejected our request due to an error in our request"
@@ -211,6 +216,11 @@ def internal(message: str) -> StatusError:
     """500: our fault."""
     text = f"Internal error occurred: {message}"
     return StatusError(500, "InternalError", text, details(causes=[{"message": message}]))
+
+
+def unknown(message: str) -> StatusError:
+    """500 without a reason: a failure that the real server passes on as its libraries word it."""
+    return StatusError(500, "", message)
 
 
 def unavailable(message: str) -> StatusError:

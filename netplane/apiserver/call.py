@@ -44,6 +44,7 @@ class Call:
         self.policy = policy
         self.warnings: list[str] = []
         self.duplicates: list[str] = []
+        self._body: bytes | None = None
 
     @property
     def form(self) -> negotiate.Form:
@@ -66,7 +67,14 @@ class Call:
         return agent[:MANAGER_LENGTH] or "unknown"
 
     async def body(self) -> bytes:
-        """The whole body. Raises StatusError 413 when it is over the limit."""
+        """The whole body. Raises StatusError 413 when it is over the limit, 400 when the client hangs up."""
+        if self._body is None:
+            if int(self.headers.get(b"content-length", b"0")) > BODY_LIMIT_BYTES:
+                raise errors.too_large(BODY_LIMIT_BYTES)
+            self._body = await self._read()
+        return self._body
+
+    async def _read(self) -> bytes:
         message = await self.receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
@@ -77,6 +85,8 @@ class Call:
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
             body = b"".join(chunks)
+        if message["type"] == "http.disconnect":
+            raise errors.bad_request("unexpected EOF")
         if len(body) > BODY_LIMIT_BYTES:
             raise errors.too_large(BODY_LIMIT_BYTES)
         return body

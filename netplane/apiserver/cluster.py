@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from netplane.api.kinds import Kind
+from netplane.apiserver.limits import Limits
 from netplane.apiserver.settings import Settings
 from netplane.apiserver.shared import EventCache
 from netplane.apiserver.tokens import User
@@ -60,6 +61,7 @@ class Cluster:
     Attributes:
         allocator: hands out ClusterIPs and node ports.
         policies: who may do what.
+        limits: how much is taken on at once.
         issuer: gives tokens to ServiceAccounts and knows them again.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
@@ -73,6 +75,7 @@ class Cluster:
         allocator: "Allocator",
         issuer: "Issuer",
         policies: "Policies",
+        limits: Limits | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
@@ -80,6 +83,7 @@ class Cluster:
         self.allocator = allocator
         self.issuer = issuer
         self.policies = policies
+        self.limits = limits or Limits()
         self.events = EventCache()
         self.watches: set[Closable] = set()
         self.stopping = False

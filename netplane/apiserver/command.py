@@ -44,6 +44,16 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="PEM CAs whose client certificates name users (CN) and groups (O).  [default: the CA that was made, if any]",
 )
 @click.option("--kubeconfig-out", type=_FILE, help="Write the administrator's kubeconfig here (mode 0600).")
+@click.option(
+    "--max-requests-inflight", type=click.IntRange(1), default=400, help="Requests that read, at once; others queue."
+)
+@click.option(
+    "--max-mutating-requests-inflight",
+    type=click.IntRange(1),
+    default=200,
+    help="Requests that change something, at once; others queue.",
+)
+@click.option("--request-timeout", default="60s", help="Give up on a request (not a watch) after this time.")
 @click.option("--log-format", type=click.Choice(get_args(logs.LogFormat)), default="auto", help="How to log on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
@@ -59,12 +69,15 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     tls_private_key_file: Path | None,
     client_ca_file: Path | None,
     kubeconfig_out: Path | None,
+    max_requests_inflight: int,
+    max_mutating_requests_inflight: int,
+    request_timeout: str,
     log_format: logs.LogFormat,
     verbose: bool,
 ) -> None:
     """Serve the Kubernetes API: TLS, tokens and client certificates, RBAC, one SQLite file."""
     from netplane.apiserver import flags, server  # noqa: PLC0415 - `--help` must not wait for a web framework
-    from netplane.apiserver.settings import Listener, Settings  # noqa: PLC0415
+    from netplane.apiserver.settings import Listener, Load, Settings  # noqa: PLC0415
 
     logs.setup("debug" if verbose else "info", log_format)
     own = Listener(flags.address("--bind-address", bind_address), flags.port("--secure-port", secure_port))
@@ -81,5 +94,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         tls_key=key,
         kubeconfig_out=kubeconfig_out,
         client_ca=client_ca_file,
+        load=Load(
+            max_requests_inflight,
+            max_mutating_requests_inflight,
+            flags.duration_s("--request-timeout", request_timeout),
+        ),
     )
     server.run(settings)

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from pathlib import Path
 
+from netplane.apiserver import durations
 from netplane.apiserver.settings import Address, Listener, Network, PortRange
 from netplane.errors import UsageError
 from netplane.net.bitmap import MAX_HOST_BITS
@@ -61,6 +62,17 @@ def node_ports(text: str) -> PortRange:
     found = PortRange(int(first), int(last))
     if not 1 <= found.first <= found.last <= 65535:
         raise UsageError(f"{flag}: {text} must rise, from 1 to 65535", hint="give one like 30000-32767")
+    return found
+
+
+def duration_s(flag: str, text: str) -> float:
+    """A positive duration, as Kubernetes' flags write it."""
+    try:
+        found = durations.seconds(text)
+    except durations.BadDuration as error:
+        raise UsageError(f"{flag}: {error}", hint="give one like 60s or 1m30s") from error
+    if found <= 0:
+        raise UsageError(f"{flag}: {text} is not longer than nothing", hint="give one like 60s or 1m30s")
     return found
 
 

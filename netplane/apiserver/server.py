@@ -14,9 +14,10 @@ from pathlib import Path
 
 import uvicorn
 
-from netplane.apiserver import app, bootstrap, garbage, kubeconfig, listeners, namespaces, pki, tokens
+from netplane.apiserver import app, bootstrap, garbage, kubeconfig, listeners, namespaces, peer, pki, tokens
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster, now
+from netplane.apiserver.limits import Limits
 from netplane.apiserver.lock import held
 from netplane.apiserver.peer import Protocol
 from netplane.apiserver.policies import Policies
@@ -67,13 +68,21 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     store = await _open_store(settings.data_dir / "state.db")
     try:
         issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
-        cluster = Cluster(store, settings, users, await Allocator.load(store, settings), issuer, Policies(store))
+        cluster = Cluster(
+            store,
+            settings,
+            users,
+            await Allocator.load(store, settings),
+            issuer,
+            Policies(store),
+            Limits(*settings.load),
+        )
         await bootstrap.run(cluster, settings.advertise_port)
         server = _server(cluster, serving)
         if settings.kubeconfig_out is not None:
             url = client_url(settings.listeners[0])
             kubeconfig.write(settings.kubeconfig_out, url, serving.ca_pem, tokens.first_master(users))
-        async with _background(cluster):
+        async with _background(cluster, server):
             await _until_told(server, cluster, sockets)
     finally:
         await store.close()
@@ -157,12 +166,14 @@ async def _until_told(server: uvicorn.Server, cluster: Cluster, sockets: list[so
 
 
 @contextlib.asynccontextmanager
-async def _background(cluster: Cluster) -> AsyncIterator[None]:
+async def _background(cluster: Cluster, server: uvicorn.Server) -> AsyncIterator[None]:
     work = [
         lambda: namespaces.run(cluster),
         lambda: garbage.run(cluster),
         lambda: _compact(cluster.store),
         lambda: _bootstrap_again(cluster),
+        cluster.limits.run,
+        lambda: peer.close_slow(server),
     ]
     tasks = [asyncio.create_task(_keep_going(one)) for one in work]
     try:

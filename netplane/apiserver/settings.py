@@ -31,6 +31,14 @@ class PortRange(NamedTuple):
         return f"{self.first}-{self.last}"
 
 
+class Load(NamedTuple):
+    """How much is taken on at once: requests that read, requests that change something, seconds for one request."""
+
+    reading: int = 400
+    changing: int = 200
+    timeout_s: float = 60.0
+
+
 class Settings(NamedTuple):
     """Everything a person may set. `networks` are the service ranges, one for each family, the primary first."""
 
@@ -44,6 +52,7 @@ class Settings(NamedTuple):
     tls_key: Path | None = None
     kubeconfig_out: Path | None = None
     client_ca: Path | None = None
+    load: Load = Load()
 
     @property
     def service_ip(self) -> Address:

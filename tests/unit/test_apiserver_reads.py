@@ -428,7 +428,8 @@ def test_health_version_and_metrics() -> None:
         await ask("GET", CONFIG)
         await ask("GET", "/api/v1/namespaces/x/nothing-like-it")
         metrics = (await ask("GET", "/metrics")).body.decode()
-        assert 'apiserver_request_total{code="200",group="",resource="configmaps",verb="list"} 1.0' in metrics
+        counted = 'apiserver_request_total{code="200",component="apiserver",group="",resource="configmaps",scope='
+        assert f'{counted}"namespace",subresource="",verb="LIST",version="v1"}} 1.0' in metrics
         assert 'resource="unknown"' in metrics
         assert "nothing-like-it" not in metrics
 
