@@ -346,6 +346,10 @@ class ConfigMap(Object, frozen=True, kw_only=True):
     data: dict[str, str] | None = None
 
 
+class ServiceAccount(Object, frozen=True, kw_only=True):
+    """core/v1 ServiceAccount."""
+
+
 class LeaseSpec(Struct, frozen=True, kw_only=True):
     """spec of a Lease. Times are RFC 3339 with microseconds."""
 
@@ -435,6 +439,7 @@ KIND_OF: dict[type[Object], kinds.Kind] = {
     Pod: kinds.POD,
     Namespace: kinds.NAMESPACE,
     ConfigMap: kinds.CONFIG_MAP,
+    ServiceAccount: kinds.SERVICE_ACCOUNT,
     Lease: kinds.LEASE,
     Endpoints: kinds.ENDPOINTS,
     ServiceCIDR: kinds.SERVICE_CIDR,

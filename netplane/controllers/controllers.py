@@ -12,6 +12,7 @@ from netplane.controllers.plan import (
     pod_cidr,
     pod_gc,
     scheduling,
+    zones,
 )
 from netplane.controllers.plan.world import LEASE_NAMESPACE, SERVICE_NAME, World
 from netplane.controllers.plan.writes import Plan
@@ -48,7 +49,9 @@ class Options(msgspec.Struct, frozen=True):
 def build(options: Options) -> list[Controller]:
     """All controllers. Without pools nobody gets a podCIDR."""
     controllers = [
-        Controller("endpointslices", _of_slices, lambda world, key, now: endpoint_slices.plan(world, key), 8),
+        Controller(
+            endpoint_slices.NAME, _of_slices, lambda world, key, now: endpoint_slices.plan(world, key, now.text), 8
+        ),
         Controller("endpoints", _of_endpoints, lambda world, key, now: legacy_endpoints.plan(world, key), 4),
         Controller(
             "node-lifecycle",
@@ -75,6 +78,13 @@ def _of_slices(world: World, old: Object | None, new: Object | None) -> Iterator
             if name:
                 yield f"{one.metadata.namespace}/{name}"
     yield from _of_backends(world, old, new)
+    node = new or old
+    if isinstance(node, Node) and _part(old) != _part(new):
+        yield from world.proportional
+
+
+def _part(obj: Object | None) -> zones.Contribution | None:
+    return zones.contribution(obj) if isinstance(obj, Node) else None
 
 
 def _of_endpoints(world: World, old: Object | None, new: Object | None) -> Iterator[str]:

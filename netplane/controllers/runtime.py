@@ -98,6 +98,8 @@ class Runtime:
             plan = await self._reconcile(controller, key)
             ok = plan is not None
             again_s = plan.again_s if plan else None
+            if plan is not None:
+                self._remember(controller.name, key, plan)
             queue.finished(key, _moment().clock_s, ok=ok, dice=random.random(), again_s=again_s)
             if len(queue) or again_s is not None:
                 wake.set()  # another worker may have gone to sleep for longer than this key may wait
@@ -128,6 +130,12 @@ class Runtime:
             log.exception("plan failed", controller=controller.name, key=key)
             return None
         return plan
+
+    def _remember(self, name: str, key: str, plan: Plan) -> None:
+        if plan.forget:
+            self.world.memory.pop((name, key), None)
+        elif plan.remember is not None:
+            self.world.memory[name, key] = plan.remember
 
     async def _perform(self, write: Write) -> None:
         self.writes += 1

@@ -50,7 +50,7 @@ STEPS = st.lists(st.lists(st.tuples(PODS, st.booleans()), max_size=8), max_size=
 
 def perform(world: World, number: int) -> int:
     """One plan; returns how many slices were written."""
-    writes = endpoint_slices.plan(world, KEY, LIMIT).writes
+    writes = endpoint_slices.plan(world, KEY, limit=LIMIT).writes
     for i, write in enumerate(writes):
         if isinstance(write, Create):
             meta = msgspec.structs.replace(write.obj.metadata, name=f"s{number}-{i}")

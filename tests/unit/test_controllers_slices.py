@@ -23,7 +23,8 @@ from netplane.api.objects import (
     ServiceSpec,
 )
 from netplane.controllers.plan import backends, endpoint_slices
-from netplane.controllers.plan.endpoint_slices import HEADLESS, MANAGED_BY, MANAGER
+from netplane.controllers.plan.endpoint_slices import MANAGER
+from netplane.controllers.plan.slice_objects import HEADLESS, MANAGED_BY
 from netplane.controllers.plan.world import SERVICE_NAME, World
 from netplane.controllers.plan.writes import Create, Delete, Replace, Write
 
@@ -78,10 +79,10 @@ class Cluster:
 
     def sync(self, limit: int = 100) -> list[Write]:
         """Plan, perform, and see that a second plan has nothing to do."""
-        writes = list(endpoint_slices.plan(self.world, KEY, limit).writes)
+        writes = list(endpoint_slices.plan(self.world, KEY, limit=limit).writes)
         for write in writes:
             self._perform(write)
-        assert endpoint_slices.plan(self.world, KEY, limit).writes == ()
+        assert endpoint_slices.plan(self.world, KEY, limit=limit).writes == ()
         return writes
 
     def _perform(self, write: Write) -> None:

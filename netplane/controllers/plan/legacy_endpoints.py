@@ -21,7 +21,8 @@ from netplane.api.objects import (
     Service,
 )
 from netplane.controllers.plan import backends
-from netplane.controllers.plan.endpoint_slices import HEADLESS, Ports, port_key
+from netplane.controllers.plan.packing import Ports, port_key
+from netplane.controllers.plan.slice_objects import HEADLESS
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Create, Delete, Plan, Replace
 

@@ -5,8 +5,21 @@ A plain data structure: `apply` takes one change, everything else reads. Times i
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from netplane.api.objects import Endpoints, EndpointSlice, Lease, Node, Object, Pod, Service
+from netplane.api.objects import (
+    ConfigMap,
+    Endpoints,
+    EndpointSlice,
+    Lease,
+    Namespace,
+    Node,
+    Object,
+    Pod,
+    Service,
+    ServiceAccount,
+)
+from netplane.controllers.plan import zones
 
 SERVICE_NAME = "kubernetes.io/service-name"
 LEASE_NAMESPACE = "kube-node-lease"
@@ -48,12 +61,19 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
         self.leases: dict[str, Lease] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.service_accounts: dict[str, ServiceAccount] = {}
+        self.config_maps: dict[str, ConfigMap] = {}
+        self.memory: dict[tuple[str, str], Any] = {}  # (controller, key) → what its last plan wants to know again
+        self.proportional: set[str] = set()  # Services that ask for hints by those shares
         self.renewed_at: dict[str, float] = {}  # node → when we saw its last heartbeat, on our clock
         self.missing_since: dict[str, float] = {}  # node that pods name but nobody has → when we noticed
         self._slices_by_service = Index()
         self._services_by_selector = Index()
         self._pods_by_label = Index()
         self._pods_by_node = Index()
+        self._parts: dict[str, zones.Contribution] = {}
+        self._shares: dict[str, float] | None = None
 
     @classmethod
     def of(cls, *objs: Object, now: float = 0.0) -> "World":
@@ -74,6 +94,8 @@ class World:
             table[some.key] = new
         self._index(some.key, old, new)
         self._heartbeat(some, old, new, now)
+        if isinstance(some, Node):
+            self._share(some.key, new if isinstance(new, Node) else None)
 
     def slices_of(self, service_key: str) -> list[EndpointSlice]:
         """Every slice that carries the Service's name, whoever made it."""
@@ -100,6 +122,13 @@ class World:
         """Pods bound to a node ("" for those that have none)."""
         return [self.pods[key] for key in self._pods_by_node.get((node,))]
 
+    @property
+    def zone_shares(self) -> dict[str, float]:
+        """Zone → its part of the cluster's CPU; {} when that is not known well enough. Added up once per change."""
+        if self._shares is None:
+            self._shares = zones.shares(self._parts.values())
+        return self._shares
+
     def lease_of(self, node: str) -> Lease | None:
         """The node's heartbeat."""
         return self.leases.get(f"{LEASE_NAMESPACE}/{node}")
@@ -112,6 +141,9 @@ class World:
             Node: self.nodes,
             Pod: self.pods,
             Lease: self.leases,
+            Namespace: self.namespaces,
+            ServiceAccount: self.service_accounts,
+            ConfigMap: self.config_maps,
         }
         return tables[cls]  # type: ignore[return-value]  # each table holds only its own kind
 
@@ -120,9 +152,22 @@ class World:
             self._slices_by_service.move(key, _service_token(old), _service_token(new))
         elif isinstance(new or old, Service):
             self._services_by_selector.move(key, _selector_token(old), _selector_token(new))
+            (self.proportional.add if new and zones.wanted(new.metadata.annotations) else self.proportional.discard)(
+                key
+            )
         elif isinstance(new or old, Pod):
             self._pods_by_label.move(key, _label_tokens(old), _label_tokens(new))
             self._pods_by_node.move(key, _node_token(old), _node_token(new))
+
+    def _share(self, name: str, node: Node | None) -> None:
+        part = zones.contribution(node) if node else None
+        if part == self._parts.get(name):
+            return
+        if part is None:
+            del self._parts[name]
+        else:
+            self._parts[name] = part
+        self._shares = None
 
     def _heartbeat(self, some: Object, old: Object | None, new: Object | None, now: float) -> None:
         """A heartbeat counts from when we saw it change: clocks of nodes need not agree with ours."""

@@ -71,12 +71,15 @@ Write = Create | Replace | Patch | Delete | Bind
 class Plan(NamedTuple):
     """What to do now, and after how many seconds to look at this key again (None: when something changes).
 
-    `note` is a remark for the log.
+    `note` is a remark for the log; `remember` is what the next plan of this key finds in `World.memory` once all of
+    the writes are done (None: what it found this time; with `forget`: nothing).
     """
 
     writes: tuple[Write, ...] = ()
     again_s: float | None = None
     note: str = ""
+    remember: Any = None
+    forget: bool = False
 
 
 NOTHING = Plan()
