@@ -20,7 +20,7 @@ from netplane.net import netlink as nl
 from netplane.rtnl import decode, encode, shaping
 from netplane.rtnl.requests import Add, Change, Delete, Request, inverse
 from netplane.rtnl.shaping import TokenBucket
-from netplane.rtnl.values import MAIN_TABLE, Address, FdbEntry, Link, Neighbour, Route
+from netplane.rtnl.values import MAIN_TABLE, Address, FdbEntry, Link, Neighbour, PortVlan, Route
 
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
@@ -183,6 +183,13 @@ class Rtnl:
         payload = encode.NDMSG.pack(encode.AF_BRIDGE, 0, 0, 0, 0)
         found = decode.fdb(self._socket.dump(encode.RTM_GETNEIGH, payload, "bridge fdb show"), self._names())
         return [entry for entry in found if dev in ("", entry.dev)]
+
+    def vlans(self, dev: str) -> list[PortVlan]:
+        """VLANs of a bridge's port, as ranges; none where the bridge does not look at them."""
+        index = self.index(dev)
+        mask = nl.attr_u32(encode.IFLA_EXT_MASK, encode.RTEXT_FILTER_BRVLAN_COMPRESSED)
+        payload = encode.IFINFO.pack(encode.AF_BRIDGE, 0, 0, 0, 0) + mask
+        return decode.vlans(self._socket.dump(encode.RTM_GETLINK, payload, f"bridge vlan show dev {dev}"), dev, index)
 
     def buckets(self, dev: str) -> list[TokenBucket]:
         """Token buckets of one link; their bursts, which the kernel keeps as times, are 0."""

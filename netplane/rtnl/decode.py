@@ -21,6 +21,7 @@ from netplane.rtnl.values import (
     Neighbour,
     Network,
     Other,
+    PortVlan,
     Route,
     Veth,
     Vxlan,
@@ -134,7 +135,8 @@ def _address(message: nl.Message, names: Names) -> Address:
     packed = found.get(e.IFA_LOCAL) or found[e.IFA_ADDRESS]
     label: Any = {"global": ""}.get(_SCOPE_NAMES.get(scope, ""), _SCOPE_NAMES.get(scope, ""))
     nodad, noprefixroute = bool(flags & e.IFA_F_NODAD), bool(flags & e.IFA_F_NOPREFIXROUTE)
-    return Address(names.get(index, ""), ip_interface((ip(packed), prefixlen)), nodad, noprefixroute, label)
+    asked: Any = "duplicate" if flags & e.IFA_F_DADFAILED else "tentative" if flags & e.IFA_F_TENTATIVE else ""
+    return Address(names.get(index, ""), ip_interface((ip(packed), prefixlen)), nodad, noprefixroute, label, asked)
 
 
 def routes(messages: Iterable[nl.Message], names: Names) -> list[Route]:
@@ -148,6 +150,7 @@ def _route(message: nl.Message, names: Names) -> Iterator[Route]:
         return
     found = nl.attr_map(message.payload, e.RTMSG.size)
     metric = nl.u32(found.get(e.RTA_PRIORITY, bytes(4)))
+    metrics = nl.attr_map(found.get(e.RTA_METRICS, b""))
     route_kind: Any = _KIND_NAMES.get(kind, "other")
     route = Route(
         dst=network(family, found.get(e.RTA_DST), dst_len),
@@ -158,7 +161,8 @@ def _route(message: nl.Message, names: Names) -> Iterator[Route]:
         metric=0 if family == e.AF_INET6 and metric == _IPV6_DEFAULT_METRIC else metric,
         table=nl.u32(found[e.RTA_TABLE]) if e.RTA_TABLE in found else table,
         proto=proto,
-        mtu=nl.u32(nl.attr_map(found.get(e.RTA_METRICS, b"")).get(e.RTAX_MTU, bytes(4))),
+        mtu=nl.u32(metrics.get(e.RTAX_MTU, bytes(4))),
+        advmss=nl.u32(metrics.get(e.RTAX_ADVMSS, bytes(4))),
         kind=route_kind,
     )
     name: Any = _SCOPE_NAMES.get(scope, "")
@@ -197,3 +201,25 @@ def fdb(messages: Iterable[nl.Message], names: Names) -> list[FdbEntry]:
         mac = attrs[e.NDA_LLADDR].hex(":")
         found.append(FdbEntry(names.get(index, ""), mac, dst, not flags & e.NTF_SELF, permanent))
     return found
+
+
+def vlans(messages: Iterable[nl.Message], dev: str, index: int) -> list[PortVlan]:
+    """VLANs of one port, of a dump of AF_BRIDGE with its VLANs as ranges."""
+    for message in messages:
+        family, _, found, _, _ = e.IFINFO.unpack_from(message.payload)
+        if message.type == e.RTM_NEWLINK and family == e.AF_BRIDGE and found == index:
+            spec = nl.attr_map(message.payload, e.IFINFO.size).get(e.IFLA_AF_SPEC, b"")
+            infos = [e.VLAN_INFO.unpack_from(body) for kind, body in nl.attrs(spec) if kind == e.IFLA_BRIDGE_VLAN_INFO]
+            return list(_vlan_ranges(dev, infos))
+    return []
+
+
+def _vlan_ranges(dev: str, infos: Iterable[tuple[int, ...]]) -> Iterator[PortVlan]:
+    begin = 0
+    for flags, vid in infos:
+        if flags & e.VLAN_RANGE_BEGIN:
+            begin = vid
+            continue
+        range_end = vid if flags & e.VLAN_RANGE_END else 0
+        yield PortVlan(dev, begin or vid, range_end, bool(flags & e.VLAN_PVID), bool(flags & e.VLAN_UNTAGGED))
+        begin = 0

@@ -24,12 +24,13 @@ from netplane.rtnl.values import (
     LinkKind,
     Neighbour,
     Network,
+    PortVlan,
     Route,
     Veth,
     Vxlan,
 )
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
@@ -39,18 +40,22 @@ AF_OF_VERSION = {4: AF_INET, 6: AF_INET6}
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_NET_NS_FD = 18, 20, 27, 28
+IFLA_LINKINFO, IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 20, 26, 27, 28, 29
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER = 1
 VXLAN_ID, VXLAN_LINK, VXLAN_LOCAL, VXLAN_LEARNING, VXLAN_PORT, VXLAN_LOCAL6, VXLAN_UDP_CSUM = 1, 3, 4, 7, 15, 17, 18
 BR_VLAN_FILTERING, BR_MCAST_SNOOPING = 7, 23
 BRPORT_MODE, BRPORT_LEARNING, BRPORT_ISOLATED = 4, 8, 33
+# linux/if_bridge.h, bridge_vlan_info: flags, then the identifier.
+IFLA_BRIDGE_VLAN_INFO, RTEXT_FILTER_BRVLAN_COMPRESSED = 2, 4
+VLAN_PVID, VLAN_UNTAGGED, VLAN_RANGE_BEGIN, VLAN_RANGE_END = 0x02, 0x04, 0x08, 0x10
+VLAN_INFO = struct.Struct("=HH")
 
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
-IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
+IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_NOPREFIXROUTE = 0x02, 0x08, 0x40, 0x200
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_TABLE = 1, 4, 5, 6, 7, 8, 15
-RTAX_MTU = 2
+RTAX_MTU, RTAX_ADVMSS = 2, 8
 RTNH_F_ONLINK = 4
 SCOPES = {"global": 0, "link": 253, "host": 254}
 ROUTE_KINDS = {"unicast": 1, "local": 2, "blackhole": 6, "unreachable": 7, "prohibit": 8}
@@ -103,6 +108,8 @@ def encode(request: Request, index: Index) -> Encoded:
             return Encoded(RTM_NEWLINK, _PLAIN, _change(request, index))
         case DeleteGroup(group):
             return Encoded(RTM_DELLINK, _PLAIN, IFINFO.pack(0, 0, 0, 0, 0) + nl.attr_u32(IFLA_GROUP, group))
+        case Delete(PortVlan() as vlan):
+            return Encoded(RTM_DELLINK, _PLAIN, _vlan(vlan, index))
         case Delete(Link() as link):
             return Encoded(RTM_DELLINK, _PLAIN, IFINFO.pack(0, 0, 0, 0, 0) + nl.attr_str(IFLA_IFNAME, link.name))
         case Add(value, replace):
@@ -168,8 +175,8 @@ def _(route: Route, index: Index) -> tuple[int, bytes]:
         parts.append(nl.attr_u32(RTA_OIF, index(route.dev)))
     if route.metric:
         parts.append(nl.attr_u32(RTA_PRIORITY, route.metric))
-    if route.mtu:
-        parts.append(nl.nested(RTA_METRICS, nl.attr_u32(RTAX_MTU, route.mtu)))
+    if metrics := [nl.attr_u32(k, v) for k, v in ((RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss)) if v]:
+        parts.append(nl.nested(RTA_METRICS, *metrics))
     return RTM_NEWROUTE, b"".join(parts)
 
 
@@ -188,6 +195,20 @@ def _(entry: FdbEntry, index: Index) -> tuple[int, bytes]:
     head = NDMSG.pack(AF_BRIDGE, index(entry.dev), state, NTF_MASTER if entry.master else NTF_SELF, 0)
     dst = nl.attr(NDA_DST, entry.dst.packed) if entry.dst is not None else b""
     return RTM_NEWNEIGH, head + nl.attr(NDA_LLADDR, mac_bytes(entry.mac)) + dst
+
+
+@_body.register
+def _(value: PortVlan, index: Index) -> tuple[int, bytes]:
+    return RTM_SETLINK, _vlan(value, index)
+
+
+def _vlan(vlan: PortVlan, index: Index) -> bytes:
+    flags = (VLAN_PVID if vlan.pvid else 0) | (VLAN_UNTAGGED if vlan.untagged else 0)
+    ends = [(flags, vlan.first)]
+    if vlan.last > vlan.first:
+        ends = [(flags | VLAN_RANGE_BEGIN, vlan.first), (flags | VLAN_RANGE_END, vlan.last)]
+    found = (nl.attr(IFLA_BRIDGE_VLAN_INFO, VLAN_INFO.pack(*end)) for end in ends)
+    return IFINFO.pack(AF_BRIDGE, 0, index(vlan.dev), 0, 0) + nl.nested(IFLA_AF_SPEC, *found)
 
 
 @_body.register
@@ -222,6 +243,9 @@ def _change(change: Change, index: Index) -> bytes:
     if change.port is not None:
         slave = (nl.attr_str(INFO_SLAVE_KIND, "bridge"), _port_data(change.port))
         parts.append(nl.nested(IFLA_LINKINFO, *slave))
+    if change.vlan_filtering is not None:
+        data = nl.nested(INFO_DATA, nl.attr_u8(BR_VLAN_FILTERING, int(change.vlan_filtering)))
+        parts.append(nl.nested(IFLA_LINKINFO, nl.attr_str(INFO_KIND, "bridge"), data))
     return b"".join(parts)
 
 

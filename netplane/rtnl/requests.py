@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from netplane.rtnl.shaping import Ingress, Redirect, TokenBucket
-from netplane.rtnl.values import Address, BridgePort, FdbEntry, Link, Neighbour, Route, Value
+from netplane.rtnl.values import Address, BridgePort, FdbEntry, Link, Neighbour, PortVlan, Route, Value
 
 _COMMAND = {
     Link: "ip link",
@@ -17,6 +17,7 @@ _COMMAND = {
     Route: "ip route",
     Neighbour: "ip neighbour",
     FdbEntry: "bridge fdb",
+    PortVlan: "bridge vlan",
     TokenBucket: "tc qdisc",
     Ingress: "tc qdisc",
     Redirect: "tc filter",
@@ -56,7 +57,7 @@ class DeleteGroup(msgspec.Struct, frozen=True):
 class Change(msgspec.Struct, frozen=True):
     """Change a link. None leaves a property as it is; `master` "" takes the link out of its bridge.
 
-    `netns` (a descriptor) moves the link to another namespace.
+    `netns` (a descriptor) moves the link to another namespace; `vlan_filtering` is a bridge's.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Change(msgspec.Struct, frozen=True):
     alias: str | None = None
     promisc: bool | None = None
     netns: int | None = None
+    vlan_filtering: bool | None = None
 
     def __str__(self) -> str:
         pairs = {"name": self.rename, "address": self.mac, "mtu": self.mtu, "group": self.group, "alias": self.alias}
@@ -84,6 +86,8 @@ class Change(msgspec.Struct, frozen=True):
             words.append("up" if self.up else "down")
         if self.port is not None:
             words.append(str(self.port))
+        if self.vlan_filtering is not None:
+            words.append(f"type bridge vlan_filtering {int(self.vlan_filtering)}")
         return " ".join(["ip link set", self.name, *words])
 
 

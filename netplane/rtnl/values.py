@@ -138,6 +138,29 @@ class BridgePort(msgspec.Struct, frozen=True):
         return f"type bridge_slave hairpin {on[self.hairpin]} learning {on[self.learning]} isolated {on[self.isolated]}"
 
 
+class PortVlan(msgspec.Struct, frozen=True):
+    """VLANs that a bridge's port belongs to (IEEE 802.1Q); deleting takes it out of them, of all those it is in.
+
+    Args:
+        dev: the port.
+        first: VLAN identifier, 1 to 4094.
+        last: of a range; 0: only `first`.
+        pvid: frames that come in without a tag belong to it.
+        untagged: its frames leave without a tag.
+    """
+
+    dev: str
+    first: int
+    last: int = 0
+    pvid: bool = False
+    untagged: bool = False
+
+    def __str__(self) -> str:
+        vid = f"{self.first}-{self.last}" if self.last > self.first else str(self.first)
+        words = [w for w, on in (("pvid", self.pvid), ("untagged", self.untagged)) if on]
+        return " ".join(["dev", self.dev, "vid", vid, *words])
+
+
 class Link(msgspec.Struct, frozen=True):
     """A network interface.
 
@@ -187,6 +210,7 @@ class Address(msgspec.Struct, frozen=True):
         nodad: IPv6: usable at once, without duplicate address detection (RFC 4862, 5.4).
         noprefixroute: make no route for the prefix.
         scope: "" lets the kernel's default stand (global).
+        state: dumps only: IPv6 asks whether somebody else has it (`tentative`), or was answered (`duplicate`).
     """
 
     dev: str
@@ -194,6 +218,7 @@ class Address(msgspec.Struct, frozen=True):
     nodad: bool = False
     noprefixroute: bool = False
     scope: Literal["", "link", "host"] = ""
+    state: Literal["", "tentative", "duplicate"] = ""
 
     @classmethod
     def of(cls, dev: str, interface: str, *, nodad: bool = False, noprefixroute: bool = False) -> Self:
@@ -220,6 +245,7 @@ class Route(msgspec.Struct, frozen=True):
         table: 254 is main.
         proto: who installed it.
         mtu: path MTU of the route in bytes.
+        advmss: largest TCP segment that is advertised, in bytes.
         kind: what happens to a packet.
     """
 
@@ -233,6 +259,7 @@ class Route(msgspec.Struct, frozen=True):
     table: int = MAIN_TABLE
     proto: int = PROTO_BOOT
     mtu: int = 0
+    advmss: int = 0
     kind: Literal["unicast", "local", "blackhole", "unreachable", "prohibit", "other"] = "unicast"
 
     @classmethod
@@ -248,7 +275,8 @@ class Route(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         words: list[str] = [] if self.kind == "unicast" else [self.kind]
         words.append("default" if self.dst.prefixlen == 0 else str(self.dst))
-        words += _words(via=self.via, dev=self.dev, src=self.src, scope=self.scope, metric=self.metric, mtu=self.mtu)
+        words += _words(via=self.via, dev=self.dev, src=self.src, scope=self.scope, metric=self.metric)
+        words += _words(mtu=self.mtu, advmss=self.advmss)
         words += _words(table=0 if self.table == MAIN_TABLE else self.table)
         words += _words(proto=0 if self.proto == PROTO_BOOT else self.proto)
         return " ".join([*words, "onlink"] if self.onlink else words)
@@ -296,7 +324,7 @@ class FdbEntry(msgspec.Struct, frozen=True):
         return " ".join([*words, "permanent"] if self.permanent else words)
 
 
-Value = Link | Address | Route | Neighbour | FdbEntry | TokenBucket | Ingress | Redirect
+Value = Link | Address | Route | Neighbour | FdbEntry | PortVlan | TokenBucket | Ingress | Redirect
 
 
 def _words(**options: object) -> list[str]:

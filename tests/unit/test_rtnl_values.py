@@ -19,6 +19,7 @@ from netplane.rtnl import (
     FdbEntry,
     Link,
     Neighbour,
+    PortVlan,
     Request,
     Route,
     Veth,
@@ -68,6 +69,9 @@ NAMES = {3: "br0", 4: "vx", 5: "eth0"}
             delete(FdbEntry.of("vx", MAC, "192.0.2.2")),
             f"bridge fdb delete {MAC} dev vx dst 192.0.2.2 self permanent",
         ),
+        (add(PortVlan("v1", 100, pvid=True, untagged=True)), "bridge vlan add dev v1 vid 100 pvid untagged"),
+        (delete(PortVlan("v1", 1, 4094)), "bridge vlan delete dev v1 vid 1-4094"),
+        (Change("br0", vlan_filtering=True), "ip link set br0 type bridge vlan_filtering 1"),
         (delete_link("v1"), "ip link delete v1"),
         (DeleteGroup(77), "ip link delete group 77"),
         (Change("v1", up=False, rename="v2", master=""), "ip link set v1 name v2 nomaster down"),
@@ -125,6 +129,31 @@ def test_veth_bytes() -> None:
     assert wire == encode.Encoded(16, 0x605, expected)
 
 
+@pytest.mark.parametrize(
+    ("request_", "kind", "infos"),
+    [
+        (add(PortVlan("eth0", 200, 210)), 19, [(8, 200), (16, 210)]),
+        (add(PortVlan("eth0", 100, pvid=True, untagged=True)), 19, [(6, 100)]),
+        (delete(PortVlan("eth0", 1, 4094)), 17, [(8, 1), (16, 4094)]),
+    ],
+)
+def test_vlan_bytes(request_: Request, kind: int, infos: list[tuple[int, int]]) -> None:
+    """linux/if_bridge.h: RTM_SETLINK and RTM_DELLINK of AF_BRIDGE, flags and identifiers; a range is two of them."""
+    wire = encode.encode(request_, INDEX)
+    attrs = (nl.attr(2, struct.pack("=HH", *info)) for info in infos)
+    assert (wire.type, wire.payload) == (kind, struct.pack("=BxHiII", 7, 0, 5, 0, 0) + nl.nested(26, *attrs))
+
+
+def test_vlans_read_back_as_ranges() -> None:
+    """As `bridge -c vlan show` has them: one with flags, a range, and another port's."""
+    infos = [(6, 1), (8, 100), (16, 103), (0, 7)]
+    spec = nl.nested(26, *(nl.attr(2, struct.pack("=HH", *info)) for info in infos))
+    dump = [nl.Message(16, 0, 0, struct.pack("=BxHiII", 7, 0, index, 0, 0) + spec) for index in (4, 5)]
+    expected = [PortVlan("eth0", 1, pvid=True, untagged=True), PortVlan("eth0", 100, 103), PortVlan("eth0", 7)]
+    assert decode.vlans(dump, "eth0", 5) == expected
+    assert decode.vlans(dump, "eth0", 6) == []
+
+
 def test_a_mac_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="no MAC"):
         encode.encode(add(Neighbour.of("vx", "10.2.0.0", "0a:58")), INDEX)
@@ -138,6 +167,7 @@ def test_a_mac_that_is_none_is_refused() -> None:
         Route.of("fd00:2::/64", via="fd00:2::", dev="vx", onlink=True),
         Route.of("10.3.0.0/24", dev="br0"),
         Route(ip_network("10.4.0.0/24"), dev="br0", mtu=1400, table=1000, proto=99),
+        Route(ip_network("10.5.0.0/24"), dev="br0", mtu=1400, advmss=1360),
         Route(ip_network("10.5.0.0/24"), kind="unreachable"),
         Route(ip_network("10.6.0.0/24"), dev="br0", scope="global"),
     ],
