@@ -15,6 +15,7 @@ _ADDRESS = re.compile(r"10\.96\.\d{1,3}\.\d{1,3}")
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AGE = re.compile(r"(\d+[smhdy])+|<unknown>")
 _REV_FIELDS = frozenset({"resourceVersion"})
+_PORTS = frozenset({"nodePort", "healthCheckNodePort"})
 _OWN_FIELDS = frozenset({"uid", "resourceVersion", "continue"})
 
 
@@ -77,7 +78,7 @@ class Comparison:
             return False
         if field == "continue":
             return bool(have)
-        if field in _OWN_FIELDS or (field == "nodePort" and str(want) not in self.request):
+        if field in _OWN_FIELDS or (field in _PORTS and str(want) not in self.request):
             return self.names.same(want, have)
         if isinstance(want, str):
             return self._text(want, have, field, path)

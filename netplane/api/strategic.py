@@ -10,6 +10,8 @@ plain values:
     $deleteFromPrimitiveList/<list>: [...]    drop these strings
     $retainKeys: [...]                        keep only these keys of the object (a union changes its member)
 
+A directive needs something to direct: in an object or list element that the document does not have, `$patch` drops it.
+
 Order: the elements that $setElementOrder names (without it, those of the patch) stand in its order. One that only the
 server has goes before a named one if it stood before that one already; a new element is before both.
 Source: the strategic merge patch design of Kubernetes' api-conventions; merge keys come from the schema table.
@@ -19,7 +21,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from netplane.api import schema as schemas
-from netplane.api.errors import StatusError, bad_request, internal, unprocessable
+from netplane.api.errors import StatusError, bad_request, unknown
 
 Json = dict[str, Any]
 
@@ -60,7 +62,7 @@ def _object(doc: Any, patch: Json, schema: Json) -> Json:
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise bad_request(f"unknown patch type: {directive} in map: {_go_map(patch)}")
+        raise _unknown_directive(patch)
     out = _retained(dict(doc) if isinstance(doc, dict) else {}, patch)
     for name in _list_fields(patch):
         out_list = _list(out.get(name), patch, name, _field(schema, name))
@@ -77,8 +79,8 @@ def _set(out: Json, name: str, value: Any, schema: Json) -> None:
     if value is None:
         out.pop(name, None)
     elif isinstance(value, dict):
-        if value.get(_DIRECTIVE) == "delete":
-            out.pop(name, None)
+        if value.get(_DIRECTIVE) == "delete" or (_DIRECTIVE in value and not isinstance(out.get(name), dict)):
+            out.pop(name, None)  # a directive about what is not there leaves nothing, its siblings included
         else:
             out[name] = _object(out.get(name), value, _field(schema, name).schema)
     else:
@@ -100,7 +102,7 @@ def _retained(out: Json, patch: Json) -> Json:
     if not isinstance(keep, list):
         raise bad_request("invalid patch format of retainKeys")
     if any(key not in keep for key, value in patch.items() if not key.startswith("$") and value is not None):
-        raise unprocessable("patch content doesn't match retainKeys list")
+        raise bad_request("invalid patch format of retainKeys")
     return {key: value for key, value in out.items() if key in keep}
 
 
@@ -113,7 +115,7 @@ def _list(current: Any, patch: Json, name: str, field: _Field) -> list[Any]:
         return []
     items = wanted or []
     if not field.merges:
-        return have if wanted is None else [_cleaned_item(item) for item in items]
+        return have if wanted is None else [one for one in items if not (isinstance(one, dict) and _DIRECTIVE in one)]
     if field.key:
         return _by_key(have, items, order, field)
     return _as_set(have, items, order, removed)
@@ -146,7 +148,7 @@ def _order(items: list[Any], order: Any, key: str | None) -> list[Hashable]:
     told = [_identity(one, key) for one in order]
     if [one for one in told if one in of_patch] != of_patch:
         text = f"The order in patch list:\n{_go_map(items)}\n doesn't match {_ORDER[:-1]} list:\n{_go_map(order)}\n"
-        raise internal(text)
+        raise unknown(text)
     return told
 
 
@@ -160,12 +162,11 @@ def _merge_item(merged: list[Any], item: Any, element: Json, key: str) -> None:
         raise bad_request(f"expected a map, but received a {type(item).__name__}")
     directive = item.get(_DIRECTIVE)
     if directive == "replace":
-        rest = {name: value for name, value in item.items() if name != _DIRECTIVE}
-        if rest:
-            merged.append(_clean(rest, element))
-        return
-    if directive not in (None, "merge", "delete"):
-        raise bad_request(f"unknown patch type: {directive} in map: {_go_map(item)}")
+        return  # a word about the list; what else it says is not an element
+    if directive == "merge":
+        raise unknown("merging lists cannot yet be specified in the patch")
+    if directive not in (None, "delete"):
+        raise _unknown_directive(item)
     if key not in item:
         raise _no_merge_key(item, key)
     at = [i for i, one in enumerate(merged) if isinstance(one, dict) and one.get(key) == item[key]]
@@ -197,12 +198,12 @@ def _clean(value: Json, schema: Json) -> Json:
     return _object({}, value, schema)
 
 
-def _cleaned_item(item: Any) -> Any:
-    return {key: value for key, value in item.items() if key != _DIRECTIVE} if isinstance(item, dict) else item
+def _unknown_directive(where: Json) -> StatusError:
+    return unknown(f"unknown patch type: {where[_DIRECTIVE]} in map: {_go_map(where)}")
 
 
 def _no_merge_key(item: Json, key: str) -> StatusError:
-    return internal(f"map: {_go_map(item)} does not contain declared merge key: {key}")
+    return unknown(f"map: {_go_map(item)} does not contain declared merge key: {key}")
 
 
 def _go_map(value: Any) -> str:

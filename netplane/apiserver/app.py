@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 
-from netplane.apiserver import discovery, door, health, openapi, service_tokens, version
+from netplane.apiserver import discovery, door, health, openapi, openapi_v2, service_tokens, version
 from netplane.apiserver import reply as replies
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.door import ResourceRoute
@@ -36,6 +36,8 @@ def build(cluster: Cluster) -> FastAPI:
     app.router.routes.insert(0, ResourceRoute(cluster, metrics))
     app.router.redirect_slashes = False
     _describe(app, cluster)
+    _schemas(app, cluster)
+    _issuer(app, cluster)
     _health(app, cluster)
 
     @_get(app, cluster, "/metrics")
@@ -65,6 +67,10 @@ def _get(app: FastAPI, cluster: Cluster, *paths: str) -> Callable[[Answer], Answ
 
 
 def _describe(app: FastAPI, cluster: Cluster) -> None:
+    @_get(app, cluster, "/")
+    async def paths(request: Request) -> Reply:
+        return openapi.root_paths()
+
     @_get(app, cluster, "/version", "/version/")
     async def version_(request: Request) -> Reply:
         return of_json(version.version())
@@ -92,6 +98,12 @@ def _describe(app: FastAPI, cluster: Cluster) -> None:
         name, which = request.path_params["group"], request.path_params["version"]
         return of_json(discovery.resource_list(name, which)) if which in discovery.versions(name) else NOT_FOUND
 
+
+def _schemas(app: FastAPI, cluster: Cluster) -> None:
+    @_get(app, cluster, "/openapi/v2", "/openapi/v2/")
+    async def swagger(request: Request) -> Reply:
+        return openapi_v2.serve(request.headers.get("accept", ""), request.headers.get("if-none-match", ""))
+
     @_get(app, cluster, "/openapi/v3", "/openapi/v3/")
     async def schemas(request: Request) -> Reply:
         return openapi.index()
@@ -101,6 +113,8 @@ def _describe(app: FastAPI, cluster: Cluster) -> None:
         digest, etag = request.query_params.get("hash", ""), request.headers.get("if-none-match", "")
         return openapi.serve(request.path_params["document"], digest, etag) or NOT_FOUND
 
+
+def _issuer(app: FastAPI, cluster: Cluster) -> None:
     @_get(app, cluster, "/.well-known/openid-configuration")
     async def issuer(request: Request) -> Reply:
         return service_tokens.configuration(f"{request.url.scheme}://{request.url.netloc}/openid/v1/jwks")
@@ -108,10 +122,6 @@ def _describe(app: FastAPI, cluster: Cluster) -> None:
     @_get(app, cluster, "/openid/v1/jwks")
     async def keys(request: Request) -> Reply:
         return service_tokens.key_set(cluster.issuer.key)
-
-    @_get(app, cluster, "/")
-    async def paths(request: Request) -> Reply:
-        return openapi.root_paths()
 
 
 def _root(request: Request, plain: dict[str, object], *, core: bool) -> Reply:

@@ -85,14 +85,15 @@ def _resource_entries(kind: Kind) -> list[Json]:
 
 
 def _subresource_entry(kind: Kind, name: str) -> Json:
-    group, version, response = _response(kind, name)
+    group, version, response = response_kind(kind, name)
     entry: Json = {"name": f"{kind.plural}/{name}", "singularName": "", "namespaced": kind.namespaced}
     if group:
         entry |= {"group": group, "version": version}
     return {**entry, "kind": response, "verbs": list(handlers.subresource_verbs(kind.plural, name))}
 
 
-def _response(kind: Kind, subresource: str) -> tuple[str, str, str]:
+def response_kind(kind: Kind, subresource: str) -> tuple[str, str, str]:
+    """What a subresource speaks of: (group, version, kind); no group and version where they are the object's own."""
     group, version, response = _RESPONSE_KIND.get(subresource, ("", "", kind.kind))
     return group, version, response
 
@@ -131,7 +132,7 @@ def _aggregated_resource(kind: Kind) -> Json:
 
 
 def _aggregated_subresource(kind: Kind, name: str) -> Json:
-    group, version, response = _response(kind, name)
+    group, version, response = response_kind(kind, name)
     if not group:
         group, version = kind.group, kind.version if kind.group else ""
     return {

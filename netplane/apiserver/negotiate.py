@@ -1,6 +1,6 @@
 """Which form of an answer a client wants (Accept), and what it sends (Content-Type). Pure.
 
-JSON is always answered: every client that asks for protobuf takes it too.
+JSON is answered wherever it is accepted: it is at hand, and every client that prefers protobuf takes it too.
 """
 
 from enum import Enum
@@ -9,6 +9,23 @@ from functools import lru_cache
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+SPOKEN = (JSON, YAML, PROTOBUF)
+_ANYTHING = frozenset({"*/*", "application/*", JSON})
+
+
+@lru_cache(maxsize=256)
+def output(accept: str) -> str:
+    """The media type to answer in; "" when the client accepts none that is spoken."""
+    found = ""
+    for media in accept.split(",") if accept.strip() else (JSON,):
+        base, parameters = split(media)
+        if base in _ANYTHING:
+            return found if found == YAML else JSON
+        if base in SPOKEN and not found and "as" not in parameters:
+            found = base
+    return found
 
 
 class Form(Enum):

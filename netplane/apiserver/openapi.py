@@ -13,7 +13,7 @@ import orjson
 
 from netplane.api import schema
 from netplane.api.kinds import KINDS, Kind
-from netplane.apiserver import handlers, version
+from netplane.apiserver import discovery, handlers, version
 from netplane.apiserver.reply import Header, Reply, of_json
 
 Json = dict[str, Any]
@@ -70,6 +70,7 @@ def document(path: str) -> Document:
     group, served = paths()[path]
     kinds = [kind for kind in KINDS if (kind.group, kind.version) == (group, served)]
     roots = {name for kind in kinds for name in (_name(kind), _name(kind, "List"))}
+    roots |= {_name(_spoken(kind, name)) for kind in kinds for name in kind.subresources}
     roots |= {_META + name for name in ("Status", "Patch", "DeleteOptions", "WatchEvent")}
     body = orjson.dumps(
         {
@@ -104,62 +105,98 @@ def _references(node: Any) -> list[str]:
     return []
 
 
-def _name(kind: Kind, suffix: str = "") -> str:
+def _name(of: "Kind | _Spoken", suffix: str = "") -> str:
     try:
-        return schema.name_for(kind.group, kind.version, kind.kind + suffix)
+        return schema.name_for(of.group, of.version, of.kind + suffix)
     except KeyError:
         return _META + "Status"
+
+
+class _Spoken(NamedTuple):
+    """What an operation is about: group, version and kind; `name` is its place in operation ids."""
+
+    group: str
+    version: str
+    kind: str
+    name: str
+
+
+def _spoken(kind: Kind, subresource: str = "") -> _Spoken:
+    group, served, response = discovery.response_kind(kind, subresource)
+    if not served:
+        group, served = kind.group, kind.version
+    name = ("Namespaced" if kind.namespaced else "") + kind.kind + subresource.capitalize()
+    return _Spoken(group, served, response, name)
 
 
 def _items(kind: Kind) -> Json:
     """The path items of one kind."""
     namespaced = "{namespace}" if kind.namespaced else ""
     collection, one = kind.path(namespaced), kind.path(namespaced, "{name}")
-    verbs = kind.verbs
+    verbs, own = kind.verbs, _spoken(kind)
     place = [_path_parameter("namespace", "object name and auth scope, such as for teams and projects")]
     named = [_path_parameter("name", f"name of the {kind.kind}"), *place[: kind.namespaced]]
     of_one = [verb for verb in ("get", "update", "patch", "delete") if verb in verbs]
     of_all = [verb for verb in ("list", "create", "deletecollection") if verb in verbs]
-    items: Json = {collection: _item(kind, of_all, place[: kind.namespaced])}
+    items: Json = {collection: _item(kind, own, of_all, place[: kind.namespaced])}
     if of_one:
-        items[one] = _item(kind, of_one, named)
-    if kind.namespaced:
-        items[kind.path()] = _item(kind, ["list"], [])
+        items[one] = _item(kind, own, of_one, named)
+    if kind.namespaced and "list" in verbs:
+        everywhere = own._replace(name=f"{kind.kind}ForAllNamespaces")
+        items[kind.path()] = _item(kind, everywhere, ["list"], [])
     for name in kind.subresources:
         wanted = [verb for verb in handlers.subresource_verbs(kind.plural, name) if verb != "watch"]
-        items[kind.path(namespaced, "{name}", name)] = _item(kind, wanted, named)
+        items[kind.path(namespaced, "{name}", name)] = _item(kind, _spoken(kind, name), wanted, named)
     return items
 
 
 _METHODS = {"list": "get", "get": "get", "create": "post", "update": "put", "patch": "patch"}
 _ACTIONS = {"create": "post", "update": "put"}
+_NAMES = {"get": "read", "update": "replace", "deletecollection": "deleteCollection"}
 
 
-def _item(kind: Kind, verbs: Sequence[str], parameters: list[Json]) -> Json:
-    item: Json = {_METHODS.get(verb, "delete"): _operation(kind, verb) for verb in verbs}
+def _item(kind: Kind, spoken: _Spoken, verbs: Sequence[str], parameters: list[Json]) -> Json:
+    item: Json = {_METHODS.get(verb, "delete"): _operation(kind, spoken, verb) for verb in verbs}
     return {**item, "parameters": parameters} if parameters else item
 
 
-def _operation(kind: Kind, verb: str) -> Json:
-    answer = _name(kind, "List" if verb == "list" else "")
-    codes = ("200", "201") if verb in ("create", "update", "patch") else ("200",)
+def _operation(kind: Kind, spoken: _Spoken, verb: str) -> Json:
+    about, answer = _name(spoken), _answer(spoken, verb)
+    codes = _CODES.get(verb, ("200",))
+    group = (kind.group.split(".")[0] or "core").capitalize() + kind.version.capitalize()
     operation: Json = {
         "description": f"{verb} {kind.kind}",
+        "operationId": f"{_NAMES.get(verb, verb)}{group}{spoken.name}",
         "tags": [f"{kind.group.split('.')[0] or 'core'}_{kind.version}"],
         "parameters": _query(verb),
         "responses": {code: {"description": "OK", "content": _json_of(answer)} for code in codes}
         | {"401": {"description": "Unauthorized"}},
         "x-kubernetes-action": _ACTIONS.get(verb, verb),
-        "x-kubernetes-group-version-kind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "x-kubernetes-group-version-kind": {"group": spoken.group, "version": spoken.version, "kind": spoken.kind},
     }
     if verb in ("create", "update"):
-        operation["requestBody"] = {"required": True, "content": _json_of(_name(kind), "*/*")}
+        operation["requestBody"] = {"required": True, "content": _json_of(about, "*/*")}
     elif verb == "patch":
         content = {media: {"schema": {"$ref": f"{_REF}{_META}Patch"}} for media in _PATCHES}
         operation["requestBody"] = {"required": True, "content": content}
-    elif verb == "delete":
+    elif verb in ("delete", "deletecollection"):
         operation["requestBody"] = {"content": _json_of(_META + "DeleteOptions", "*/*")}
     return operation
+
+
+_CODES = {
+    "create": ("200", "201", "202"),
+    "update": ("200", "201"),
+    "patch": ("200", "201"),
+    "delete": ("200", "202"),
+}
+_STATUS_ANSWERS = frozenset({"delete", "deletecollection"})
+
+
+def _answer(spoken: _Spoken, verb: str) -> str:
+    if verb in _STATUS_ANSWERS:
+        return _META + "Status"
+    return _name(spoken, "List" if verb == "list" else "")
 
 
 def _json_of(name: str, media: str = "application/json") -> Json:
@@ -180,14 +217,22 @@ _LIST = {
     "timeoutSeconds": _INTEGER,
     "watch": _BOOLEAN,
 }
-_DELETE = {"dryRun": _STRING, "gracePeriodSeconds": _INTEGER, "propagationPolicy": _STRING}
+_DELETE = {
+    "dryRun": _STRING,
+    "gracePeriodSeconds": _INTEGER,
+    "orphanDependents": _BOOLEAN,
+    "propagationPolicy": _STRING,
+}
 _QUERIES: dict[str, dict[str, Json]] = {
     "list": _LIST,
     "create": _WRITE,
     "update": _WRITE,
     "patch": {**_WRITE, "force": _BOOLEAN},
     "delete": _DELETE,
-    "deletecollection": {**_DELETE, **{name: _LIST[name] for name in ("fieldSelector", "labelSelector", "limit")}},
+    "deletecollection": {
+        **_DELETE,
+        **{name: form for name, form in _LIST.items() if name not in ("allowWatchBookmarks", "watch")},
+    },
 }
 
 
@@ -201,6 +246,6 @@ def _path_parameter(name: str, description: str) -> Json:
 
 def root_paths() -> Reply:
     """The document at /: every path worth knowing."""
-    fixed = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]
+    fixed = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
     groups = [f"/apis/{kind.group}" for kind in KINDS if kind.group]
     return of_json({"paths": sorted({*fixed, *groups, *(kind.root for kind in KINDS)})})

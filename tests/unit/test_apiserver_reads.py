@@ -347,8 +347,11 @@ def test_metadata_alone() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("accept", ["application/vnd.kubernetes.protobuf, */*", "*/*", "", "application/yaml"])
-def test_json_is_always_answered(accept: str) -> None:
+@pytest.mark.parametrize(
+    "accept",
+    ["application/vnd.kubernetes.protobuf, */*", "*/*", "", "application/json;stream=watch", "text/html, */*;q=0.8"],
+)
+def test_json_is_answered_wherever_it_is_accepted(accept: str) -> None:
     async def test(ask: Server) -> None:
         answer = await ask("GET", CONFIG, accept=accept)
         assert (answer.headers["content-type"], answer.json["kind"]) == ("application/json", "ConfigMapList")
@@ -418,8 +421,9 @@ def test_health_version_and_metrics() -> None:
         verbose = (await ask("GET", "/readyz?verbose", token="")).body.decode()
         assert verbose.startswith("[+]ping ok\n")
         assert verbose.endswith("readyz check passed\n")
-        assert (await ask("GET", "/readyz/ping", token="")).body == b"ok"
-        assert (await ask("GET", "/readyz/unheard-of", token="")).status == 404
+        assert (await ask("GET", "/readyz/ping", token="")).status == 403
+        assert (await ask("GET", "/readyz/ping")).body == b"ok"
+        assert (await ask("GET", "/readyz/unheard-of")).status == 404
         assert (await ask("GET", "/version/", token="")).json["minor"] == "36"
         ask.cluster.checks["disk"] = lambda: "it is full"
         broken = await ask("GET", "/livez?verbose", token="")

@@ -105,6 +105,12 @@ STRATEGIC: list[tuple[str, Json, Json, Json]] = [
         containers("b"),
     ),
     (
+        "a directive about what is not there leaves nothing",
+        {"spec": {}},
+        {"spec": {"nodeSelector": {"$patch": "replace", "a": "b"}, "tolerations": [{"$patch": "delete", "key": "x"}]}},
+        {"spec": {"tolerations": []}},
+    ),
+    (
         "$patch: replace in a list takes the patch's list",
         containers("a", "b"),
         {"spec": {"containers": [{"name": "c", "image": "c:1"}, {"$patch": "replace"}]}},
@@ -220,9 +226,9 @@ def test_service_ports_merge_by_port() -> None:
     ("change", "code", "message"),
     [
         ({"spec": {"containers": [{"image": "x"}]}}, 500, "does not contain declared merge key: name"),
-        ({"spec": {"$patch": "zap"}}, 400, "unknown patch type: zap in map: map[$patch:zap]"),
+        ({"spec": {"$patch": "zap"}}, 500, "unknown patch type: zap in map: map[$patch:zap]"),
         ({"metadata": {"finalizers": [{"a": 1}]}}, 400, "invalid patch format of primitive list"),
-        ({"spec": {"$retainKeys": ["a"], "nodeName": "b"}}, 422, "the server rejected our request"),
+        ({"spec": {"$retainKeys": ["a"], "nodeName": "b"}}, 400, "invalid patch format of retainKeys"),
         (
             {"spec": {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "c"}]}},
             500,

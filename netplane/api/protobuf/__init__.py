@@ -1,10 +1,10 @@
-r"""Kubernetes' protobuf, one way: request bodies become the objects that JSON would have given (pure).
+r"""Kubernetes' protobuf, read: request bodies become the objects that JSON would have given (pure; encode.py writes).
 
     k8s\0 + runtime.Unknown{1: {1: apiVersion, 2: kind}, 2: the object's bytes, 4: content type}
 
 The decoder walks bytes by a table of field numbers and types (`build.py` extracts it). Go writes fields that are not
-pointers even when they are empty; JSON leaves those out, and so does the decoder. Unknown numbers are skipped. Answers
-are always JSON, which every client takes. Source: the protobuf wire format; k8s.io/apimachinery runtime/serializer.
+pointers even when they are empty; JSON leaves those out, and so does the decoder. Unknown numbers are skipped.
+Source: the protobuf wire format; k8s.io/apimachinery runtime/serializer.
 """
 
 import base64
@@ -52,6 +52,11 @@ def _table() -> tuple[dict[str, str], dict[str, Message]]:
         for name, fields in raw["messages"].items()
     }
     return raw["kinds"], messages
+
+
+def fields_of(name: str) -> Message:
+    """The fields of a message, by number."""
+    return _table()[1][name]
 
 
 def empty(api_version: str, kind: str) -> Json:
