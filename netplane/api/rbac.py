@@ -34,7 +34,7 @@ def allows(rule: Json, ask: Ask) -> bool:
     if ask.verb not in verbs and _ALL not in verbs:
         return False
     if ask.path:
-        return any(_path_fits(pattern, ask.path) for pattern in rule.get("nonResourceURLs") or ())
+        return any(path_fits(pattern, ask.path) for pattern in rule.get("nonResourceURLs") or ())
     groups = rule.get("apiGroups") or ()
     if ask.group not in groups and _ALL not in groups:
         return False
@@ -44,7 +44,8 @@ def allows(rule: Json, ask: Ask) -> bool:
     return not named or ask.name in named
 
 
-def _path_fits(pattern: str, path: str) -> bool:
+def path_fits(pattern: str, path: str) -> bool:
+    """Whether a path is meant by a pattern, which may end in `*`."""
     return pattern in (_ALL, path) or (pattern.endswith(_ALL) and path.startswith(pattern[:-1]))
 
 

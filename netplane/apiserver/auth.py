@@ -3,7 +3,7 @@
     client certificate   CN is the user, each O a group            (--client-ca-file, or the cluster's own CA)
     static token         a line of --token-auth-file
     ServiceAccount token signed by this cluster, bound to what must still be there
-    nothing              system:anonymous, who may see the version and health
+    nothing              system:anonymous, who may do what system:public-info-viewer says: see the version and health
 
 Members of system:masters may do everything, whatever the rules say: nobody can lock the administrators out.
 """
@@ -14,27 +14,32 @@ from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.target import Target
 from netplane.apiserver.tokens import ANONYMOUS, MASTERS, User
 
-OPEN_PATHS = ("/version", "/livez", "/readyz", "/healthz")
 
 
 async def authenticate(authorization: bytes, peer: User | None, cluster: Cluster) -> User:
     """The user of a connection's certificate (`peer`) or of an Authorization header; anonymous without either.
 
     Raises:
-        StatusError: 401, when the header carries something nobody knows.
+        StatusError: 401, when the header carries something nobody knows, or nothing and --anonymous-auth is off.
     """
     if peer is not None:
         return peer
     if not authorization:
-        return ANONYMOUS
+        return _anonymous(cluster)
     scheme, _, token = authorization.decode("latin-1").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        return ANONYMOUS
+        return _anonymous(cluster)
     user = await of_token(token, cluster)
     if user is None:
         raise errors.unauthorized()
     return user
+
+
+def _anonymous(cluster: Cluster) -> User:
+    if not cluster.settings.anonymous:
+        raise errors.unauthorized()
+    return ANONYMOUS
 
 
 async def of_token(token: str, cluster: Cluster) -> User | None:
@@ -45,16 +50,9 @@ async def of_token(token: str, cluster: Cluster) -> User | None:
     return user
 
 
-def is_open(path: str) -> bool:
-    """Paths that anyone may read."""
-    return path.startswith(OPEN_PATHS) and any(path == p or path.startswith(p + "/") for p in OPEN_PATHS)
-
-
 def allows(policy: Policy, user: User, ask: Ask) -> bool:
     """Whether `user` may do what is asked."""
     if MASTERS in user.groups:
-        return True
-    if ask.path and ask.verb == "get" and is_open(ask.path):
         return True
     return policy.allows(user.name, user.groups, ask)
 
@@ -64,13 +62,18 @@ def authorize(policy: Policy, user: User, target: Target | None, method: str, pa
     if MASTERS in user.groups:
         return
     if target is None:
-        verb = method.lower() if method != "HEAD" else "get"
-        if not allows(policy, user, Ask(verb, path=path)):
-            raise errors.forbidden("", "", "", f'User "{user.name}" cannot {verb} path "{path}"')
-        return
-    ask = Ask(target.verb, target.group, target.resource, target.subresource, target.namespace, target.name)
+        ask = Ask(method.lower() if method != "HEAD" else "get", path=path)
+    else:
+        ask = Ask(target.verb, target.group, target.resource, target.subresource, target.namespace, target.name)
     if not allows(policy, user, ask):
-        resource = f"{target.resource}/{target.subresource}" if target.subresource else target.resource
-        scope = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
-        why = f'User "{user.name}" cannot {target.verb} resource "{resource}" in API group "{target.group}" {scope}'
-        raise errors.forbidden(target.group, target.resource, target.name, why)
+        raise refusal(user, ask)
+
+
+def refusal(user: User, ask: Ask) -> errors.StatusError:
+    """403: what a user may not do."""
+    if ask.path:
+        return errors.forbidden("", "", "", f'User "{user.name}" cannot {ask.verb} path "{ask.path}"')
+    resource = f"{ask.resource}/{ask.subresource}" if ask.subresource else ask.resource
+    scope = f'in the namespace "{ask.namespace}"' if ask.namespace else "at the cluster scope"
+    why = f'User "{user.name}" cannot {ask.verb} resource "{resource}" in API group "{ask.group}" {scope}'
+    return errors.forbidden(ask.group, ask.resource, ask.name, why)

@@ -16,6 +16,7 @@ from netplane.store.protocol import KV, Store
 
 if TYPE_CHECKING:
     from netplane.apiserver.allocation import Allocator
+    from netplane.apiserver.audit import Auditor
     from netplane.apiserver.policies import Policies
     from netplane.apiserver.service_tokens import Issuer
 
@@ -62,6 +63,7 @@ class Cluster:
         allocator: hands out ClusterIPs and node ports.
         policies: who may do what.
         limits: how much is taken on at once.
+        audit: tells the audit log of requests; None when there is none.
         issuer: gives tokens to ServiceAccounts and knows them again.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
@@ -76,6 +78,7 @@ class Cluster:
         issuer: "Issuer",
         policies: "Policies",
         limits: Limits | None = None,
+        audit: "Auditor | None" = None,
     ) -> None:
         self.store = store
         self.settings = settings
@@ -84,6 +87,7 @@ class Cluster:
         self.issuer = issuer
         self.policies = policies
         self.limits = limits or Limits()
+        self.audit = audit
         self.events = EventCache()
         self.watches: set[Closable] = set()
         self.stopping = False

@@ -54,6 +54,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Requests that change something, at once; others queue.",
 )
 @click.option("--request-timeout", default="60s", help="Give up on a request (not a watch) after this time.")
+@click.option("--anonymous-auth", type=bool, default=True, help="Requests without credentials are system:anonymous.")
+@click.option("--audit-log-path", default="", help="Write audit events here, as JSON lines; -: to stdout.")
+@click.option("--audit-policy-file", type=_FILE, help="audit.k8s.io/v1 Policy.  [default: metadata of every request]")
+@click.option("--audit-log-maxsize", type=click.IntRange(1), default=100, help="MiB after which the log is rotated.")
+@click.option("--audit-log-maxbackup", type=click.IntRange(0), default=0, help="Rotated logs to keep; 0: all.")
+@click.option("--audit-log-maxage", type=click.IntRange(0), default=0, help="Days to keep rotated logs; 0: for ever.")
 @click.option("--log-format", type=click.Choice(get_args(logs.LogFormat)), default="auto", help="How to log on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
@@ -72,12 +78,18 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     max_requests_inflight: int,
     max_mutating_requests_inflight: int,
     request_timeout: str,
+    anonymous_auth: bool,
+    audit_log_path: str,
+    audit_policy_file: Path | None,
+    audit_log_maxsize: int,
+    audit_log_maxbackup: int,
+    audit_log_maxage: int,
     log_format: logs.LogFormat,
     verbose: bool,
 ) -> None:
     """Serve the Kubernetes API: TLS, tokens and client certificates, RBAC, one SQLite file."""
     from netplane.apiserver import flags, server  # noqa: PLC0415 - `--help` must not wait for a web framework
-    from netplane.apiserver.settings import Listener, Load, Settings  # noqa: PLC0415
+    from netplane.apiserver.settings import Audit, Listener, Load, Settings  # noqa: PLC0415
 
     logs.setup("debug" if verbose else "info", log_format)
     own = Listener(flags.address("--bind-address", bind_address), flags.port("--secure-port", secure_port))
@@ -94,6 +106,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         tls_key=key,
         kubeconfig_out=kubeconfig_out,
         client_ca=client_ca_file,
+        anonymous=anonymous_auth,
+        audit=flags.audit(
+            Audit(audit_log_path, audit_policy_file, audit_log_maxsize, audit_log_maxbackup, audit_log_maxage)
+        ),
         load=Load(
             max_requests_inflight,
             max_mutating_requests_inflight,

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from netplane.apiserver import durations
-from netplane.apiserver.settings import Address, Listener, Network, PortRange
+from netplane.apiserver.settings import Address, Audit, Listener, Network, PortRange
 from netplane.errors import UsageError
 from netplane.net.bitmap import MAX_HOST_BITS
 
@@ -74,6 +74,13 @@ def duration_s(flag: str, text: str) -> float:
     if found <= 0:
         raise UsageError(f"{flag}: {text} is not longer than nothing", hint="give one like 60s or 1m30s")
     return found
+
+
+def audit(given: Audit) -> Audit:
+    """A policy without a log would say nothing."""
+    if given.policy is not None and not given.path:
+        raise UsageError("--audit-log-path is missing", hint="name a file for the events, or - for stdout")
+    return given
 
 
 def netns_listener(text: str) -> Listener:

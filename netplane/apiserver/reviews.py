@@ -93,7 +93,10 @@ def _info(user: User) -> Json:
     info: Json = {"username": user.name}
     if user.uid:
         info["uid"] = user.uid
-    return {**info, "groups": list(user.groups)}
+    info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra}
+    return info
 
 
 async def _read(call: Call) -> Json:

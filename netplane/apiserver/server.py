@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from netplane.apiserver import app, bootstrap, garbage, kubeconfig, listeners, namespaces, peer, pki, tokens
+from netplane.apiserver import app, audit, bootstrap, garbage, heap, kubeconfig, listeners, namespaces, peer, pki, tokens
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.limits import Limits
@@ -64,6 +64,7 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     users = _users(settings)
+    auditor = audit.of(settings.audit)
     serving = _certificate(settings)
     store = await _open_store(settings.data_dir / "state.db")
     try:
@@ -76,9 +77,11 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
             issuer,
             Policies(store),
             Limits(*settings.load),
+            auditor,
         )
         await bootstrap.run(cluster, settings.advertise_port)
         server = _server(cluster, serving)
+        heap.settle()
         if settings.kubeconfig_out is not None:
             url = client_url(settings.listeners[0])
             kubeconfig.write(settings.kubeconfig_out, url, serving.ca_pem, tokens.first_master(users))
@@ -86,6 +89,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
             await _until_told(server, cluster, sockets)
     finally:
         await store.close()
+        if auditor is not None:
+            auditor.writer.close()
 
 
 async def _open_store(path: Path) -> Store:
@@ -170,6 +175,7 @@ async def _background(cluster: Cluster, server: uvicorn.Server) -> AsyncIterator
     work = [
         lambda: namespaces.run(cluster),
         lambda: garbage.run(cluster),
+        heap.run,
         lambda: _compact(cluster.store),
         lambda: _bootstrap_again(cluster),
         cluster.limits.run,

@@ -39,6 +39,16 @@ class Load(NamedTuple):
     timeout_s: float = 60.0
 
 
+class Audit(NamedTuple):
+    """The audit log: its file ("-": stdout; "": none), its policy's (None: metadata of all), when it is rotated."""
+
+    path: str = ""
+    policy: Path | None = None
+    max_mib: int = 100
+    backups: int = 0
+    days: int = 0
+
+
 class Settings(NamedTuple):
     """Everything a person may set. `networks` are the service ranges, one for each family, the primary first."""
 
@@ -53,6 +63,8 @@ class Settings(NamedTuple):
     kubeconfig_out: Path | None = None
     client_ca: Path | None = None
     load: Load = Load()
+    anonymous: bool = True
+    audit: Audit = Audit()
 
     @property
     def service_ip(self) -> Address:

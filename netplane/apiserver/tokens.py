@@ -18,11 +18,12 @@ UNAUTHENTICATED = "system:unauthenticated"
 
 
 class User(NamedTuple):
-    """Who asks."""
+    """Who asks. `extra` is what else is known: keys and their values."""
 
     name: str
     uid: str = ""
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 ANONYMOUS = User("system:anonymous", "", (UNAUTHENTICATED,))

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from netplane.api.rbac import Ask, Policy, allows
+from netplane.apiserver import impersonation
+from netplane.apiserver.tokens import ANONYMOUS, User
 from tests.apiserver_app import READER, Server, serving
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -146,10 +148,99 @@ def test_what_the_cluster_starts_with(user: str, groups: list[str], ask: dict[st
     run(test)
 
 
-def test_nobody_acts_as_somebody_else() -> None:
+WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+IMPERSONATOR = {
+    "metadata": {"name": "people-act"},
+    "rules": [
+        {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"]},
+        {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["groups"], "resourceNames": ["devs"]},
+        {"verbs": ["impersonate"], "apiGroups": ["authentication.k8s.io"], "resources": ["userextras/scopes"]},
+    ],
+}
+
+
+async def allow_impersonation(server: Server) -> None:
+    await server.create(f"{RBAC}/clusterroles", IMPERSONATOR)
+    binding = {
+        "metadata": {"name": "people-act"},
+        "roleRef": {"kind": "ClusterRole", "name": "people-act", "apiGroup": "rbac.authorization.k8s.io"},
+        "subjects": [{"kind": "Group", "name": "people", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    await server.create(f"{RBAC}/clusterrolebindings", binding)
+
+
+def test_an_administrator_acts_as_anybody() -> None:
     async def test(server: Server) -> None:
-        answer = await server("GET", MAPS, impersonate_user="bob")
-        assert answer.status == 403
-        assert 'cannot impersonate resource "users"' in answer.json["message"]
+        async def who(**headers: str) -> Any:
+            return (await server("POST", WHO, {}, **headers)).json["status"]["userInfo"]
+
+        assert await who(impersonate_user="bob") == {"username": "bob", "groups": ["system:authenticated"]}
+        account = await who(impersonate_user="system:serviceaccount:app:web")
+        assert account["groups"] == ["system:serviceaccounts", "system:serviceaccounts:app", "system:authenticated"]
+        all_parts = {"impersonate_group": "devs", "impersonate_uid": "u1", "impersonate_extra_acme.com%2fscopes": "a"}
+        assert await who(impersonate_user="bob", **all_parts) == {
+            "username": "bob", "uid": "u1", "groups": ["devs", "system:authenticated"],
+            "extra": {"acme.com/scopes": ["a"]},
+        }  # fmt: skip
+        refused = await server("GET", MAPS, impersonate_user="bob")
+        assert (refused.status, refused.json["reason"]) == (403, "Forbidden")
+        assert 'User "bob" cannot list resource "configmaps"' in refused.json["message"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"impersonate_user": "eve"}, 'users "eve" is forbidden: User "reader" cannot impersonate resource "users" in '
+         'API group "" at the cluster scope'),
+        ({"impersonate_user": "bob", "impersonate_group": "admins"}, 'groups "admins" is forbidden: User "reader" '
+         'cannot impersonate resource "groups" in API group "" at the cluster scope'),
+        ({"impersonate_user": "system:serviceaccount:app:web"}, 'serviceaccounts "web" is forbidden: User "reader" '
+         'cannot impersonate resource "serviceaccounts" in API group "" in the namespace "app"'),
+        ({"impersonate_user": "bob", "impersonate_extra_team": "x"}, 'userextras.authentication.k8s.io "x" is '
+         'forbidden: User "reader" cannot impersonate resource "userextras/team" in API group "authentication.k8s.io" '
+         "at the cluster scope"),
+        ({"impersonate_user": "bob", "impersonate_uid": "7"}, 'uids.authentication.k8s.io "7" is forbidden: User '
+         '"reader" cannot impersonate resource "uids" in API group "authentication.k8s.io" at the cluster scope'),
+    ],
+)  # fmt: skip
+def test_others_act_as_whom_they_may(headers: dict[str, str], message: str) -> None:
+    async def test(server: Server) -> None:
+        await allow_impersonation(server)
+        may = {"impersonate_user": "bob", "impersonate_group": "devs", "impersonate_extra_scopes": "view"}
+        assert (await server("POST", WHO, {}, token=READER, **may)).status == 201
+        refused = await server("POST", WHO, {}, token=READER, **headers)
+        assert (refused.status, refused.json["message"]) == (403, message)
+
+    run(test)
+
+
+def test_nobody_in_particular_is_not_authenticated() -> None:
+    admin = User("admin", "", ("system:masters",))
+    found = impersonation.act_as(Policy(), admin, [(b"impersonate-user", b"system:anonymous")])
+    assert found == ANONYMOUS
+
+
+def test_parts_of_a_user_need_the_user() -> None:
+    async def test(server: Server) -> None:
+        refused = await server("GET", MAPS, impersonate_group="devs")
+        assert (refused.status, refused.json["reason"]) == (500, "InternalError")
+        assert "without impersonating a user" in refused.json["message"]
+
+    run(test)
+
+
+def test_anonymous_sees_health_and_version_alone() -> None:
+    async def test(server: Server) -> None:
+        for path in ("/livez", "/readyz", "/healthz", "/version"):
+            assert (await server("GET", path, token="")).status == 200
+        for path in ("/", "/api", "/apis", "/metrics", "/openapi/v3", "/livez/ping", MAPS):
+            refused = await server("GET", path, token="")
+            assert (refused.status, refused.json["reason"]) == (403, "Forbidden"), path
+        server.cluster.settings = server.cluster.settings._replace(anonymous=False)
+        for path in ("/livez", MAPS):
+            refused = await server("GET", path, token="")
+            assert (refused.status, refused.json["message"]) == (401, "Unauthorized")
 
     run(test)

@@ -1,0 +1,55 @@
+"""Who asks, as whom, and may they: what every request passes first, in Kubernetes' order.
+
+authentication → audit → impersonation → authorization
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from netplane.api import errors
+from netplane.api.rbac import Policy
+from netplane.apiserver import audit, auth, impersonation, peer
+from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.reply import Scope
+from netplane.apiserver.target import Target
+from netplane.apiserver.tokens import User
+
+
+class Guest(NamedTuple):
+    """Who came in, and by which policy."""
+
+    user: User
+    policy: Policy
+    headers: Mapping[bytes, bytes]
+
+
+async def admit(cluster: Cluster, scope: Scope, target: Target | None) -> Guest:
+    """Let a request in; `target` None is one that names no resource. Raises StatusError 401, 403, 500."""
+    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    try:
+        user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), cluster)
+    except errors.StatusError:
+        if cluster.audit is not None:
+            scope[audit.KEY] = cluster.audit.received(scope, target, None, headers)
+        raise
+    if cluster.audit is not None:
+        scope[audit.KEY] = cluster.audit.received(scope, target, user, headers)
+    policy = await cluster.policies.current()
+    if impersonation.asked(headers):
+        user = impersonation.act_as(policy, user, scope["headers"])
+        if cluster.audit is not None:
+            scope[audit.KEY].impersonated = user
+    _authorize(policy, user, scope, target)
+    return Guest(user, policy, headers)
+
+
+def _authorize(policy: Policy, user: User, scope: Scope, target: Target | None) -> None:
+    record: audit.Record | None = scope.get(audit.KEY)
+    try:
+        auth.authorize(policy, user, target, scope["method"], scope["path"])
+    except errors.StatusError:
+        if record is not None:
+            record.decision = "forbid"
+        raise
+    if record is not None:
+        record.decision = "allow"
