@@ -63,6 +63,7 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+    heap.hold()
     users = _users(settings)
     auditor = audit.of(settings.audit)
     serving = _certificate(settings)
