@@ -8,6 +8,8 @@ import structlog
 
 from netplane.kernel import netns
 
+pytest.register_assert_rewrite("tests.store_promises")  # it is no test module by name, and asserts as one
+
 # What tests' namespaces begin with: `npt-` those of kernel tests, `np-t` and `np-b` of labs, `npv-` of `verify`.
 OURS = ("npt-", "np-t", "np-b", "npv-")
 

@@ -106,6 +106,10 @@ class MemoryStore:
         """See Store.current_rev."""
         return self._rev
 
+    async def catch_up(self) -> bool:
+        """See Store.catch_up: nobody else writes here."""
+        return False
+
     async def compact_rev(self) -> int:
         """See Store.compact_rev."""
         return self._compact_rev

@@ -18,6 +18,9 @@ from netplane.errors import NetplaneError
 FIRST_REV = 1
 """The revision of a store nothing was ever written to (as etcd: clients read 0 as "any")."""
 
+RESTORE_GAP = 1_000_000_000
+"""How far a restored store goes on above its backup: clients saw later revisions meanwhile, nobody knows how many."""
+
 KEEP_REVISIONS = 1_000
 """Compaction never removes the last this many revisions, so that a client may be that much behind."""
 
@@ -97,6 +100,10 @@ class FutureRevision(StoreError):
         self.rev = rev
 
 
+class Unavailable(StoreError):
+    """The store cannot be reached now."""
+
+
 class WatchOverflow(StoreError):
     """The watcher read too slowly and was closed. Everything up to `rev` was handed out."""
 
@@ -155,7 +162,14 @@ class Store(Protocol):
         ...
 
     async def current_rev(self) -> int:
-        """The revision of the last change."""
+        """The revision of the last change that reads here see."""
+        ...
+
+    async def catch_up(self) -> bool:
+        """Make reads see everything that anybody was told is written before this call; whether that brought news.
+
+        Only a store with several processes on it has something to do. Raises Unavailable.
+        """
         ...
 
     async def compact_rev(self) -> int:

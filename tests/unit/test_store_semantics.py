@@ -1,232 +1,28 @@
-"""What every store promises, asked of each of them."""
+"""What every store promises, asked of those that live in this process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from netplane.store.memory import MemoryStore
-from netplane.store.protocol import (
-    KV,
-    Compacted,
-    Compare,
-    Delete,
-    Event,
-    FutureRevision,
-    Put,
-    Store,
-    StoreError,
-    Watch,
-    WatchOverflow,
-)
+from netplane.store.protocol import Store
 from netplane.store.sqlite import SqliteStore
-
-Scenario = Callable[[Store], Awaitable[None]]
-BUFFER = 50
+from tests.store_promises import BUFFER, KEEP, PROMISES, Scenario
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Scenario], None]:
-    async def with_store(scenario: Scenario) -> None:
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_stores_keep_their_promises(kind: str, promise: Scenario, tmp_path: Path) -> None:
+    async def run() -> None:
         store: Store
-        if request.param == "memory":
-            store = MemoryStore(keep_revisions=3, buffer_events=BUFFER)
+        if kind == "memory":
+            store = MemoryStore(keep_revisions=KEEP, buffer_events=BUFFER)
         else:
-            store = await SqliteStore.open(tmp_path / "s.db", keep_revisions=3, buffer_events=BUFFER)
+            store = await SqliteStore.open(tmp_path / "s.db", keep_revisions=KEEP, buffer_events=BUFFER)
         try:
-            await scenario(store)
+            await promise(store)
         finally:
             await store.close()
 
-    return lambda scenario: asyncio.run(with_store(scenario))
-
-
-async def put(store: Store, key: str, value: bytes = b"v") -> int:
-    return (await store.txn([], [Put(key, value)])).rev
-
-
-async def take(watch: Watch, count: int) -> list[Event]:
-    events: list[Event] = []
-    while len(events) < count:
-        events += await anext(watch)
-    return events
-
-
-def test_revisions_count_transactions(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        assert await store.current_rev() == 1
-        two = await store.txn([], [Put("/a", b"1"), Put("/b", b"2")])
-        assert (two.succeeded, two.rev) == (True, 2)
-        assert await put(store, "/a", b"3") == 3
-        assert await store.get("/a") == KV("/a", b"3", mod_rev=3, create_rev=2)
-        assert await store.get("/b") == KV("/b", b"2", mod_rev=2, create_rev=2)
-        nothing = await store.txn([], [Delete("/zz")])
-        assert (nothing.succeeded, nothing.rev) == (True, 3)
-        assert (await store.txn([], [])).rev == 3
-
-    run(scenario)
-
-
-def test_compares_decide_and_say_what_they_found(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        rev = await put(store, "/a")
-        absent = await store.txn([Compare("/a", 0), Compare("/b", 7), Compare("/c", 0)], [Put("/c", b"")])
-        assert not absent.succeeded
-        assert absent.failed == (await store.get("/a"), None)
-        assert await store.get("/c") is None
-        assert (await store.txn([Compare("/a", rev)], [Delete("/a"), Put("/n", b"")])).succeeded
-        assert await store.get("/a") is None
-        again = await store.txn([Compare("/a", 0)], [Put("/a", b"new")])
-        assert await store.get("/a") == KV("/a", b"new", again.rev, again.rev)
-
-    run(scenario)
-
-
-def test_concurrent_creations_have_one_winner(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        tries = await asyncio.gather(*(store.txn([Compare("/a", 0)], [Put("/a", b"%d" % i)]) for i in range(20)))
-        winners = [i for i, result in enumerate(tries) if result.succeeded]
-        kv = await store.get("/a")
-        assert kv is not None
-        assert kv.value == b"%d" % winners[0]
-        assert len(winners) == 1
-        assert all(result.failed == (kv,) for result in tries if not result.succeeded)
-
-    run(scenario)
-
-
-def test_a_key_named_twice_is_refused(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        with pytest.raises(ValueError, match="twice"):
-            await store.txn([], [Put("/a", b""), Delete("/a")])
-
-    run(scenario)
-
-
-def test_ranges_are_ordered_and_paged(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        for key in ("/b/2", "/a/1", "/b/1", "/b0", "/c/1", "/b/3"):
-            await put(store, key)
-        page = await store.range("/b/", limit=2)
-        assert ([kv.key for kv in page.kvs], page.more, page.count, page.rev) == (["/b/1", "/b/2"], True, 3, 7)
-        rest = await store.range("/b/", start="/b/2\0", limit=2)
-        assert ([kv.key for kv in rest.kvs], rest.more, rest.count) == (["/b/3"], False, 1)
-        assert (await store.range("")).count == 6
-        assert (await store.range("/zz")).kvs == []
-
-    run(scenario)
-
-
-def test_the_past_can_be_read(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        await store.txn([], [Put("/a", b"1"), Put("/b", b"1")])
-        await store.txn([], [Put("/a", b"2"), Delete("/b"), Put("/c", b"2")])
-        then = await store.range("/", rev=2)
-        assert [(kv.key, kv.value) for kv in then.kvs] == [("/a", b"1"), ("/b", b"1")]
-        assert (then.rev, then.count) == (2, 2)
-        assert (await store.range("/", rev=2, limit=1)).more
-        assert [kv.key for kv in (await store.range("/", rev=2, start="/b")).kvs] == ["/b"]
-        assert await store.get("/b", rev=2) == KV("/b", b"1", 2, 2)
-        assert await store.get("/c", rev=2) is None
-        assert (await store.range("/", rev=1)).kvs == []
-        with pytest.raises(FutureRevision) as future:
-            await store.range("/", rev=4)
-        assert future.value.rev == 3
-
-    run(scenario)
-
-
-def test_watches_replay_then_follow(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        await put(store, "/a/1", b"1")
-        await put(store, "/z/1", b"1")
-        async with store.watch("/a/", 2) as watch:
-            await store.txn([], [Put("/a/1", b"2"), Put("/a/2", b"1")])
-            await store.txn([], [Delete("/a/1")])
-            created, changed, second, deleted = await take(watch, 4)
-            assert created == Event(2, KV("/a/1", b"1", 2, 2), None, deleted=False)
-            assert changed == Event(4, KV("/a/1", b"2", 4, 2), created.kv, deleted=False)
-            assert (second.rev, second.kv.key) == (4, "/a/2")
-            assert deleted == Event(5, KV("/a/1", b"2", 5, 2), changed.kv, deleted=True)
-            await put(store, "/z/2")
-            assert watch.progress == 6
-
-    run(scenario)
-
-
-def test_a_watch_from_now_and_one_from_the_future(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        await put(store, "/a")
-        async with store.watch("/", 0) as now, store.watch("/", 4) as later:
-            assert (now.progress, later.progress) == (2, 3)
-            await put(store, "/b")
-            await put(store, "/c")
-            assert [event.kv.key for event in await take(now, 2)] == ["/b", "/c"]
-            assert [event.kv.key for event in await take(later, 1)] == ["/c"]
-
-    run(scenario)
-
-
-def test_waiting_for_events_can_be_cancelled_without_loss(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        async with store.watch("/", 0) as watch:
-            for _ in range(3):
-                with pytest.raises(asyncio.TimeoutError):
-                    await asyncio.wait_for(anext(watch), 0.001)
-            await put(store, "/a")
-            assert [event.kv.key for event in await take(watch, 1)] == ["/a"]
-
-    run(scenario)
-
-
-def test_a_slow_watcher_is_closed_and_others_are_not(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        async with store.watch("/", 0) as slow, store.watch("/", 0) as quick:
-            seen = 0
-            for i in range(BUFFER + 1):
-                await put(store, f"/{i}")
-                seen += len(await anext(quick))
-            assert seen == BUFFER + 1
-            with pytest.raises(WatchOverflow):
-                await anext(slow)
-
-    run(scenario)
-
-
-def test_compaction_forgets_and_keeps_the_last_revisions(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        for i in range(5):
-            await put(store, "/a", b"%d" % i)  # revisions 2 to 6
-        await store.txn([], [Delete("/gone"), Put("/b", b"")])
-        await store.compact(100)
-        assert await store.compact_rev() == 7 - 3
-        kv = await store.get("/a", rev=4)
-        assert kv is not None
-        assert kv.value == b"2"
-        with pytest.raises(Compacted) as compacted:
-            await store.get("/a", rev=3)
-        assert compacted.value.rev == 4
-        with pytest.raises(Compacted):
-            async with store.watch("/", 4):
-                pass
-        async with store.watch("/", 5) as watch:
-            assert [event.rev for event in await take(watch, 3)] == [5, 6, 7]
-        await store.compact(2)
-        assert await store.compact_rev() == 4
-
-    run(scenario)
-
-
-def test_closing_ends_watches_and_refuses_writes(run: Callable[[Scenario], None]) -> None:
-    async def scenario(store: Store) -> None:
-        async with store.watch("/", 0) as watch:
-            await put(store, "/a")
-            await store.close()
-            assert [event.kv.key for event in await take(watch, 1)] == ["/a"]
-            with pytest.raises(StopAsyncIteration):
-                await anext(watch)
-        with pytest.raises(StoreError, match="closed"):
-            await put(store, "/b")
-
-    run(scenario)
+    asyncio.run(run())

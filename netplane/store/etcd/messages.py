@@ -1,0 +1,91 @@
+"""As much of etcd's v3 API (etcdserverpb, mvccpb) as the store speaks: its messages and the paths of its methods.
+
+Messages are built from the table below: `name number kind`, kinds being scalars, another message, and `*` for repeated.
+Numbers are those of etcd's rpc.proto and kv.proto; what is not named is left out, and skipped when a server sends it.
+Members of a oneof are plain fields here: on the wire they are the same, and each is set alone.
+"""
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+PACKAGE = "etcdserverpb"
+_TABLE = """
+KeyValue: key 1 bytes, create_revision 2 int64, mod_revision 3 int64, value 5 bytes
+Event: type 1 int32, kv 2 KeyValue, prev_kv 3 KeyValue
+ResponseHeader: cluster_id 1 uint64, member_id 2 uint64, revision 3 int64
+RangeRequest: key 1 bytes, range_end 2 bytes, limit 3 int64, revision 4 int64, serializable 7 bool, keys_only 8 bool, \
+    count_only 9 bool
+RangeResponse: header 1 ResponseHeader, kvs 2 *KeyValue, more 3 bool, count 4 int64
+PutRequest: key 1 bytes, value 2 bytes
+PutResponse: header 1 ResponseHeader
+DeleteRangeRequest: key 1 bytes, range_end 2 bytes
+DeleteRangeResponse: header 1 ResponseHeader, deleted 2 int64
+RequestOp: request_range 1 RangeRequest, request_put 2 PutRequest, request_delete_range 3 DeleteRangeRequest
+ResponseOp: response_range 1 RangeResponse
+Compare: result 1 int32, target 2 int32, key 3 bytes, mod_revision 6 int64
+TxnRequest: compare 1 *Compare, success 2 *RequestOp, failure 3 *RequestOp
+TxnResponse: header 1 ResponseHeader, succeeded 2 bool, responses 3 *ResponseOp
+CompactionRequest: revision 1 int64
+CompactionResponse: header 1 ResponseHeader
+WatchRequest: create_request 1 WatchCreateRequest
+WatchCreateRequest: key 1 bytes, range_end 2 bytes, start_revision 3 int64, progress_notify 4 bool, prev_kv 6 bool
+WatchResponse: header 1 ResponseHeader, created 3 bool, canceled 4 bool, compact_revision 5 int64, \
+    cancel_reason 6 string, events 11 *Event
+"""
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "string": _Field.TYPE_STRING,
+    "bytes": _Field.TYPE_BYTES,
+    "bool": _Field.TYPE_BOOL,
+    "int32": _Field.TYPE_INT32,
+    "int64": _Field.TYPE_INT64,
+    "uint64": _Field.TYPE_UINT64,
+}
+MOD = 2  # Compare.target: the revision of the last change (Compare.result 0 is EQUAL)
+DELETE = 1  # Event.type
+
+
+def _field(message: Any, text: str) -> None:
+    name, number, kind = text.split()
+    label = _Field.LABEL_REPEATED if kind.startswith("*") else _Field.LABEL_OPTIONAL
+    field = message.field.add(name=name, number=int(number), label=label)
+    kind = kind.lstrip("*")
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
+
+
+def _classes() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name="netplane/etcd.proto", package=PACKAGE, syntax="proto3")
+    for line in _TABLE.strip().splitlines():
+        name, _, fields = line.partition(":")
+        message = file.message_type.add(name=name)
+        for text in fields.split(","):
+            _field(message, text)
+    pool = descriptor_pool.DescriptorPool()  # of its own: another etcd client in this process has the same names
+    pool.Add(file)
+    found = (pool.FindMessageTypeByName(f"{PACKAGE}.{message.name}") for message in file.message_type)
+    return {one.name: message_factory.GetMessageClass(one) for one in found}
+
+
+_MESSAGES = _classes()
+KeyValue = _MESSAGES["KeyValue"]
+RangeRequest = _MESSAGES["RangeRequest"]
+PutRequest = _MESSAGES["PutRequest"]
+DeleteRangeRequest = _MESSAGES["DeleteRangeRequest"]
+RequestOp = _MESSAGES["RequestOp"]
+Compare = _MESSAGES["Compare"]
+TxnRequest = _MESSAGES["TxnRequest"]
+CompactionRequest = _MESSAGES["CompactionRequest"]
+WatchRequest = _MESSAGES["WatchRequest"]
+WatchCreateRequest = _MESSAGES["WatchCreateRequest"]
+
+RANGE = (f"/{PACKAGE}.KV/Range", RangeRequest, _MESSAGES["RangeResponse"])
+TXN = (f"/{PACKAGE}.KV/Txn", TxnRequest, _MESSAGES["TxnResponse"])
+COMPACT = (f"/{PACKAGE}.KV/Compact", CompactionRequest, _MESSAGES["CompactionResponse"])
+WATCH = (f"/{PACKAGE}.Watch/Watch", WatchRequest, _MESSAGES["WatchResponse"])
+
+WatchResponse = _MESSAGES["WatchResponse"]
+ResponseHeader = _MESSAGES["ResponseHeader"]
