@@ -14,7 +14,19 @@ from pathlib import Path
 
 import uvicorn
 
-from netplane.apiserver import app, audit, bootstrap, garbage, heap, kubeconfig, listeners, namespaces, peer, pki, tokens
+from netplane.apiserver import (
+    app,
+    audit,
+    bootstrap,
+    garbage,
+    heap,
+    kubeconfig,
+    listeners,
+    namespaces,
+    peer,
+    pki,
+    tokens,
+)
 from netplane.apiserver.allocation import Allocator
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.limits import Limits
