@@ -56,7 +56,7 @@ def _get(app: FastAPI, cluster: Cluster, *paths: str) -> Callable[[Answer], Answ
 
     def register(answer: Answer) -> Answer:
         async def endpoint(request: Request) -> Response:
-            return Encoded(await door.guard(cluster, request.scope) or await answer(request))
+            return Encoded(await door.answer(cluster, request.scope, lambda: answer(request)))
 
         for path in paths:
             methods = _ALL if path == _ANY else ["GET", "HEAD"]

@@ -5,22 +5,25 @@ kinds makes no request slower.
 """
 
 import time
-from collections.abc import Mapping
+from typing import Any
 
 from starlette.routing import BaseRoute, Match
 
 from netplane.api import errors
-from netplane.apiserver import auth, handlers, options, peer, reply
+from netplane.apiserver import audit, entrance, handlers, negotiate, options, reply
 from netplane.apiserver import target as targets
 from netplane.apiserver.call import Call
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.encoding import Translated
 from netplane.apiserver.metrics import RequestMetrics
 from netplane.apiserver.reply import Receive, Reply, Scope, Send
 from netplane.apiserver.target import Target
-from netplane.apiserver.tokens import User
 from netplane.obs import logs
 
 log = logs.get("apiserver")
+
+_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+_TIMED_OUT = reply.of_error(errors.timed_out())
 
 
 class ResourceRoute(BaseRoute):
@@ -46,49 +49,100 @@ class ResourceRoute(BaseRoute):
         target: Target = scope["netplane.target"]
         started = time.perf_counter()
         code = 200
+        media = negotiate.output(_accept(scope))
+        if media != negotiate.JSON and media:
+            send = Translated(media, send)
         try:
-            answer = await self._answer(scope, target, receive, send)
+            answer = await self._answer(scope, target, receive, send, started)
+            if (record := scope.get(audit.KEY)) is not None:
+                answer = audit.answered(record, answer)
             if answer is not None:
                 code = answer.status
                 await reply.send(answer, send)
         finally:
             self._metrics.observe(target, code, time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, target: Target, receive: Receive, send: Send) -> Reply | None:
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    async def _answer(self, scope: Scope, target: Target, receive: Receive, send: Send, started: float) -> Reply | None:
         try:
-            user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), self._cluster)
-            refuse_impersonation(user, headers)
-            policy = await self._cluster.policies.current()
-            auth.authorize(policy, user, target, scope["method"], scope["path"])
+            user, policy, headers = await entrance.admit(self._cluster, scope, target)
             if target.kind is None:
                 raise errors.no_such_resource()
+            if not negotiate.output(_accept(scope)):
+                raise errors.not_acceptable(negotiate.SPOKEN)
             query = scope["netplane.query"]
             call = Call(self._cluster, target, target.kind, query, headers, user, receive, policy)
-            return await handlers.serve(call, send)
+            if target.verb == "watch":
+                return await self._watch(call, send, scope)
+            return await self._in_time(call, send, started, scope)
         except errors.StatusError as error:
             return reply.of_error(error)
         except Exception as error:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
-            return reply.of_error(errors.internal(f"{type(error).__name__}: {error}"))
+            return _failed(scope, error)
+
+    async def _watch(self, call: Call, send: Send, scope: Scope) -> Reply | None:
+        """A watch passes the gate to begin; then it costs only what changes."""
+        limits = self._cluster.limits
+        gate = await limits.enter(call.user, "watch")
+        if gate is not None:
+            gate.leave(call.user.name)
+        limits.opened(call.user)
+        try:
+            return await handlers.serve(call, audit.telling(scope.get(audit.KEY), send))
+        finally:
+            limits.closed(call.user)
+
+    async def _in_time(self, call: Call, send: Send, started: float, scope: Scope) -> Reply | None:
+        """Serve within the limits; None when the client was told meanwhile that it takes too long."""
+        limits, target = self._cluster.limits, call.target
+        flight = limits.begin(target.verb, started, call.query, lambda: reply.send(_TIMED_OUT, send))
+        try:
+            if target.method not in _WITHOUT_BODY:
+                body = await call.body()  # before it has a seat: who sends slowly holds up nobody
+                if (record := scope.get(audit.KEY)) is not None:
+                    record.read(body, call.media)
+            answer = await self._seated(call, send)
+        except errors.StatusError as error:
+            answer = reply.of_error(error)
+        except Exception as error:
+            answer = _failed(scope, error)
+        if not await limits.end(flight):
+            return answer
+        if (record := scope.get(audit.KEY)) is not None:
+            record.code = _TIMED_OUT.status
+        return None
+
+    async def _seated(self, call: Call, send: Send) -> Reply | None:
+        gate = await self._cluster.limits.enter(call.user, call.target.verb)
+        answer = None
+        try:
+            answer = await handlers.serve(call, send)
+        finally:
+            if gate is not None:
+                gate.leave(call.user.name, 0 if answer is None else len(answer.body))
+        return answer
 
 
-def refuse_impersonation(user: User, headers: Mapping[bytes, bytes]) -> None:
-    """Nobody acts as somebody else here; answering as if they were themselves would mislead. Raises StatusError 403."""
-    other = headers.get(b"impersonate-user", b"").decode("latin-1")
-    if other:
-        why = f'User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope'
-        raise errors.forbidden("", "users", other, why)
+def _failed(scope: Scope, error: Exception) -> Reply:
+    """Our fault: in the log, and told to the client."""
+    log.error("request failed", method=scope["method"], path=scope["path"], exc_info=error)
+    answer = reply.of_error(errors.internal(f"{type(error).__name__}: {error}"))
+    if (record := scope.get(audit.KEY)) is not None:
+        record.log("Panic", answer.status, answer.body)
+    return answer
 
 
-async def guard(cluster: Cluster, scope: Scope) -> Reply | None:
-    """Authenticate and authorize a request to a path that is no resource; the refusal, or None."""
-    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+def _accept(scope: Scope) -> str:
+    given: bytes = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    return given.decode("latin-1")
+
+
+async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
+    """Authenticate and authorize a request to a path that is no resource, then ask `handler` (no arguments)."""
     try:
-        user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), cluster)
-        refuse_impersonation(user, headers)
-        auth.authorize(await cluster.policies.current(), user, None, scope["method"], scope["path"])
+        user, _, _ = await entrance.admit(cluster, scope, None)
+        scope["netplane.user"] = user
+        found: Reply = await handler()
     except errors.StatusError as error:
-        return reply.of_error(error)
-    scope["netplane.user"] = user
-    return None
+        found = reply.of_error(error)
+    record = scope.get(audit.KEY)
+    return found if record is None else audit.answered(record, found) or found
