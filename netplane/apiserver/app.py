@@ -1,4 +1,4 @@
-"""The FastAPI application: one route for all resources, and a few for what describes the server."""
+"""The application: one route for all resources, and FastAPI's for what describes the server."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,6 +8,7 @@ from netplane.apiserver import discovery, door, health, openapi, openapi_v2, ser
 from netplane.apiserver import reply as replies
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.door import ResourceRoute
+from netplane.apiserver.front import Front
 from netplane.apiserver.metrics import RequestMetrics
 from netplane.apiserver.reply import NOT_FOUND, Receive, Reply, Scope, Send, of_json
 
@@ -28,12 +29,11 @@ class Encoded(Response):
         await replies.send(self._answer, send)
 
 
-def build(cluster: Cluster) -> FastAPI:
+def build(cluster: Cluster) -> Front:
     """The application that serves `cluster`."""
     app = FastAPI(title="netplane apiserver", openapi_url=None, docs_url=None, redoc_url=None)
     metrics = RequestMetrics()
     metrics.watch_cluster(cluster)
-    app.router.routes.insert(0, ResourceRoute(cluster, metrics))
     app.router.redirect_slashes = False
     _describe(app, cluster)
     _schemas(app, cluster)
@@ -48,7 +48,7 @@ def build(cluster: Cluster) -> FastAPI:
     async def unknown(request: Request) -> Reply:
         return NOT_FOUND
 
-    return app
+    return Front(ResourceRoute(cluster, metrics), app)
 
 
 def _get(app: FastAPI, cluster: Cluster, *paths: str) -> Callable[[Answer], Answer]:

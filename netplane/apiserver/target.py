@@ -5,6 +5,7 @@
 …/watch/…                                the old way to say ?watch=true
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from netplane.api.kinds import KINDS, Kind
@@ -36,8 +37,22 @@ class Target(NamedTuple):
     method: str = "GET"
 
 
+LONGEST_REMEMBERED = 512
+
+
 def parse(method: str, path: str, *, watch: bool = False) -> Target | None:
     """The resource a path names; None when it names none (discovery, health, unknown paths and groups)."""
+    if len(path) > LONGEST_REMEMBERED:  # what is remembered must stay small, whatever is asked for
+        return _parse(method, path, watch=watch)
+    return _remembered(method, path, watch=watch)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(method: str, path: str, *, watch: bool) -> Target | None:
+    return _parse(method, path, watch=watch)
+
+
+def _parse(method: str, path: str, *, watch: bool) -> Target | None:
     parts = [part for part in path.split("/") if part]
     if len(parts) >= 3 and parts[0] == "api":
         group, version, rest = "", parts[1], parts[2:]
