@@ -5,7 +5,7 @@ The keys are host-local's, so that its configurations work as they are.
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,9 @@ from cni.errors import invalid
 from cni.plan.ipam import Range, RangeSet
 from cni.results import AssignedIP, Dns, RouteTo
 from netplane.rtnl import IP
+
+_U32_MAX = 0xFFFFFFFF
+ROUTE_SCOPES: dict[int, Literal["global", "link", "host"]] = {0: "global", 253: "link", 254: "host"}
 
 
 class _Dns(msgspec.Struct, frozen=True):
@@ -31,6 +34,11 @@ class _Range(msgspec.Struct, frozen=True, rename="camel"):
 class _Route(msgspec.Struct, frozen=True, rename="camel"):
     dst: str
     gw: str = ""
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int | None = None
+    scope: int | None = None
 
 
 class Ipam(msgspec.Struct, frozen=True, rename="camel"):
@@ -45,6 +53,11 @@ class Ipam(msgspec.Struct, frozen=True, rename="camel"):
     routes: list[_Route] | None = None
     data_dir: str = "/var/lib/cni/networks"
     resolv_conf: str = ""
+
+
+def gives_none(ipam: Ipam, runtime: Mapping[str, Any]) -> bool:
+    """Whether pods get no addresses: an empty `ipam`, as the reference bridge has it for networks of layer 2."""
+    return not (ipam.type or ipam.subnet or ipam.ranges or runtime.get("ipRanges"))
 
 
 def ranges(ipam: Ipam, runtime: Mapping[str, Any]) -> tuple[RangeSet, ...]:
@@ -102,10 +115,22 @@ def routes(ipam: Ipam) -> tuple[RouteTo, ...]:
     found = []
     for i, route in enumerate(ipam.routes or ()):
         try:
-            found.append(RouteTo(ip_network(route.dst), ip_address(route.gw) if route.gw else None))
+            _check_numbers(f"ipam.routes[{i}]", route)
+            more = (route.mtu, route.advmss, route.priority, route.table, route.scope)
+            found.append(RouteTo(ip_network(route.dst), ip_address(route.gw) if route.gw else None, *more))
         except ValueError as error:
             raise invalid(f"ipam.routes[{i}]", str(error)) from error
     return tuple(found)
+
+
+def _check_numbers(field: str, route: _Route) -> None:
+    for key, most in (("mtu", 65535), ("advmss", 65535), ("priority", _U32_MAX), ("table", _U32_MAX)):
+        value = getattr(route, key) or 0
+        if not 0 <= value <= most:
+            raise invalid(f"{field}.{key}", f"{value} is not between 0 and {most}")
+    if route.scope not in (None, *ROUTE_SCOPES):
+        known = ", ".join(f"{number} ({name})" for number, name in ROUTE_SCOPES.items())
+        raise invalid(f"{field}.scope", f"{route.scope} is not one of {known}")
 
 
 def with_defaults(found: Sequence[RouteTo], sets: Sequence[RangeSet]) -> tuple[RouteTo, ...]:

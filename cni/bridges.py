@@ -4,6 +4,7 @@ What was made once in this process is not made again as long as the link is the 
 by somebody else has another index.
 """
 
+import errno
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.plan import firewall, pod
 from netplane.kernel import sysctl
+from netplane.kernel.netlink import KernelError
 from netplane.kernel.nft import Nft, NftError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
-from netplane.rtnl import Bridge, Link
+from netplane.rtnl import Bridge, Link, Request
 from netplane.rtnl import Network as Subnet
 
 log = logs.get("cni.bridges")
@@ -58,6 +60,7 @@ def same_bridge(one: Network | None, other: Network) -> bool:
         "masq_exceptions",
         "host_prefix",
         "ranges",
+        "vlans",
     )
     return one is not None and all(getattr(one, field) == getattr(other, field) for field in fields)
 
@@ -66,13 +69,27 @@ def _make(rtnl: Rtnl, network: Network) -> Link:
     found = rtnl.link(network.bridge)
     if found is not None and not isinstance(found.kind, Bridge):
         raise CniError(Code.INVALID_CONFIG, f"bridge: the link {network.bridge} is no bridge: {found.kind}")
-    addresses = rtnl.addresses(network.bridge) if found is not None else []
-    rtnl.apply(pod.bridge(network, found, addresses))
+    _apply(rtnl, pod.bridge(network, found))
+    mtu_bytes = network.mtu_bytes or (found.mtu if found is not None else 1500)
+    addresses = rtnl.addresses(network.gateway_dev) if rtnl.find(network.gateway_dev) else None
+    _apply(rtnl, pod.gateway(network, mtu_bytes, addresses))
     _forwarding(network)
     _firewall(network)
     made = rtnl.link(network.bridge)
     assert made is not None, "it was there a moment ago"
     return made
+
+
+def _apply(rtnl: Rtnl, requests: Sequence[Request]) -> None:
+    try:
+        rtnl.apply(requests)
+    except KernelError as error:
+        if error.errno == errno.EOPNOTSUPP and any("vlan" in str(request) for request in requests):
+            advice = "it needs CONFIG_BRIDGE_VLAN_FILTERING; else use a bridge per VLAN"
+            raise CniError(
+                Code.UNSUPPORTED_BY_KERNEL, f"vlan: this kernel's bridges know no VLANs: {error.message}", advice
+            ) from error
+        raise
 
 
 def _forwarding(network: Network) -> None:
@@ -85,7 +102,7 @@ def _forwarding(network: Network) -> None:
 
 
 def _firewall(network: Network) -> None:
-    text = firewall.bridge(network.bridge) if network.host_prefix else ""
+    text = firewall.bridge(network.gateway_dev) if network.host_prefix else ""
     if network.ip_masq:
         subnets = [r.subnet for ranges in network.ranges for r in ranges]
         text += firewall.masquerade(subnets) + firewall.plain(subnets, network.masq_exceptions)

@@ -15,12 +15,13 @@ from netplane.rtnl import Address, Link, Route
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What is there: the node's end, the pod's end, and what the pod's end has."""
+    """What is there: the node's end, the pod's end, what the pod's end has, and the VLANs its port has lost."""
 
     node_end: Link | None
     pod_end: Link | None
     addresses: Sequence[Address]
     routes: Sequence[Route]
+    vlans_lost: Sequence[int] = ()
 
 
 def differences(call: Call, lease: Lease | None, result: Result, observed: Observed) -> Iterator[str]:
@@ -29,6 +30,8 @@ def differences(call: Call, lease: Lease | None, result: Result, observed: Obser
         yield f"no lease is held for {call.ifname} of container {call.container}"
         return
     yield from _ends(call, lease, result, observed)
+    if observed.vlans_lost:
+        yield f"the node's end {lease.link} is not in the VLANs {', '.join(map(str, observed.vlans_lost))}"
     have = {address.interface.ip for address in observed.addresses}
     for address in lease.addresses:
         if address not in have:
@@ -54,7 +57,7 @@ def _ends(call: Call, lease: Lease, result: Result, observed: Observed) -> Itera
     if inside is None:
         yield f"{call.ifname} is gone from {call.netns}"
         return
-    if not inside.up:
+    if not inside.up and not call.network.pod_end_down:
         yield f"{call.ifname} is down"
     for interface in result.interfaces:
         mine = interface.sandbox and interface.name == call.ifname

@@ -6,21 +6,23 @@ node) and `ipMasqExceptions` (a list of networks that pods reach with their own 
 Unknown keys are left alone: other plugins and runtimes add theirs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from cni import addressing
-from cni.addressing import Asked, Ipam
+from cni import addressing, keys
+from cni.addressing import Asked
 from cni.errors import CniError, Code, invalid
-from cni.plan import bandwidth, hostports
+from cni.keys import Keys
+from cni.plan import bandwidth, hostports, vlan
 from cni.plan.bandwidth import Bandwidth
 from cni.plan.hostports import PortMapping
 from cni.plan.ipam import RangeSet
-from cni.results import OLDEST, VERSIONS, Dns, Result, RouteTo
+from cni.plan.vlan import Vlans
+from cni.results import BY_FAMILY, OLDEST, VERSIONS, Dns, Result, RouteTo
 from netplane.net import names
 from netplane.rtnl import IP
 from netplane.rtnl import Network as IPNetwork
@@ -32,56 +34,7 @@ MTU_MIN_BYTES, MTU_MAX_BYTES = 68, 65535
 _REMEMBER_MAX_BYTES = 4096
 MTU_MIN_IPV6_BYTES = 1280  # RFC 8200, section 5
 
-
-class _Struct(msgspec.Struct, frozen=True, rename="camel"):
-    pass
-
-
-class _Attachment(msgspec.Struct, frozen=True):
-    containerID: str  # noqa: N815 - the specification's name
-    ifname: str
-
-
-class _Args(msgspec.Struct, frozen=True):
-    cni: dict[str, Any] | None = None
-
-
-class _Config(_Struct, frozen=True):
-    cni_version: str = ""
-    name: str = ""
-    type: str = ""
-    bridge: str = "cni0"
-    is_gateway: bool = False
-    is_default_gateway: bool = False
-    ip_masq: bool = False
-    mtu: int = 0
-    hairpin_mode: bool = False
-    promisc_mode: bool = False
-    force_address: bool = False
-    port_isolation: bool = False
-    ip_masq_exceptions: list[str] | None = None
-    host_prefix: bool = False
-    snat: bool = True
-    masq_all: bool = False
-    conditions_v4: list[str] | None = None
-    conditions_v6: list[str] | None = None
-    ingress_rate: int = 0
-    ingress_burst: int = 0
-    egress_rate: int = 0
-    egress_burst: int = 0
-    vlan: int = 0
-    vlan_trunk: list[Any] | None = None
-    macspoofchk: bool = False
-    disable_container_interface: bool = False
-    shaped_subnets: list[str] | None = None
-    unshaped_subnets: list[str] | None = None
-    ipam: Ipam = Ipam()
-    dns: Dns | None = None
-    args: _Args | None = None
-    runtime_config: dict[str, Any] | None = None
-    prev_result: msgspec.Raw = msgspec.Raw()
-    attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/valid-attachments", default=None)
-    old_attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/attachments", default=None)
+T = TypeVar("T")
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -100,6 +53,10 @@ class Network(msgspec.Struct, frozen=True):
         promisc: the bridge is promiscuous.
         force_address: addresses of the bridge that stand in its own's way are removed.
         isolated: pods of this bridge do not hear each other.
+        vlans: what pods' ports belong to.
+        guarded: a pod's frames are dropped unless they have its MAC address.
+        dad: IPv6 addresses are used only once it is sure that nobody else has them.
+        pod_end_down: the pod's end stays down: somebody else uses it.
         masq_exceptions: what pods reach with their own address although ip_masq is on.
         host_prefix: pods get /32 and /128 and an onlink route through the gateway.
         ranges: one address is taken from each set.
@@ -130,6 +87,10 @@ class Network(msgspec.Struct, frozen=True):
     promisc: bool = False
     force_address: bool = False
     isolated: bool = False
+    vlans: Vlans = Vlans()
+    guarded: bool = False
+    dad: bool = False
+    pod_end_down: bool = False
     masq_exceptions: tuple[IPNetwork, ...] = ()
     host_prefix: bool = False
     ranges: tuple[RangeSet, ...] = ()
@@ -146,6 +107,11 @@ class Network(msgspec.Struct, frozen=True):
     delegate: str = ""
     data_dir: str = ""
     resolv_conf: str = ""
+
+    @property
+    def gateway_dev(self) -> str:
+        """The interface that has the gateway's addresses: the bridge, or the one of its own that a VLAN needs."""
+        return f"{self.bridge}.{self.vlans.own}" if self.vlans.own else self.bridge
 
 
 def version_of(stdin: bytes) -> str:
@@ -175,7 +141,7 @@ def parse(stdin: bytes, *, args: dict[str, str], needs_ranges: bool) -> Network:
 
 
 def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) -> Network:
-    raw = _decode(stdin)
+    raw = keys.decode(stdin)
     asked = Asked(dict(args), _spelled(raw.runtime_config or {}), (raw.args.cni if raw.args else None) or {})
     version = raw.cni_version or OLDEST
     if version not in VERSIONS:
@@ -194,12 +160,16 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
         promisc=raw.promisc_mode,
         force_address=raw.force_address,
         isolated=raw.port_isolation,
+        vlans=_lenient(lambda: _vlans(raw), Vlans(), strict=needs_ranges),
+        guarded=raw.macspoofchk,
+        dad=raw.enabledad,
+        pod_end_down=raw.disable_container_interface,
         host_prefix=raw.host_prefix,
         dns=addressing.dns(raw.dns, asked.runtime),
         prev_result=_given(raw.prev_result),
         attachments=_attachments(raw),
         mac=addressing.mac(asked),
-        limits=_limits(raw, asked.runtime, strict=needs_ranges),
+        limits=_lenient(lambda: _limits(raw, asked.runtime), Bandwidth(), strict=needs_ranges),
         delegate="" if raw.ipam.type in BUILT_IN_IPAM else raw.ipam.type,
         data_dir=raw.ipam.data_dir if raw.ipam.type == "host-local" else "",
         resolv_conf=raw.ipam.resolv_conf,
@@ -210,13 +180,14 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
         return network
     network = msgspec.structs.replace(network, ports=hostports.parse(asked.runtime.get("portMappings")))
     _check_unsupported(raw)
+    _check_backends(raw)
     if raw.type in CHAINED:
         return network
     network = msgspec.structs.replace(network, masq_exceptions=_exceptions(raw))
     if network.delegate:
         _check_mtu(raw.mtu, ())
         return network
-    ranges = addressing.ranges(raw.ipam, asked.runtime)
+    ranges = _ranges(raw, asked, version)
     _check_mtu(raw.mtu, ranges)
     routes = addressing.routes(raw.ipam)
     return msgspec.structs.replace(
@@ -225,6 +196,16 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
         routes=addressing.with_defaults(routes, ranges) if raw.is_default_gateway else routes,
         wanted=addressing.wanted(asked, ranges),
     )
+
+
+def _ranges(raw: Keys, asked: Asked, version: str) -> tuple[RangeSet, ...]:
+    if addressing.gives_none(raw.ipam, asked.runtime) and not raw.host_prefix:
+        return ()
+    found = addressing.ranges(raw.ipam, asked.runtime)
+    families = [first.subnet.version for first, *_ in found]
+    if version in BY_FAMILY and len(set(families)) < len(families):
+        raise invalid("cniVersion", f"{version} knows one address of each family", "use 0.3.0 or later")
+    return found
 
 
 def _spelled(given: Any) -> Any:
@@ -258,26 +239,18 @@ def _given(raw: msgspec.Raw) -> bytes | None:
     return text if text not in (b"", b"null") else None
 
 
-def _decode(stdin: bytes) -> _Config:
-    try:
-        return msgspec.json.decode(stdin, type=_Config)
-    except msgspec.ValidationError as error:
-        problem, _, where = str(error).partition(" - at `$.")
-        raise invalid(where.rstrip("`") or "the configuration", problem) from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        advice = "pass one JSON object" if stdin.strip() else "stdin is empty: pass the configuration there"
-        raise CniError(Code.DECODING, f"the configuration is no JSON: {error}", advice) from error
-
-
-def _check_names(raw: _Config) -> None:
+def _check_names(raw: Keys) -> None:
     if not raw.name:
         raise invalid("name", "is missing", "name the network")
     if not is_identifier(raw.name):
         raise invalid("name", f"{raw.name!r} is not a letter or digit followed by letters, digits, '_', '.' or '-'")
     if raw.ipam.type and not is_identifier(raw.ipam.type):
         raise invalid("ipam.type", f"{raw.ipam.type!r} is no plugin's name")
-    if raw.type not in ("loopback", *CHAINED) and (problem := names.problem(raw.bridge)):
-        raise invalid("bridge", f"{raw.bridge!r} {problem}")
+    if raw.type in ("loopback", *CHAINED):
+        return
+    gateway = f"{raw.bridge}.{raw.vlan}" if raw.vlan and (raw.is_gateway or raw.is_default_gateway) else raw.bridge
+    if problem := names.problem(raw.bridge) or names.problem(gateway):
+        raise invalid("bridge", f"{raw.bridge!r} {problem}" + ("" if gateway == raw.bridge else f" as {gateway}"))
 
 
 def is_identifier(text: str) -> bool:
@@ -294,20 +267,30 @@ def _check_mtu(mtu: int, ranges: Sequence[RangeSet]) -> None:
         raise invalid("mtu", f"{mtu} is not between {least} and {MTU_MAX_BYTES} bytes")
 
 
-def _limits(raw: _Config, runtime: Mapping[str, Any], *, strict: bool) -> Bandwidth:
-    """Rate limits; what ADD would refuse was never set, and must not stand in the way of DEL."""
-    static = {key: getattr(raw, key) for key in ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst")}
+def _lenient(read: Callable[[], T], default: T, *, strict: bool) -> T:
+    """What ADD would refuse was never made, and must not stand in the way of DEL."""
     try:
-        return bandwidth.parse(static, runtime.get("bandwidth"))
+        return read()
     except CniError:
         if strict:
             raise
-        return Bandwidth()
+        return default
 
 
-def _exceptions(raw: _Config) -> tuple[IPNetwork, ...]:
+def _limits(raw: Keys, runtime: Mapping[str, Any]) -> Bandwidth:
+    static = {key: getattr(raw, key) for key in ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst")}
+    return bandwidth.parse(static, runtime.get("bandwidth"))
+
+
+def _vlans(raw: Keys) -> Vlans:
+    return vlan.parse(raw.vlan, raw.vlan_trunk, keep_default=raw.preserve_default_vlan)
+
+
+def _exceptions(raw: Keys) -> tuple[IPNetwork, ...]:
     if raw.hairpin_mode and raw.promisc_mode:
         raise invalid("hairpinMode", "cannot be on together with promiscMode: every frame would come twice")
+    if raw.disable_container_interface and not addressing.gives_none(raw.ipam, raw.runtime_config or {}):
+        raise invalid("disableContainerInterface", "cannot be on together with ipam", 'leave it empty: "ipam": {}')
     found = []
     for i, text in enumerate(raw.ip_masq_exceptions or ()):
         try:
@@ -317,22 +300,29 @@ def _exceptions(raw: _Config) -> tuple[IPNetwork, ...]:
     return tuple(found)
 
 
-def _check_unsupported(raw: _Config) -> None:
+def _check_unsupported(raw: Keys) -> None:
     """Keys that would change what packets do and that nothing here obeys: silence would be a lie."""
     for key, given, advice in (
         ("conditionsV4", raw.conditions_v4, "use nftables rules of your own"),
         ("conditionsV6", raw.conditions_v6, "use nftables rules of your own"),
         ("shapedSubnets", raw.shaped_subnets, "everything of a pod is shaped"),
         ("unshapedSubnets", raw.unshaped_subnets, "everything of a pod is shaped"),
-        ("vlan", raw.vlan, "use a bridge per VLAN"),
-        ("vlanTrunk", raw.vlan_trunk, "use a bridge per VLAN"),
-        ("macspoofchk", raw.macspoofchk, "remove it"),
-        ("disableContainerInterface", raw.disable_container_interface, "remove it"),
     ):
         if given:
             raise CniError(Code.UNSUPPORTED_FIELD, f"{key}: is not done by this plugin", advice)
 
 
-def _attachments(raw: _Config) -> frozenset[tuple[str, str]] | None:
+def _check_backends(raw: Keys) -> None:
+    """How the reference plugins would program the firewall. Ours is one table however it is said; typos are told."""
+    for key, given in (("ipMasqBackend", raw.ip_masq_backend), ("backend", raw.backend)):
+        if given not in ("", "iptables", "nftables"):
+            raise invalid(key, f"{given!r} is neither iptables nor nftables")
+    if raw.mark_masq_bit is not None and not 0 <= raw.mark_masq_bit <= 31:
+        raise invalid("markMasqBit", f"{raw.mark_masq_bit} is not between 0 and 31")
+    if raw.mark_masq_bit is not None and raw.external_set_mark_chain:
+        raise invalid("externalSetMarkChain", "cannot be given together with markMasqBit")
+
+
+def _attachments(raw: Keys) -> frozenset[tuple[str, str]] | None:
     given = raw.attachments if raw.attachments is not None else raw.old_attachments
     return None if given is None else frozenset((a.containerID, a.ifname) for a in given)

@@ -21,9 +21,11 @@ from cni.config import version_of
 from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.frames import Request
+from cni.guards import Guards, guards_of
 from cni.hostports import HostPorts
 from cni.leases import Leases
-from cni.plan import announce, ipam, pod
+from cni.plan import announce, ipam, pod, vlan
+from cni.plan.guard import Guard
 from cni.plan.lease import Key, Lease
 from cni.protocol import Call, Verb, parse, version_reply
 from cni.reaper import Reaper
@@ -37,6 +39,8 @@ from netplane.obs import logs
 from netplane.rtnl import Change, Link
 
 log = logs.get("cni.engine")
+# The reference plugin's: one probe takes a second, and a port of a bridge some more until it forwards.
+DAD_TIMEOUT_S, DAD_POLL_S = 10.0, 0.05
 
 
 class Engine:
@@ -60,6 +64,7 @@ class Engine:
         self._bridges = Bridges(self._doors)
         self._announcer = Announcer()
         self._ports = HostPorts(self._doors, self.owner)
+        self._guards = Guards(self.owner)
         self._shaper = Shaper(self._doors, self._reaper, self.owner)
         self._bandwidth = BandwidthPlugin(self._shaper, self._doors)
         self._portmap = PortMap(leases, self._ports, self._doors)
@@ -120,7 +125,7 @@ class Engine:
                 call, lease = self._addressed(call, lease)
                 attachment = self._wire(call, lease, space)
                 self._shaper.limit(lease.key, lease.link, attachment.mtu_bytes, call.network.limits)
-                self._portmap.take(call, lease.key, pod.interfaces(attachment), call.network.bridge)
+                self._portmap.take(call, lease.key, pod.interfaces(attachment), call.network.gateway_dev)
                 self.leases.activate(lease.key)
             except BaseException:
                 self._forget(lease)
@@ -169,15 +174,27 @@ class Engine:
                 self._doors.here.apply(wiring.node, undo=False)
             except KernelError as error:
                 raise _taken(call, error) from error
+            if call.network.guarded:
+                self._hold(Guard(lease.link, pod.pod_mac(attachment)), lease.key)
             if 6 in pod.families(call.network):
-                _enable_ipv6(call.ifname, space)
+                _enable_ipv6(call.ifname, space, dad=call.network.dad)
             inside.apply(wiring.pod, undo=False)
+            if call.network.dad:
+                _settle(inside, call.ifname)
         return attachment
+
+    def _hold(self, guard: Guard, key: Key) -> None:
+        """Before the pod's end is up: no frame of its gets out unguarded."""
+        self.leases.hold_to(key, guard.mac)
+        self._guards.open(guard)
 
     def _forget(self, lease: Lease) -> None:
         """First what leads to it, then the link, then the address: it must not be given again while it answers."""
         self._portmap.close(lease.key)
         self._reaper.delete(lease.link)
+        held = self.leases.get(lease.key)
+        if held is not None and held.guard:
+            self._guards.close(Guard(held.link, held.guard))
         self._shaper.release(lease.key)
         self.leases.release(lease.key, self._clock())
 
@@ -207,6 +224,8 @@ class Engine:
             delegate.check(call)
         if found := list(differences(call, lease, result, observed)):
             raise CniError(Code.CHECK_FAILED, "; ".join(found), "delete and add the container again")
+        if lease is not None and lease.guard:
+            self._guards.check(Guard(lease.link, lease.guard))
         self._ports.check(self.leases.ports(key))
         end = observed.node_end
         self._shaper.check(key, pod.link_name(*key), end.mtu if end is not None else 0, call.network.limits)
@@ -259,15 +278,19 @@ class Engine:
             log.info("deleted a link left behind", link=name, alias=mine[name].alias)
             self._reaper.delete(name)
         self._shaper.reconcile()
+        self._guards.restore(guards_of((lease.link, lease.guard) for lease in self.leases.all()))
         self._ports.restore(self.leases.ports())
 
     def _adopt(self, links: Iterable[Link]) -> None:
+        macs = {guard.link: guard.mac for guard in self._guards.listed()}
         for link in links:
             found = pod.read_alias(link.alias, self.owner)
             if found is not None:
                 network, container, ifname, addresses = found
                 lease = Lease(Key(network, container, ifname), "active", link.name, addresses, since_s=self._clock())
                 self.leases.adopt(lease)
+                if mac := macs.get(link.name):
+                    self.leases.hold_to(lease.key, mac)
                 log.warning("adopted a pod whose lease was lost", container=container, link=link.name)
 
 
@@ -312,14 +335,31 @@ def _loopback(call: Call, space: int) -> bytes:
     return own if call.network.prev_result is None else passed_on(call, previous(call))
 
 
-def _enable_ipv6(ifname: str, space: int) -> None:
+def _enable_ipv6(ifname: str, space: int, *, dad: bool) -> None:
     """Runtimes may start a pod with IPv6 switched off; an IPv6 address is refused then."""
     with netns.entered(space), contextlib.suppress(sysctl.SysctlError):
         sysctl.write(f"net/ipv6/conf/{ifname}/disable_ipv6", 0)
+        if dad:
+            sysctl.write(f"net/ipv6/conf/{ifname}/accept_dad", 1)
+
+
+def _settle(inside: Rtnl, ifname: str) -> None:
+    """Wait until the link has said whether somebody else has the addresses (RFC 4862, 5.4)."""
+    end = time.monotonic() + DAD_TIMEOUT_S
+    while any(address.state == "tentative" and address.scope != "link" for address in inside.addresses(ifname)):
+        if time.monotonic() > end:
+            raise CniError(Code.TRY_AGAIN, f"enabledad: {ifname} does not know yet whether its addresses are free")
+        time.sleep(DAD_POLL_S)
+    for address in inside.addresses(ifname):
+        if address.state == "duplicate":
+            raise CniError(Code.TRY_AGAIN, f"enabledad: somebody else on the link has {address.interface.ip} already")
 
 
 def _observe(call: Call, link: str, netns_fd: int | None) -> Observed:
     with pod_space(call.netns, netns_fd) as space, Rtnl() as node, Rtnl(space) as inside:
         end = inside.link(call.ifname)
         addresses = inside.addresses(call.ifname) if end else []
-        return Observed(node.link(link), end, addresses, inside.routes())
+        vlans = (
+            vlan.missing(link, call.network.vlans, node.vlans(link)) if call.network.vlans and node.find(link) else []
+        )
+        return Observed(node.link(link), end, addresses, inside.routes(), vlans)

@@ -28,7 +28,7 @@ from cni.plan.hostports import HostPort
 from cni.plan.lease import Key, Lease
 from netplane.rtnl import IP
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE boot (id TEXT NOT NULL);
 CREATE TABLE leases (
@@ -55,12 +55,6 @@ CREATE TABLE delegated (
   lease INTEGER NOT NULL REFERENCES leases ON DELETE CASCADE, address TEXT NOT NULL, position INTEGER NOT NULL,
   PRIMARY KEY (lease, position)
 ) WITHOUT ROWID;
-DROP VIEW IF EXISTS attachments;
-CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns, pod, since_s, id,
-  (SELECT group_concat(address) FROM (
-    SELECT address, position FROM addresses WHERE lease = leases.id
-    UNION ALL SELECT address, position FROM delegated WHERE lease = leases.id ORDER BY position)) AS ips
-  FROM leases;
 CREATE TABLE ports (
   network TEXT NOT NULL, container TEXT NOT NULL, ifname TEXT NOT NULL,
   host TEXT NOT NULL, protocol TEXT NOT NULL, host_port INTEGER NOT NULL,
@@ -68,6 +62,18 @@ CREATE TABLE ports (
   PRIMARY KEY (host, protocol, host_port)
 ) WITHOUT ROWID
 """
+# Version 3 added the MAC address that a pod is held to.
+_SCHEMA_3 = """
+ALTER TABLE leases ADD COLUMN guard TEXT NOT NULL DEFAULT '';
+DROP VIEW IF EXISTS attachments;
+CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns, pod, since_s, id,
+  (SELECT group_concat(address) FROM (
+    SELECT address, position FROM addresses WHERE lease = leases.id
+    UNION ALL SELECT address, position FROM delegated WHERE lease = leases.id ORDER BY position)) AS ips,
+  guard, EXISTS (SELECT 1 FROM delegated WHERE lease = leases.id) AS delegated
+  FROM leases
+"""
+_UPGRADES = (_SCHEMA, _SCHEMA_2, _SCHEMA_3)
 _INSERT = "INSERT INTO leases (network, container, ifname, state, link, netns, pod, since_s)"
 _INSERT_DELEGATED = (
     "INSERT INTO delegated VALUES ((SELECT id FROM leases WHERE network = ? AND container = ? AND ifname = ?), ?, ?)"
@@ -108,16 +114,12 @@ class Leases:
         """Make the tables when they are missing; forget all leases of an earlier boot. Returns how many those were."""
         with self._transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self.fresh = True
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-            if version < 2:
-                for statement in _SCHEMA_2.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            elif version != _SCHEMA_VERSION:
+            if version > _SCHEMA_VERSION:
                 raise CniError(Code.IO, f"the lease store {self.path} has version {version}, not {_SCHEMA_VERSION}")
+            self.fresh = version == 0
+            for statement in ";".join(_UPGRADES[version:]).split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             known = self._db.execute("SELECT id FROM boot").fetchone()
             void = 0
             if known != (boot_id,):
@@ -214,6 +216,13 @@ class Leases:
         """Remember the addresses that another IPAM plugin gave to a reserved lease."""
         with self._transaction():
             self._db.executemany(_INSERT_DELEGATED, [(*lease.key, str(a), i) for i, a in enumerate(lease.addresses)])
+
+    def hold_to(self, key: Key, mac: str) -> None:
+        """Remember the only MAC address that an attachment's pod may send from."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE leases SET guard = ? WHERE network = ? AND container = ? AND ifname = ?", (mac, *key)
+            )
 
     def activate(self, key: Key) -> None:
         """The pod is wired: from now on the lease survives a restart."""
@@ -315,6 +324,8 @@ class Leases:
                 netns=row[5],
                 pod=row[6],
                 since_s=row[7],
+                guard=row[10],
+                delegated=bool(row[11]),
             )
             for row in rows
         ]

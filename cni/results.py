@@ -17,6 +17,7 @@ from cni.errors import CniError, Code
 from netplane.rtnl import IP, Interface, Network
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+BY_FAMILY = VERSIONS[:2]
 CHECK_SINCE, GC_SINCE = "0.4.0", "1.1.0"
 # What a configuration without cniVersion means (specification 0.1.0: the field was optional).
 OLDEST = VERSIONS[0]
@@ -40,10 +41,25 @@ class AssignedIP(msgspec.Struct, frozen=True):
 
 
 class RouteTo(msgspec.Struct, frozen=True):
-    """A route of the pod; without `via` the address' gateway is meant."""
+    """A route of the pod; without `via` the address' gateway is meant. The rest is told since 1.1.0; 0 is "not said".
+
+    Args:
+        dst: destination.
+        via: next hop.
+        mtu: path MTU in bytes.
+        advmss: largest TCP segment that is advertised, in bytes.
+        priority: the lower, the sooner it is taken.
+        table: number of the routing table; None is main.
+        scope: rtnetlink's number (253: on the link); None is the kernel's choice.
+    """
 
     dst: Network
     via: IP | None = None
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int | None = None
+    scope: int | None = None
 
 
 class Dns(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,7 +99,7 @@ def at_least(version: str, since: str) -> bool:
 
 def encode(result: Result, version: str) -> bytes:
     """The result as a plugin prints it. `version` is one of VERSIONS."""
-    form = _by_family if not at_least(version, "0.3.0") else _by_list
+    form = _by_family if version in BY_FAMILY else _by_list
     return msgspec.json.encode({"cniVersion": version, **form(result, version), "dns": result.dns})
 
 
@@ -91,7 +107,7 @@ def _by_family(result: Result, _version: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for ip in result.ips:
         family = ip.interface.version
-        routes = [_route(route) for route in result.routes if route.dst.version == family]
+        routes = [_route(route, "") for route in result.routes if route.dst.version == family]
         entry = {"ip": ip.interface.with_prefixlen, **_some(gateway=ip.gateway), "routes": routes}
         found.setdefault(f"ip{family}", entry)
     return found
@@ -101,7 +117,7 @@ def _by_list(result: Result, version: str) -> dict[str, Any]:
     return {
         "interfaces": [_interface(interface, version) for interface in result.interfaces],
         "ips": [_ip(ip, version) for ip in result.ips],
-        "routes": [_route(route) for route in result.routes],
+        "routes": [_route(route, version) for route in result.routes],
     }
 
 
@@ -118,8 +134,12 @@ def _ip(ip: AssignedIP, version: str) -> dict[str, Any]:
     return found | _some(gateway=ip.gateway)
 
 
-def _route(route: RouteTo) -> dict[str, Any]:
-    return {"dst": str(route.dst), **_some(gw=route.via)}
+def _route(route: RouteTo, version: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"dst": str(route.dst), **_some(gw=route.via)}
+    if version == "1.1.0":
+        found |= {key: value for key in ("mtu", "advmss", "priority") if (value := getattr(route, key))}
+        found |= {key: value for key in ("table", "scope") if (value := getattr(route, key)) is not None}
+    return found
 
 
 def _some(**fields: object) -> dict[str, str]:
@@ -168,7 +188,12 @@ def _decode_families(found: Mapping[str, Any]) -> Result:
 
 
 def _decode_routes(routes: Any) -> tuple[RouteTo, ...]:
-    return tuple(RouteTo(ip_network(str(r["dst"]), strict=False), _optional_ip(r.get("gw"))) for r in routes or ())
+    return tuple(_decode_route(route) for route in routes or ())
+
+
+def _decode_route(found: Mapping[str, Any]) -> RouteTo:
+    numbers = {key: int(found[key]) for key in ("mtu", "advmss", "priority", "table", "scope") if found.get(key)}
+    return RouteTo(ip_network(str(found["dst"]), strict=False), _optional_ip(found.get("gw")), **numbers)
 
 
 def _decode_dns(found: Mapping[str, Any]) -> Dns:

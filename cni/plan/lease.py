@@ -26,6 +26,8 @@ class Lease(msgspec.Struct, frozen=True):
         netns: path of the pod's namespace as the runtime named it.
         pod: `namespace/name`, "" when the runtime did not say.
         since_s: Unix time of the reservation.
+        guard: the only MAC address the pod may send from; "" for any.
+        delegated: another IPAM plugin gave the addresses.
     """
 
     key: Key
@@ -35,3 +37,5 @@ class Lease(msgspec.Struct, frozen=True):
     netns: str = ""
     pod: str = ""
     since_s: float = 0.0
+    guard: str = ""
+    delegated: bool = False

@@ -16,12 +16,14 @@ from ipaddress import ip_address, ip_interface
 
 import msgspec
 
+from cni.addressing import ROUTE_SCOPES
 from cni.config import Network
-from cni.plan import ipam
+from cni.plan import ipam, vlan
 from cni.results import AssignedIP, NetInterface, Result, RouteTo
 from netplane.net import names
 from netplane.rtnl import (
     IP,
+    MAIN_TABLE,
     Address,
     Bridge,
     BridgePort,
@@ -97,13 +99,15 @@ def read_alias(text: str, owner: str) -> tuple[str, str, str, tuple[IP, ...]] | 
 
 def pod_mac(attachment: Attachment) -> str:
     """The pod's MAC address: asked for, or made of its IPv4 address, so that a reused address is never a stale ARP
-    entry; a hash of the address when there is no IPv4.
+    entry; a hash of the address when there is no IPv4, and of who it is when there is none at all.
     """
     if attachment.network.mac:
         return attachment.network.mac
     for address in attachment.addresses:
         if address.version == 4:
             return "0a:58:" + address.packed.hex(":")
+    if not attachment.addresses:
+        return names.mac("pod", attachment.link)
     return names.mac(*map(str, attachment.addresses))
 
 
@@ -123,9 +127,12 @@ def wiring(attachment: Attachment, pod_netns: int | None) -> Wiring:
             port=BridgePort(hairpin=network.hairpin, isolated=network.isolated),
             alias=alias(attachment),
         ),
+        *vlan.requests(attachment.link, network.vlans),
     )
-    pod: list[Request] = [Change("lo", up=True), Change(attachment.ifname, up=True)]
-    pod += [add(Address(attachment.ifname, i, nodad=i.version == 6)) for i in interfaces(attachment)]
+    pod: list[Request] = [Change("lo", up=True)]
+    pod += [] if network.pod_end_down else [Change(attachment.ifname, up=True)]
+    nodad = {4: False, 6: not network.dad}
+    pod += [add(Address(attachment.ifname, i, nodad=nodad[i.version])) for i in interfaces(attachment)]
     pod += [add(_route(attachment, route)) for route in routes(attachment)]
     return Wiring(node, tuple(pod))
 
@@ -153,8 +160,17 @@ def routes(attachment: Attachment) -> list[RouteTo]:
 
 
 def _route(attachment: Attachment, route: RouteTo) -> Route:
-    onlink = attachment.network.host_prefix
-    return Route(route.dst, route.via, attachment.ifname, onlink=onlink)
+    return Route(
+        route.dst,
+        route.via,
+        attachment.ifname,
+        onlink=attachment.network.host_prefix,
+        scope="" if route.scope is None else ROUTE_SCOPES[route.scope],
+        metric=route.priority,
+        table=MAIN_TABLE if route.table is None else route.table,
+        mtu=route.mtu,
+        advmss=route.advmss,
+    )
 
 
 def _range(ranges: ipam.RangeSet, address: IP) -> ipam.Range:
@@ -171,15 +187,18 @@ def _gateway(attachment: Attachment, version: int) -> IP | None:
 
 
 def result(attachment: Attachment) -> Result:
-    """What ADD answers: bridge, node's end and pod's end; addresses and routes of the pod's end."""
+    """What ADD answers: bridge, node's end, pod's end, a VLAN's gateway; addresses and routes of the pod's end."""
     network = attachment.network
-    links = (
-        NetInterface(network.bridge, mtu=attachment.mtu_bytes, mac=attachment.bridge_mac),
-        NetInterface(attachment.link, link_mac(attachment), mtu=attachment.mtu_bytes),
-        NetInterface(attachment.ifname, pod_mac(attachment), attachment.netns, attachment.mtu_bytes),
-    )
+    mtu = attachment.mtu_bytes
+    links = [
+        NetInterface(network.bridge, mtu=mtu, mac=attachment.bridge_mac),
+        NetInterface(attachment.link, link_mac(attachment), mtu=mtu),
+        NetInterface(attachment.ifname, pod_mac(attachment), attachment.netns, mtu),
+    ]
+    if network.vlans.own and network.is_gateway and attachment.addresses:
+        links.append(NetInterface(network.gateway_dev, gateway_mac(network), mtu=mtu))
     ips = tuple(AssignedIP(i, _gateway(attachment, i.version), 2) for i in interfaces(attachment))
-    return Result(links, ips, tuple(routes(attachment)), network.dns)
+    return Result(tuple(links), ips, tuple(routes(attachment)), network.dns)
 
 
 # The bridge ---------------------------------------------------------------------------------------------------
@@ -192,36 +211,70 @@ def bridge_mac(network: Network) -> str:
 
 
 def gateways(network: Network) -> list[Address]:
-    """The addresses the bridge has as its pods' gateway."""
+    """The addresses the node has as its pods' gateway."""
     flat = [r for ranges in network.ranges for r in ranges]
     return [
-        Address(network.bridge, ip_interface((r.gateway, r.subnet.prefixlen)), nodad=r.subnet.version == 6)
+        Address(network.gateway_dev, ip_interface((r.gateway, r.subnet.prefixlen)), nodad=r.subnet.version == 6)
         for r in flat
     ]
 
 
-def bridge(network: Network, found: Link | None, addresses: Sequence[Address]) -> list[Request]:
-    """What is missing of the bridge.
+def gateway_mac(network: Network) -> str:
+    """The MAC address of a VLAN's gateway."""
+    return names.mac("gateway", network.gateway_dev)
+
+
+def bridge(network: Network, found: Link | None) -> list[Request]:
+    """What is missing of the bridge itself.
 
     Its MTU would follow its ports' until it has been changed once; so it is made one byte smaller and then changed.
 
     Args:
         network: what it should be.
         found: the link of that name, if there is one.
-        addresses: those it has.
     """
     requests: list[Request] = []
     mtu = network.mtu_bytes or (found.mtu if found else 1500)
+    filtering = True if network.vlans else None
     if found is None:
-        requests.append(add(Link(network.bridge, Bridge(), mac=bridge_mac(network), mtu=mtu - 1)))
+        kind = Bridge(vlan_filtering=filtering)
+        requests.append(add(Link(network.bridge, kind, mac=bridge_mac(network), mtu=mtu - 1)))
+    elif filtering and not (isinstance(found.kind, Bridge) and found.kind.vlan_filtering):
+        requests.append(Change(network.bridge, vlan_filtering=True))
     if found is None or found.mtu != mtu or not found.up or (network.promisc and not found.promisc):
         promisc = True if network.promisc else None
         requests.append(Change(network.bridge, mtu=mtu, up=True, promisc=promisc))
-    if network.is_gateway:
-        have = {a.interface for a in addresses}
-        requests += [delete(a) for a in addresses if network.force_address and _in_the_way(a, gateways(network))]
-        requests += [add(address) for address in gateways(network) if address.interface not in have]
     return requests
+
+
+def gateway(network: Network, mtu_bytes: int, addresses: Sequence[Address] | None) -> list[Request]:
+    """What is missing of the gateway: its addresses, and in a VLAN the interface that has them.
+
+    Args:
+        network: what it should be.
+        mtu_bytes: the bridge's.
+        addresses: those its interface has; None when there is no such interface.
+    """
+    if not network.is_gateway or not network.ranges:
+        return []
+    made = _vlan_gateway(network, mtu_bytes) if addresses is None else []
+    found = addresses or ()
+    have = {a.interface for a in found}
+    in_the_way = [a for a in found if network.force_address and _in_the_way(a, gateways(network))]
+    missing = [add(address) for address in gateways(network) if address.interface not in have]
+    return [*made, *(delete(a) for a in in_the_way), *missing]
+
+
+def _vlan_gateway(network: Network, mtu: int) -> list[Request]:
+    """A veth pair, as the reference bridge makes it: it needs no VLAN devices of the kernel."""
+    port = names.fitted("veth", "gateway", network.gateway_dev)
+    veth = Veth(network.gateway_dev, peer_mac=gateway_mac(network), peer_mtu=mtu)
+    own = msgspec.structs.replace(network.vlans, trunk=())
+    return [
+        add(Link(port, veth, mtu=mtu, master=network.bridge, up=True)),
+        *vlan.requests(port, own),
+        Change(network.gateway_dev, up=True),
+    ]
 
 
 def _in_the_way(have: Address, wanted: Sequence[Address]) -> bool:

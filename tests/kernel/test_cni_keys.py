@@ -88,10 +88,9 @@ def test_promiscuous(node: Node, place: Spaces) -> None:
     [
         ({"promiscMode": True, "hairpinMode": True}, Code.INVALID_CONFIG, "hairpinMode"),
         ({"ipMasqExceptions": ["all"]}, Code.INVALID_CONFIG, "ipMasqExceptions[0]"),
-        ({"vlan": 100}, Code.UNSUPPORTED_FIELD, "vlan"),
-        ({"vlanTrunk": [{"id": 7}]}, Code.UNSUPPORTED_FIELD, "vlanTrunk"),
-        ({"macspoofchk": True}, Code.UNSUPPORTED_FIELD, "macspoofchk"),
-        ({"disableContainerInterface": True}, Code.UNSUPPORTED_FIELD, "disableContainerInterface"),
+        ({"vlan": 4095}, Code.INVALID_CONFIG, "vlan"),
+        ({"vlanTrunk": [{"minID": 7}]}, Code.INVALID_CONFIG, "vlanTrunk[0].maxID"),
+        ({"disableContainerInterface": True}, Code.INVALID_CONFIG, "disableContainerInterface"),
     ],
 )
 def test_what_cannot_be_done_is_said(node: Node, place: Spaces, extra: dict[str, Any], code: Code, word: str) -> None:

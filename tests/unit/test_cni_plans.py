@@ -101,12 +101,12 @@ def test_marks_read_back_unless_cut_short_or_anothers() -> None:
 
 def test_a_bridge_gets_only_what_it_lacks() -> None:
     net = network("10.244.1.0/24")
-    fresh = [str(request) for request in pod.bridge(net, None, [])]
+    fresh = [str(request) for request in [*pod.bridge(net, None), *pod.gateway(net, 1400, [])]]
     assert [text.split()[2] for text in fresh] == ["add", "set", "add"]
     assert fresh[-1] == "ip address add 10.244.1.1/24 dev netplane0"
     whole = Link("netplane0", mtu=1450, up=True)
-    assert pod.bridge(net, whole, pod.gateways(net)) == []
-    assert [str(r) for r in pod.bridge(net, msgspec.structs.replace(whole, mtu=1500), pod.gateways(net))] == [
+    assert pod.bridge(net, whole) == pod.gateway(net, 1400, pod.gateways(net)) == []
+    assert [str(r) for r in pod.bridge(net, msgspec.structs.replace(whole, mtu=1500))] == [
         "ip link set netplane0 mtu 1450 up"
     ]
 

@@ -7,6 +7,7 @@ import pytest
 
 from cni import config, errors, frames, results
 from cni.errors import CniError, Code
+from cni.plan import vlan
 from cni.protocol import Verb, parse, parse_args, version_reply
 from cni.results import VERSIONS, AssignedIP, Dns, NetInterface, Result, RouteTo
 from netplane.rtnl import Address, Route
@@ -156,11 +157,81 @@ def ports(*given: Any) -> dict[str, Any]:
         ({"runtimeConfig": {"mac": "01:00:00:00:00:00"}}, Code.INVALID_CONFIG, "multicast"),
         ({"args": {"cni": {"mac": "zz"}}}, Code.INVALID_CONFIG, "args.cni.mac"),
         ({"mtu": 1200, "ipam": {"subnet": "fd00::/64"}}, Code.INVALID_CONFIG, "1280"),
+        ({"vlan": -1}, Code.INVALID_CONFIG, "vlan: -1"),
+        ({"vlan": 4095}, Code.INVALID_CONFIG, "vlan: 4095"),
+        ({"vlan": "100"}, Code.INVALID_CONFIG, "vlan"),
+        ({"vlan": 100, "bridge": "a" * 13}, Code.INVALID_CONFIG, "bridge"),
+        ({"vlanTrunk": [{"id": 0}]}, Code.INVALID_CONFIG, "vlanTrunk[0].id"),
+        ({"vlanTrunk": [{"id": 5}, {"minID": 5}]}, Code.INVALID_CONFIG, "vlanTrunk[1].maxID: is missing"),
+        ({"vlanTrunk": [{"maxID": 5}]}, Code.INVALID_CONFIG, "vlanTrunk[0].minID: is missing"),
+        ({"vlanTrunk": [{"minID": 9, "maxID": 5}]}, Code.INVALID_CONFIG, "vlanTrunk[0].minID: 9 is greater"),
+        ({"vlanTrunk": 5}, Code.INVALID_CONFIG, "vlanTrunk"),
+        ({"vlanTrunk": [{"minID": "1"}]}, Code.INVALID_CONFIG, "vlanTrunk[0].minID: Expected"),
+        *((({key: "yes"}), Code.INVALID_CONFIG, key) for key in ("macspoofchk", "enabledad", "preserveDefaultVlan")),
+        ({"disableContainerInterface": True}, Code.INVALID_CONFIG, "disableContainerInterface: cannot"),
+        ({"ipMasqBackend": "pf"}, Code.INVALID_CONFIG, "ipMasqBackend: 'pf'"),
+        ({"backend": "pf"}, Code.INVALID_CONFIG, "backend: 'pf'"),
+        ({"markMasqBit": 32}, Code.INVALID_CONFIG, "markMasqBit: 32"),
+        ({"markMasqBit": 1, "externalSetMarkChain": "X"}, Code.INVALID_CONFIG, "externalSetMarkChain"),
+        ({"ipam": {"subnet": "10.1.0.0/24", "routes": [{"dst": "::/0", "mtu": -1}]}}, Code.INVALID_CONFIG, "[0].mtu"),
+        (
+            {"ipam": {"subnet": "10.1.0.0/24", "routes": [{"dst": "::/0", "scope": 7}]}},
+            Code.INVALID_CONFIG,
+            "[0].scope",
+        ),
+        (
+            {"cniVersion": "0.2.0", "ipam": {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]}},
+            Code.INVALID_CONFIG,
+            "one address of each family",
+        ),
+        ({"cniVersion": 1.0}, Code.DECODING, "cniVersion"),
+        ({"cniVersion": "1.2.0"}, Code.INCOMPATIBLE_VERSION, "1.2.0"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_names_its_field(change: dict[str, Any], code: Code, words: str) -> None:
     error = refused("ADD", make() | change)
     assert (error.code, words in error.message) == (code, True), error
+
+
+REFERENCE = {
+    "isGateway": True,
+    "ipMasqBackend": "iptables",
+    "enabledad": True,
+    "macspoofchk": True,
+    "portIsolation": True,
+    "backend": "nftables",
+    "markMasqBit": 13,
+    "snat": True,
+    "conditionsV4": [],
+    "vlan": 0,
+    "preserveDefaultVlan": True,
+}
+
+
+def test_keys_of_the_reference_plugins_are_taken() -> None:
+    network = parse(request("ADD", make() | REFERENCE)).network
+    assert (network.guarded, network.dad, network.isolated, bool(network.vlans)) == (True, True, True, False)
+
+
+def test_a_key_that_is_null_is_one_that_is_not_given() -> None:
+    nothing = dict.fromkeys([*REFERENCE, "vlanTrunk", "mtu", "dns", "runtimeConfig", "args", "prevResult"])
+    given = parse(request("ADD", make() | nothing | {"ipam": make()["ipam"] | {"routes": None, "gateway": None}}))
+    assert given.network.snat
+    assert refused("ADD", make() | {"name": None}).message == "name: is missing"
+
+
+def test_prev_result_survives_a_key_that_is_null() -> None:
+    conf = make() | {"mtu": None, "prevResult": {"cniVersion": "1.0.0", "own": None}}
+    assert parse(request("ADD", conf)).network.prev_result == b'{"cniVersion":"1.0.0","own":null}'
+
+
+@pytest.mark.parametrize("stdin", [b"", b"[]", b"7", b'"x"', b"{", b"null", b'{"cniVersion": {}}'])
+def test_what_is_no_object_cannot_be_decoded(stdin: bytes) -> None:
+    assert refused("ADD", stdin).code == Code.DECODING
+
+
+def test_what_add_refuses_does_not_stand_in_the_way_of_del() -> None:
+    assert parse(request("DEL", make() | {"vlan": 5000, "vlanTrunk": [{"minID": 3}]})).network.vlans == vlan.Vlans()
 
 
 def test_del_does_not_care_about_ranges() -> None:
