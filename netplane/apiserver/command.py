@@ -5,15 +5,20 @@ from typing import get_args
 
 import click
 
+from netplane.apiserver.storage import chosen
+from netplane.apiserver.storage import flags as storage_flags
 from netplane.obs import logs
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where everything is kept."
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
 )
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is kept.  [required]"
+)
+@storage_flags
 @click.option("--bind-address", default="127.0.0.1", help="Address to listen on.")
 @click.option("--secure-port", default="6443", help="Port to listen on with TLS; 0: any that is free.")
 @click.option(
@@ -55,6 +60,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--request-timeout", default="60s", help="Give up on a request (not a watch) after this time.")
 @click.option("--anonymous-auth", type=bool, default=True, help="Requests without credentials are system:anonymous.")
+@click.option(
+    "--disable-admission-plugins",
+    default="",
+    metavar="NAMES",
+    help="Leave these out, with commas between: ServiceAccount, NodeRestriction.",
+)
 @click.option("--audit-log-path", default="", help="Write audit events here, as JSON lines; -: to stdout.")
 @click.option("--audit-policy-file", type=_FILE, help="audit.k8s.io/v1 Policy.  [default: metadata of every request]")
 @click.option("--audit-log-maxsize", type=click.IntRange(1), default=100, help="MiB after which the log is rotated.")
@@ -62,8 +73,16 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--audit-log-maxage", type=click.IntRange(0), default=0, help="Days to keep rotated logs; 0: for ever.")
 @click.option("--log-format", type=click.Choice(get_args(logs.LogFormat)), default="auto", help="How to log on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.pass_context
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
-    data_dir: Path,
+    ctx: click.Context,
+    data_dir: Path | None,
+    storage: str,
+    etcd_servers: str,
+    etcd_prefix: str,
+    etcd_cafile: Path | None,
+    etcd_certfile: Path | None,
+    etcd_keyfile: Path | None,
     bind_address: str,
     secure_port: str,
     netns: tuple[str, ...],
@@ -79,6 +98,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     max_mutating_requests_inflight: int,
     request_timeout: str,
     anonymous_auth: bool,
+    disable_admission_plugins: str,
     audit_log_path: str,
     audit_policy_file: Path | None,
     audit_log_maxsize: int,
@@ -87,7 +107,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     log_format: logs.LogFormat,
     verbose: bool,
 ) -> None:
-    """Serve the Kubernetes API: TLS, tokens and client certificates, RBAC, one SQLite file."""
+    """Serve the Kubernetes API: TLS, tokens and client certificates, RBAC; on one SQLite file, or on etcd."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if data_dir is None:
+        raise click.MissingParameter(ctx=ctx, param_hint="'--data-dir'", param_type="option")
     from netplane.apiserver import flags, server  # noqa: PLC0415 - `--help` must not wait for a web framework
     from netplane.apiserver.settings import Audit, Listener, Load, Settings  # noqa: PLC0415
 
@@ -107,6 +131,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         kubeconfig_out=kubeconfig_out,
         client_ca=client_ca_file,
         anonymous=anonymous_auth,
+        etcd=chosen(storage, etcd_servers, etcd_prefix, etcd_cafile, etcd_certfile, etcd_keyfile),
+        without_plugins=flags.plugins("--disable-admission-plugins", disable_admission_plugins),
         audit=flags.audit(
             Audit(audit_log_path, audit_policy_file, audit_log_maxsize, audit_log_maxbackup, audit_log_maxage)
         ),

@@ -6,7 +6,6 @@
 A claim (netplane.apiserver.allocation) is given back when its transaction does not happen.
 """
 
-import secrets
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,8 +15,8 @@ from netplane.api import codec, defaults, errors, kinds, validation
 from netplane.api.kinds import Kind
 from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
+from netplane.apiserver import accounts, ip_objects, suffix
 from netplane.apiserver import cluster as cl
-from netplane.apiserver import ip_objects
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.strategies import STRATEGIES
 from netplane.store.protocol import KV, Compare, Delete, Put
@@ -27,7 +26,6 @@ Change = Callable[[Json], Json]
 Scope = Literal["main", "status", "all"]
 
 ATTEMPTS = 64
-_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 MAX_GENERATED_BASE = 58
 
 
@@ -42,7 +40,7 @@ class Stored:
 
 def generated_name(base: str) -> str:
     """`base` and five random letters, as Kubernetes makes them (no vowels, so no words)."""
-    return base[:MAX_GENERATED_BASE] + "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))
+    return base[:MAX_GENERATED_BASE] + suffix.five_letters()
 
 
 def complete(kind: Kind, obj: Json, manager: str = "", entries: Entries | None = None) -> None:
@@ -111,6 +109,8 @@ async def create(
     generated = not obj["metadata"].get("name")
     await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
     complete(kind, obj, manager, entries)
+    if kind is kinds.POD and not own:
+        await accounts.admit(cluster, namespace, obj)
     name = obj["metadata"].get("name", "")
     cluster.allocator.before_validation(kind, obj)
     if not own:

@@ -76,6 +76,17 @@ def duration_s(flag: str, text: str) -> float:
     return found
 
 
+PLUGINS = ("NodeRestriction", "ServiceAccount")
+
+
+def plugins(flag: str, text: str) -> frozenset[str]:
+    """Names of admission plugins, with commas between."""
+    found = frozenset(one.strip() for one in text.split(",") if one.strip())
+    if unknown := found - set(PLUGINS):
+        raise UsageError(f"{flag}: {min(unknown)!r} is no plugin here", hint=f"there are {', '.join(PLUGINS)}")
+    return found
+
+
 def audit(given: Audit) -> Audit:
     """A policy without a log would say nothing."""
     if given.policy is not None and not given.path:

@@ -21,6 +21,16 @@ class Listener(NamedTuple):
         return f"https://{host}:{self.port}{where}"
 
 
+class EtcdServers(NamedTuple):
+    """Where etcd is: URLs of its members, the prefix of the keys there, and PEM files for TLS."""
+
+    servers: tuple[str, ...]
+    prefix: str
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
 class PortRange(NamedTuple):
     """Node ports, both ends included."""
 
@@ -50,7 +60,9 @@ class Audit(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Everything a person may set. `networks` are the service ranges, one for each family, the primary first."""
+    """Everything a person may set. `networks` are the service ranges, one for each family, the primary first; no
+    `etcd` means SQLite in the data folder.
+    """
 
     data_dir: Path
     listeners: tuple[Listener, ...]
@@ -65,6 +77,8 @@ class Settings(NamedTuple):
     load: Load = Load()
     anonymous: bool = True
     audit: Audit = Audit()
+    etcd: EtcdServers | None = None
+    without_plugins: frozenset[str] = frozenset()
 
     @property
     def service_ip(self) -> Address:

@@ -1,0 +1,115 @@
+"""The ServiceAccount admission: as whom a new pod runs, and the token, CA and namespace it finds in a volume.
+
+    no account named      `default`; one that is still to be made is waited for, as right after its namespace
+    the account           must be there; its imagePullSecrets are the pod's, unless it has its own
+    kube-api-access-…     a projected volume in every container, unless the pod or its account says no
+
+Where nobody makes ServiceAccounts (kube-system has no `default`: an apiserver without controllers), pods that name
+none are left as they are. Source: the ServiceAccount admission plugin of Kubernetes 1.36.
+"""
+
+import asyncio
+from typing import Any
+
+import orjson
+
+from netplane.api import errors, kinds
+from netplane.apiserver import cluster as cl
+from netplane.apiserver import suffix
+from netplane.apiserver.cluster import Cluster
+
+Json = dict[str, Any]
+
+PLUGIN = "ServiceAccount"
+DEFAULT = "default"
+MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+MIRROR = "kubernetes.io/config.mirror"
+# A second over the hour: kubelets renew at 80 % of a round hour, and nobody else asks for this number.
+TOKEN_S = 3607
+ATTEMPTS, AGAIN_S = 10, 0.15
+
+
+async def admit(cluster: Cluster, namespace: str, pod: Json) -> None:
+    """Give a new pod its account and what comes with it. Raises StatusError 403."""
+    if PLUGIN in cluster.settings.without_plugins:
+        return
+    spec, name = pod["spec"], pod["metadata"].get("name", "")
+    if MIRROR in (pod["metadata"].get("annotations") or {}):
+        _check_mirror(spec, name)
+        return
+    wanted = spec.get("serviceAccountName") or DEFAULT
+    account = await _account(cluster, namespace, wanted)
+    if account is None:
+        if not spec.get("serviceAccountName") and not await _made_here(cluster):
+            return
+        why = f'error looking up service account {namespace}/{wanted}: serviceaccount "{wanted}" not found'
+        raise errors.forbidden("", "pods", name, why)
+    inject(pod, account, suffix.five_letters())
+
+
+async def _account(cluster: Cluster, namespace: str, name: str) -> Json | None:
+    key = cl.key(kinds.SERVICE_ACCOUNT, namespace, name)
+    kv = await cluster.store.get(key)
+    if kv is None and name == DEFAULT and await _made_here(cluster):
+        for _ in range(ATTEMPTS):
+            await asyncio.sleep(AGAIN_S)
+            if (kv := await cluster.store.get(key)) is not None:
+                break
+    found: Json | None = None if kv is None else orjson.loads(kv.value)
+    return found
+
+
+async def _made_here(cluster: Cluster) -> bool:
+    """Whether something in this cluster makes default accounts."""
+    return await cluster.store.get(cl.key(kinds.SERVICE_ACCOUNT, "kube-system", DEFAULT)) is not None
+
+
+def _check_mirror(spec: Json, name: str) -> None:
+    """A static pod's mirror is what its kubelet says it is. Raises StatusError 403."""
+    if spec.get("serviceAccountName"):
+        raise errors.forbidden("", "pods", name, "a mirror pod may not reference service accounts")
+    for volume in spec.get("volumes") or ():
+        if volume.get("secret"):
+            raise errors.forbidden("", "pods", name, "a mirror pod may not reference secrets")
+        if any(one.get("serviceAccountToken") for one in (volume.get("projected") or {}).get("sources") or ()):
+            why = "a mirror pod may not use ServiceAccountToken volume projections"
+            raise errors.forbidden("", "pods", name, why)
+
+
+def inject(pod: Json, account: Json, letters: str) -> None:
+    """Write an account into a pod, in place; `letters` make the volume's name."""
+    spec = pod["spec"]
+    spec["serviceAccountName"] = spec["serviceAccount"] = account["metadata"]["name"]
+    if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = [{"name": one.get("name", "")} for one in account["imagePullSecrets"]]
+    wish = spec.get("automountServiceAccountToken")
+    if wish is None:
+        wish = account.get("automountServiceAccountToken")
+    if wish is not False:
+        _mount(spec, letters)
+
+
+def _mount(spec: Json, letters: str) -> None:
+    given = [one.get("name") or "" for one in spec.get("volumes") or ()]
+    have = next((one for one in given if one.startswith("kube-api-access-")), "")
+    volume = have or f"kube-api-access-{letters}"
+    needed = False
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        mounts = container.setdefault("volumeMounts", [])
+        if not any(one.get("mountPath") == MOUNT_PATH for one in mounts):
+            mounts.append({"name": volume, "readOnly": True, "mountPath": MOUNT_PATH})
+            needed = True
+    if needed and not have:
+        spec.setdefault("volumes", []).append({"name": volume, "projected": _projection()})
+
+
+def _projection() -> Json:
+    namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    return {
+        "sources": [
+            {"serviceAccountToken": {"expirationSeconds": TOKEN_S, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [namespace]}},
+        ],
+        "defaultMode": 0o644,
+    }
