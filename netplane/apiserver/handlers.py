@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from netplane.api import errors
-from netplane.apiserver import deletes, reads, reviews, scale, service_tokens, subresources, watching, writes
+from netplane.apiserver import deletes, freshness, reads, reviews, scale, service_tokens, subresources, watching, writes
 from netplane.apiserver.call import Call
 from netplane.apiserver.reply import Reply, Send
 
@@ -48,7 +48,8 @@ def subresource_verbs(plural: str, subresource: str) -> tuple[str, ...]:
 async def serve(call: Call, send: Send) -> Reply | None:
     """Answer a request; a watch sends for itself and has no reply left."""
     target = call.target
+    await freshness.ready(call)
     if target.verb == "watch" and not target.subresource and "watch" in call.kind.verbs:
         await watching.watch(call, send)
         return None
-    return await find(call)(call)
+    return await freshness.judged(call, find(call))

@@ -10,7 +10,6 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
 
 import uvicorn
 
@@ -25,6 +24,7 @@ from netplane.apiserver import (
     namespaces,
     peer,
     pki,
+    storage,
     tokens,
 )
 from netplane.apiserver.allocation import Allocator
@@ -79,7 +79,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     users = _users(settings)
     auditor = audit.of(settings.audit)
     serving = _certificate(settings)
-    store = await _open_store(settings.data_dir / "state.db")
+    store = await storage.open_store(settings.data_dir, settings.etcd)
     try:
         issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
         cluster = Cluster(
@@ -92,6 +92,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
             Limits(*settings.load),
             auditor,
         )
+        if store.shared:
+            cluster.checks["etcd"] = store.problem
         await bootstrap.run(cluster, settings.advertise_port)
         server = _server(cluster, serving)
         heap.settle()
@@ -104,12 +106,6 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         await store.close()
         if auditor is not None:
             auditor.writer.close()
-
-
-async def _open_store(path: Path) -> Store:
-    from netplane.store.sqlite import SqliteStore  # noqa: PLC0415 - chosen here
-
-    return await SqliteStore.open(path)
 
 
 def _users(settings: Settings) -> Mapping[str, User]:

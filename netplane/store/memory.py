@@ -28,6 +28,8 @@ from netplane.store.protocol import (
 class MemoryStore:
     """A Store that keeps everything in memory. `keep_revisions` and `buffer_events` are lowered by tests."""
 
+    shared = False
+
     def __init__(self, *, keep_revisions: int = KEEP_REVISIONS, buffer_events: int = hub.BUFFER_EVENTS) -> None:
         self._rev = FIRST_REV
         self._compact_rev = 0
@@ -36,6 +38,10 @@ class MemoryStore:
         self._history: list[Event] = []
         self._hub = hub.Hub(self._rev, buffer_events)
         self._closed = False
+
+    def problem(self) -> str:
+        """See Store.problem."""
+        return ""
 
     async def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """See Store.txn."""

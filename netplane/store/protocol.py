@@ -104,6 +104,10 @@ class Unavailable(StoreError):
     """The store cannot be reached now."""
 
 
+class OutcomeUnknown(Unavailable):
+    """The store was lost while it wrote: whether the write happened is not known."""
+
+
 class WatchOverflow(StoreError):
     """The watcher read too slowly and was closed. Everything up to `rev` was handed out."""
 
@@ -134,6 +138,13 @@ class Watch(Protocol):
 
 class Store(Protocol):
     """An asynchronous store, used from one event loop. All of it may raise StoreError when the disk fails."""
+
+    shared: bool
+    """Whether other processes may write at the same time."""
+
+    def problem(self) -> str:
+        """What keeps the store from answering now, for health checks; "" when nothing does."""
+        ...
 
     async def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """If all compares hold, do all operations in one new revision; otherwise nothing.

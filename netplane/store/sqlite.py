@@ -92,6 +92,8 @@ class _Batch:
 class SqliteStore:
     """A Store in one SQLite file; made with `open`. `keep_revisions` and `buffer_events` are lowered by tests."""
 
+    shared = False
+
     def __init__(self, writer: ThreadPoolExecutor, file: log.Log, keep_revisions: int, buffer_events: int) -> None:
         rows, self._rev, self._compact_rev = file.load()
         self._writer, self._log, self._keep = writer, file, keep_revisions
@@ -126,6 +128,10 @@ class SqliteStore:
         except BaseException:
             writer.shutdown(wait=False)
             raise
+
+    def problem(self) -> str:
+        """See Store.problem."""
+        return ""
 
     async def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
         """See Store.txn."""

@@ -2,9 +2,9 @@
 
 What can be said after a failure decides what may be done about it:
 
-    Refused      etcd answered that it will not: nothing happened
-    Unavailable  no connection came about: nothing happened; others are tried first
-    Unknown      the connection or the leader was lost on the way: it happened, or will, or not
+    Refused         etcd answered that it will not: nothing happened
+    Unavailable     no connection came about: nothing happened; others are tried first
+    OutcomeUnknown  the connection or the leader was lost on the way: it happened, or will, or not
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from netplane.obs import logs
-from netplane.store.protocol import StoreError, Unavailable
+from netplane.store.protocol import OutcomeUnknown, StoreError, Unavailable
 
 log = logs.get("store.etcd")
 
@@ -80,10 +80,6 @@ class Refused(StoreError):
         self.code, self.detail = code, detail
 
 
-class Unknown(Unavailable):
-    """Whether the request happened is not known."""
-
-
 class Link:
     """Channels to the members of one cluster; `call` and `stream` use the one that worked last."""
 
@@ -108,7 +104,7 @@ class Link:
         return known
 
     async def once(self, method: tuple[str, Any, Any], request: Any, timeout_s: float) -> Any:
-        """Ask one member, once. Raises Refused, Unavailable, Unknown; after the latter two, another has its turn."""
+        """Ask one member, once. Raises Refused; Unavailable, OutcomeUnknown: then it is the next's turn."""
         at = self._at
         try:
             return await self._rpc(method, "unary_unary")(request, timeout=timeout_s, metadata=_NEEDS_LEADER)
@@ -143,7 +139,7 @@ class Link:
             return Unavailable(
                 f"cannot reach etcd at {server}: {detail}", hint="is it running, and are the TLS flags right?"
             )
-        return Unknown(f"lost etcd at {server}: {detail}", hint="try again")
+        return OutcomeUnknown(f"lost etcd at {server}: {detail}", hint="try again")
 
     async def close(self) -> None:
         """Close all connections."""

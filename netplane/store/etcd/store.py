@@ -21,7 +21,7 @@ from netplane.store.etcd import past
 from netplane.store.etcd import space as spaces
 from netplane.store.etcd.cache import Cache
 from netplane.store.etcd.feed import Feed, compacted_rev
-from netplane.store.etcd.link import REQUEST_S, Link, Pause, Refused, Tls, Unknown
+from netplane.store.etcd.link import REQUEST_S, Link, Pause, Refused, Tls
 from netplane.store.etcd.space import Space
 from netplane.store.memory import check_rev
 from netplane.store.protocol import (
@@ -32,6 +32,7 @@ from netplane.store.protocol import (
     Compare,
     Delete,
     Event,
+    OutcomeUnknown,
     Put,
     RangeResult,
     StoreError,
@@ -50,6 +51,8 @@ READ_S = 60.0
 
 class EtcdStore:
     """A Store in etcd; made with `open`. `keep_revisions` and `buffer_events` are lowered by tests."""
+
+    shared = True
 
     def __init__(self, link: Link, prefix: str, keep_revisions: int, buffer_events: int) -> None:
         self._link = link
@@ -104,7 +107,7 @@ class EtcdStore:
     # Writing -----------------------------------------------------------------------------------------------------
 
     async def txn(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> TxnResult:
-        """See Store.txn. Raises Unknown when etcd is lost on the way and does not come back in time."""
+        """See Store.txn. Raises OutcomeUnknown when etcd is lost on the way and does not come back in time."""
         self._check_open()
         check_ops(ops)
         cache, since = self._cache, self._cache.rev
@@ -133,10 +136,10 @@ class EtcdStore:
             try:
                 return await self._link.once(pb.TXN, request, REQUEST_S), doubtful
             except Unavailable as error:
-                doubtful = doubtful or isinstance(error, Unknown)
+                doubtful = doubtful or isinstance(error, OutcomeUnknown)
                 if loop.time() > deadline or self._closed or (doubtful and not repeatable):
                     if doubtful:
-                        raise Unknown(
+                        raise OutcomeUnknown(
                             f"{error.message}; whether this write happened is not known",
                             hint="read it before trying again",
                         ) from error
@@ -341,13 +344,13 @@ def _already(cache: Cache, since: int, compares: Sequence[Compare], ops: Sequenc
     """The revision at which an earlier attempt of this transaction happened; 0: it did not.
 
     It happened if one of its changes came right after what it compared: that revision of a key has one successor.
-    Raises Unknown when so much happened since that nobody remembers.
+    Raises OutcomeUnknown when so much happened since that nobody remembers.
     """
     wanted = {one.key: one.mod_rev for one in compares}
     op = next(op for op in ops if op.key in wanted)
     events = cache.recent.since(since + 1)
     if events is None:
-        raise Unknown("etcd was lost for long; whether this write happened is not known", hint="read it")
+        raise OutcomeUnknown("etcd was lost for long; whether this write happened is not known", hint="read it")
     for event in events:
         if event.kv.key == op.key and (event.prev.mod_rev if event.prev else 0) == wanted[op.key]:
             same = event.deleted if isinstance(op, Delete) else not event.deleted and event.kv.value == op.value
