@@ -4,6 +4,7 @@ Parsing and the common credentials are lightkube's; exec plugins are `exec_auth`
 with the file, the context and the field. Source: "Organizing Cluster Access Using kubeconfig Files".
 """
 
+import base64
 import os
 import ssl
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class Connection:
     """All that `Api` needs to talk to one apiserver.
 
     `server` is a URL without a trailing slash; `tls` is None for http. `namespace` is the context's, `tls_server_name`
-    the name its certificate is checked against when that is not the URL's host. `proxy` is a URL, or "".
+    the name its certificate is checked against when that is not the URL's host. `proxy` is a URL, or "". `ca_pem`:
+    the certificates that the file says to trust, "" when it leaves that to the system.
     """
 
     server: str
@@ -39,6 +41,7 @@ class Connection:
     tls_server_name: str = ""
     proxy: str = ""
     source: str = ""
+    ca_pem: str = ""
 
 
 def load(kubeconfig_file: str | None = None, *, context: str = "", server: str = "") -> Connection:
@@ -119,7 +122,17 @@ def _connect(
         tls_server_name=str(cluster.get("tls-server-name") or ""),
         proxy=str(cluster.get("proxy-url") or ""),
         source=where,
+        ca_pem=_ca_pem(config) if tls is not None and not config.cluster.insecure else "",
     )
+
+
+def _ca_pem(config: kubeconfig.SingleConfig) -> str:
+    """What `_tls` has read already, as text."""
+    if config.cluster.certificate_auth_data:
+        return base64.b64decode(config.cluster.certificate_auth_data).decode("ascii", "replace")
+    if config.cluster.certificate_auth:
+        return Path(config.abs_file(config.cluster.certificate_auth)).read_text(encoding="ascii", errors="replace")
+    return ""
 
 
 def _tls(config: kubeconfig.SingleConfig, where: str) -> ssl.SSLContext:

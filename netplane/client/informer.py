@@ -139,6 +139,10 @@ class Informer(Generic[T]):
         """The version this copy stands at."""
         return self._reflector.resource_version
 
+    def begin_with_newest(self) -> None:
+        """Let the first list be of the newest state: who takes over from a writer must not miss its last writes."""
+        self._reflector.first = ""
+
     async def run(self) -> None:
         """List, watch, resume, for ever. Cancel to stop."""
         request = self._reflector.start()

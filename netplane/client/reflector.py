@@ -96,13 +96,14 @@ class Reflector:
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self.backoff = backoff or Backoff()
+        self.first = "0"  # any state the server has is good enough to begin with; "" asks for the newest
         self.resource_version = ""
         self.failures = 0
         self._watching = False
 
     def start(self) -> Request:
-        """The first request: any state the server has is good enough to begin with."""
-        return List()
+        """The first request."""
+        return List(self.first)
 
     def saw(self, resource_version: str) -> None:
         """An event or bookmark of the running watch was applied."""
@@ -136,7 +137,7 @@ class Reflector:
         if self._watching and event.code != TOO_LARGE:
             return self._watch(dice, delay_s)
         self._watching = False
-        return List("" if event.code == TOO_LARGE or self.resource_version else "0", delay_s=delay_s)
+        return List("" if event.code == TOO_LARGE or self.resource_version else self.first, delay_s=delay_s)
 
     def _wait_s(self, lived_s: float, dice: float) -> float:
         if lived_s >= self.backoff.settled_s:

@@ -1,141 +1,134 @@
 """The controllers of the process: for each, which keys a change concerns, and the plan for a key."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from netplane.api.objects import Endpoints, EndpointSlice, Lease, Node, Object, Pod, Service
+from netplane.api.objects import Object
+from netplane.controllers import touched
 from netplane.controllers.plan import (
+    accounts,
+    balancers,
     endpoint_slices,
+    evictions,
     legacy_endpoints,
+    load_balancer,
+    mirroring,
     node_lifecycle,
+    node_taints,
     pod_cidr,
     pod_gc,
     scheduling,
-    zones,
 )
-from netplane.controllers.plan.world import LEASE_NAMESPACE, SERVICE_NAME, World
+from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Plan
 
 Change = tuple[Object | None, Object | None]
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """Now, twice: on the monotonic clock of the process, and as the API writes it."""
+    """Now, three times: on the monotonic clock of the process, as the API writes it, and in seconds since 1970."""
 
     clock_s: float
     text: str
+    wall_s: float = 0.0
 
 
 class Controller(msgspec.Struct, frozen=True):
     """`touched(world, old, new)` → keys to work on; `plan(world, key, now)` → what to do. `workers` keys at once.
 
-    `touched` runs after the world has taken the change in.
+    `touched` runs after the world has taken the change in. `reserve(world, key, what)` notes what a plan's writes give
+    to the key, before they begin.
     """
 
     name: str
     touched: Callable[[World, Object | None, Object | None], Iterable[str]]
     plan: Callable[[World, str, Moment], Plan]
     workers: int = 1
+    reserve: Callable[[World, str, tuple[str, ...]], None] | None = None
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the flags say."""
+    """What the flags say. Without pools nobody gets a podCIDR, without addresses no load balancer, without `root_ca`
+    no certificates are published.
+    """  # fmt: skip
 
     pools: tuple[pod_cidr.Pool, ...] = ()
     grace_s: float = 40.0
+    addresses: tuple[balancers.Span, ...] = ()
+    root_ca: str = ""
+    only: frozenset[str] = frozenset()
 
 
 def build(options: Options) -> list[Controller]:
-    """All controllers. Without pools nobody gets a podCIDR."""
-    controllers = [
+    """The controllers that are on: all of `NAMES`, or `options.only`, as far as they have what they need."""
+    ready = {
+        "pod-cidr": bool(options.pools),
+        "load-balancer": bool(options.addresses),
+        "root-ca": bool(options.root_ca),
+    }
+    wanted = [one for one in _all(options) if ready.get(one.name, True)]
+    return [one for one in wanted if not options.only or one.name in options.only]
+
+
+def empty_world(options: Options) -> World:
+    """A world with the pools that the flags give."""
+    return World(options.pools, options.addresses)
+
+
+def names() -> list[str]:
+    """All there are."""
+    return [one.name for one in _all(Options())]
+
+
+def _all(options: Options) -> list[Controller]:
+    grace_s = options.grace_s
+    return [
         Controller(
-            endpoint_slices.NAME, _of_slices, lambda world, key, now: endpoint_slices.plan(world, key, now.text), 8
+            endpoint_slices.NAME,
+            touched.of_slices,
+            lambda world, key, now: endpoint_slices.plan(world, key, now.text),
+            8,
         ),
-        Controller("endpoints", _of_endpoints, lambda world, key, now: legacy_endpoints.plan(world, key), 4),
+        Controller(
+            legacy_endpoints.NAME, touched.of_endpoints, lambda world, key, now: legacy_endpoints.plan(world, key), 4
+        ),
+        Controller(
+            mirroring.NAME, touched.of_mirrored, lambda world, key, now: mirroring.plan(world, key, now.text), 4
+        ),
         Controller(
             "node-lifecycle",
-            _of_lifecycle,
-            lambda world, key, now: node_lifecycle.plan(world, key, options.grace_s, now.clock_s, now.text),
+            touched.of_lifecycle,
+            lambda world, key, now: node_lifecycle.plan(world, key, grace_s, now.clock_s, now.text),
             4,
         ),
-        Controller("scheduler", _of_scheduler, lambda world, key, now: scheduling.plan(world, key, now.text)),
-        Controller("pod-gc", _of_pod_gc, lambda world, key, now: pod_gc.plan(world, key, now.clock_s)),
+        Controller(
+            node_taints.NAME,
+            touched.of_nodes,
+            lambda world, key, now: node_taints.plan(world, key, now.wall_s, now.text),
+        ),
+        Controller(
+            evictions.NAME,
+            touched.of_evictions,
+            lambda world, key, now: evictions.plan(world, key, now.wall_s, now.text),
+            4,
+        ),
+        Controller("scheduler", touched.of_scheduler, lambda world, key, now: scheduling.plan(world, key, now.text)),
+        Controller("pod-gc", touched.of_pod_gc, lambda world, key, now: pod_gc.plan(world, key, now.clock_s)),
+        Controller(
+            pod_cidr.NAME,
+            touched.of_pod_cidr,
+            lambda world, key, now: pod_cidr.plan(world, key, now.text),
+            reserve=lambda world, key, what: world.ranges.hold(key, what),
+        ),
+        Controller(
+            load_balancer.NAME,
+            touched.of_load_balancer,
+            lambda world, key, now: load_balancer.plan(world, key, now.text),
+            reserve=lambda world, key, what: world.balancers.hold(key, map(balancers.address, what)),
+        ),
+        Controller("service-accounts", touched.of_accounts, lambda world, key, now: accounts.account(world, key), 2),
+        Controller(
+            "root-ca", touched.of_root_ca, lambda world, key, now: accounts.root_ca(world, key, options.root_ca), 2
+        ),
     ]
-    if options.pools:
-        controllers.append(
-            Controller(
-                "pod-cidr", _of_pod_cidr, lambda world, key, now: pod_cidr.plan(world, key, options.pools, now.text)
-            )
-        )
-    return controllers
-
-
-def _of_slices(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    for one in (old, new):
-        if isinstance(one, EndpointSlice):
-            name = (one.metadata.labels or {}).get(SERVICE_NAME)
-            if name:
-                yield f"{one.metadata.namespace}/{name}"
-    yield from _of_backends(world, old, new)
-    node = new or old
-    if isinstance(node, Node) and _part(old) != _part(new):
-        yield from world.proportional
-
-
-def _part(obj: Object | None) -> zones.Contribution | None:
-    return zones.contribution(obj) if isinstance(obj, Node) else None
-
-
-def _of_endpoints(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    some = new or old
-    if isinstance(some, Endpoints):
-        yield some.key
-    yield from _of_backends(world, old, new)
-
-
-def _of_backends(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    """Services whose own definition, pods, or pods' nodes changed."""
-    some = new or old
-    if isinstance(some, Service):
-        yield some.key
-    elif isinstance(some, Pod):
-        for pod in (old, new):
-            if isinstance(pod, Pod):
-                yield from world.services_of(pod)
-    elif isinstance(some, Node) and endpoint_slices.zone_changed(_node(old), _node(new)):
-        for pod in world.pods_on(some.key):
-            yield from world.services_of(pod)
-
-
-def _of_lifecycle(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    some = new or old
-    if isinstance(some, Node) or (isinstance(some, Lease) and some.metadata.namespace == LEASE_NAMESPACE):
-        yield some.metadata.name
-
-
-def _of_scheduler(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    if isinstance(new, Pod) and scheduling.is_pending(new):
-        yield new.key
-    elif isinstance(new, Node) or (isinstance(old, Pod) and old.spec.node_name):
-        # There may be room now where there was none.
-        yield from (pod.key for pod in world.pods_on("") if scheduling.is_pending(pod))
-
-
-def _of_pod_gc(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    if isinstance(old, Node) and new is None:
-        yield old.key
-    elif isinstance(new, Pod) and new.spec.node_name and new.spec.node_name not in world.nodes:
-        yield new.spec.node_name
-
-
-def _of_pod_cidr(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    if isinstance(new, Node):
-        if not new.spec.pod_cidr:
-            yield new.key
-    elif isinstance(old, Node):
-        yield from (key for key, node in world.nodes.items() if not node.spec.pod_cidr)
-
-
-def _node(obj: Object | None) -> Node | None:
-    return obj if isinstance(obj, Node) else None

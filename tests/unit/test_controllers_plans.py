@@ -25,9 +25,9 @@ from netplane.api.objects import (
     ServiceSpec,
     Taint,
 )
-from netplane.controllers.command import parse_grace, parse_pools
+from netplane.controllers.flags import parse_duration, parse_pools
 from netplane.controllers.plan import legacy_endpoints, node_lifecycle, pod_cidr, pod_gc, scheduling
-from netplane.controllers.plan.pod_cidr import Pool
+from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Bind, Create, Delete, Patch, Replace
 from netplane.controllers.queue import KeyQueue
@@ -79,8 +79,8 @@ def lease(name: str, renewed: str) -> Lease:
 )
 def test_the_lowest_free_range(taken: list[str], expected: str) -> None:
     others = [node(f"o{i}", pod_cidr=cidr) for i, cidr in enumerate(taken)]
-    world = World.of(node("n"), *others)
-    plan = pod_cidr.plan(world, "n", (Pool(ip_network("10.0.0.0/22"), 24),), NOW)
+    world = World.of(node("n"), *others, pools=[Pool(ip_network("10.0.0.0/22"), 24)])
+    plan = pod_cidr.plan(world, "n", NOW)
     [write] = plan.writes
     if expected:
         assert isinstance(write, Patch)
@@ -96,17 +96,18 @@ def test_the_lowest_free_range(taken: list[str], expected: str) -> None:
 
 def test_dual_stack_gives_one_of_each_and_nothing_when_one_is_lacking() -> None:
     pools = (Pool(ip_network("10.0.0.0/24"), 25), Pool(ip_network("fd00::/63"), 64))
-    world = World.of(node("n"), node("a", pod_cidrs=["10.0.0.0/25", "fd00::/64"], pod_cidr="10.0.0.0/25"))
-    [write] = pod_cidr.plan(world, "n", pools, NOW).writes
+    other = node("a", pod_cidrs=["10.0.0.0/25", "fd00::/64"], pod_cidr="10.0.0.0/25")
+    world = World.of(node("n"), other, pools=pools)
+    [write] = pod_cidr.plan(world, "n", NOW).writes
     assert isinstance(write, Patch)
     assert write.patch["spec"]["podCIDRs"] == ["10.0.0.128/25", "fd00:0:0:1::/64"]
     world.apply(None, node("b", pod_cidrs=["fd00:0:0:1::/64"], pod_cidr="fd00:0:0:1::/64"), 0.0)
-    assert isinstance(pod_cidr.plan(world, "n", pools, NOW).writes[0], Create)
+    assert isinstance(pod_cidr.plan(world, "n", NOW).writes[0], Create)
 
 
 def test_a_node_that_has_a_range_keeps_it() -> None:
-    world = World.of(node("n", pod_cidr="172.16.0.0/24"))
-    assert pod_cidr.plan(world, "n", (Pool(ip_network("10.0.0.0/22"), 24),), NOW).writes == ()
+    world = World.of(node("n", pod_cidr="172.16.0.0/24"), pools=[Pool(ip_network("10.0.0.0/22"), 24)])
+    assert pod_cidr.plan(world, "n", NOW).writes == ()
 
 
 # node lifecycle
@@ -129,8 +130,8 @@ def lifecycle(world: World, clock_s: float) -> dict[str, Any]:
     return changed
 
 
-def both(key: str) -> list[tuple[str, str]]:
-    return [(key, "NoSchedule"), (key, "NoExecute")]
+def mark(key: str) -> list[tuple[str, str]]:
+    return [(key, "NoSchedule")]
 
 
 def test_a_node_that_renews_is_ready() -> None:
@@ -141,18 +142,18 @@ def test_a_node_that_renews_is_ready() -> None:
 def test_a_node_that_never_said_anything_waits_and_is_then_unknown() -> None:
     world = World.of(node("n", ready=""))
     assert lifecycle(world, 10.0) == {"again": 30.0}
-    assert lifecycle(world, 40.0) == {"ready": "Unknown", "taints": both(UNREACHABLE)}
+    assert lifecycle(world, 40.0) == {"ready": "Unknown", "taints": mark(UNREACHABLE)}
 
 
 def test_a_silent_node_its_taints_and_its_ready_pods() -> None:
     unready = msgspec.structs.replace(pod("idle", "n"), status=PodStatus(phase="Running"))
     world = World.of(node("n"), lease("n", "1"), pod("web", "n"), unready, pod("elsewhere", "m"))
     assert lifecycle(world, 39.9) == {"again": pytest.approx(0.1)}
-    assert lifecycle(world, 40.0) == {"ready": "Unknown", "taints": both(UNREACHABLE), "pods": ["web"]}
+    assert lifecycle(world, 40.0) == {"ready": "Unknown", "taints": mark(UNREACHABLE), "pods": ["web"]}
 
 
 def test_a_node_that_returns_loses_our_taints_only() -> None:
-    ours = [Taint(key=key, effect=effect) for key, effect in both(UNREACHABLE)]
+    ours = [Taint(key=key, effect=effect) for key, effect in mark(UNREACHABLE)]
     world = World.of(node("n", "Unknown", taints=[*ours, Taint(key="gpu", effect="NoSchedule")]), lease("n", "1"))
     world.apply(lease("n", "1"), lease("n", "2"), 100.0)
     assert lifecycle(world, 100.0) == {"ready": "True", "taints": [("gpu", "NoSchedule")], "again": 40.0}
@@ -160,7 +161,7 @@ def test_a_node_that_returns_loses_our_taints_only() -> None:
 
 def test_a_node_that_calls_itself_unready_is_believed() -> None:
     world = World.of(node("n", "False"), lease("n", "1"))
-    assert lifecycle(world, 0.0) == {"taints": both("node.kubernetes.io/not-ready"), "again": 40.0}
+    assert lifecycle(world, 0.0) == {"taints": mark("node.kubernetes.io/not-ready"), "again": 40.0}
 
 
 def test_a_lease_that_does_not_change_is_no_heartbeat() -> None:
@@ -320,13 +321,13 @@ def test_endpoints_stop_at_a_thousand_addresses_and_say_so() -> None:
     ("text", "seconds"), [("40s", 40.0), ("1m30s", 90.0), ("500ms", 0.5), ("2", 2.0), ("1.5s", 1.5)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert parse_grace(text) == seconds
+    assert parse_duration("--node-monitor-grace-period", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0s", "4 s", "fast", "-1s"])
 def test_bad_durations_name_the_flag(text: str) -> None:
     with pytest.raises(UsageError, match="--node-monitor-grace-period"):
-        parse_grace(text)
+        parse_duration("--node-monitor-grace-period", text)
 
 
 @pytest.mark.parametrize(

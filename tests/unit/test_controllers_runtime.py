@@ -11,8 +11,8 @@ from netplane.api.errors import StatusError
 from netplane.client.api import Api
 from netplane.client.config import Connection
 from netplane.client.fake import FakeApiserver
-from netplane.controllers.controllers import Options, build
-from netplane.controllers.plan.pod_cidr import Pool
+from netplane.controllers.controllers import Options, build, empty_world
+from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.runtime import Runtime
 
 OPTIONS = Options(pools=(Pool(ip_network("10.244.0.0/22"), 24),), grace_s=1.0)
@@ -83,7 +83,7 @@ async def until(condition: Callable[[], object]) -> None:
 def scenario(body: Callable[[Cluster], Coroutine[Any, Any, None]], options: Options = OPTIONS) -> None:
     async def main() -> None:
         async with FakeApiserver() as fake, Api(Connection(fake.url)) as api:
-            task = asyncio.create_task(Runtime(api, build(options)).run())
+            task = asyncio.create_task(Runtime(api, build(options), world=empty_world(options)).run())
             try:
                 await body(Cluster(fake))
             finally:

@@ -20,15 +20,17 @@ from netplane.api.objects import (
     Pod,
     Service,
 )
-from netplane.controllers.plan import backends
+from netplane.controllers.plan import backends, triggers
 from netplane.controllers.plan.packing import Ports, port_key
-from netplane.controllers.plan.slice_objects import HEADLESS
+from netplane.controllers.plan.slice_objects import HEADLESS, TRIGGER_TIME
 from netplane.controllers.plan.world import World
-from netplane.controllers.plan.writes import NOTHING, Create, Delete, Plan, Replace
+from netplane.controllers.plan.writes import NOTHING, Create, Delete, Plan, Replace, Write
 
+NAME = "endpoints"
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 MANAGER = "endpoint-controller"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+OURS = (OVER_CAPACITY, TRIGGER_TIME)
 MAX_ADDRESSES = 1000
 
 
@@ -37,20 +39,22 @@ def plan(world: World, key: str) -> Plan:
     service, existing = world.services.get(key), world.endpoints.get(key)
     if service is None:
         made_by_us = existing is not None and (existing.metadata.labels or {}).get(MANAGED_BY) == MANAGER
-        return (
-            Plan((Delete(Endpoints, existing.metadata.namespace, existing.metadata.name),))
-            if (existing is not None and made_by_us)
-            else NOTHING
-        )
+        gone = (existing,) if existing is not None and made_by_us else ()
+        return Plan(tuple(Delete(Endpoints, one.metadata.namespace, one.metadata.name) for one in gone), forget=True)
     if not service.spec.selector or service.spec.type == "ExternalName":
         return NOTHING
-    wanted = _render(service, existing, world.pods_of(service))
-    if existing is None:
-        return NOTHING if service.metadata.deletion_timestamp else Plan((Create(wanted),))
-    return NOTHING if _same(existing, wanted) else Plan((Replace(wanted),))
+    pods = world.pods_of(service)
+    trigger = triggers.since(world.memory.get((NAME, key)), service, pods)
+    wanted = _render(service, existing, pods, trigger.time)
+    writes: tuple[Write, ...] = ()
+    if existing is None and not service.metadata.deletion_timestamp:
+        writes = (Create(wanted),)
+    elif existing is not None and not _same(existing, wanted):
+        writes = (Replace(wanted),)
+    return Plan(writes, remember=trigger.seen)
 
 
-def _render(service: Service, existing: Endpoints | None, pods: Iterable[Pod]) -> Endpoints:
+def _render(service: Service, existing: Endpoints | None, pods: Iterable[Pod], trigger: str) -> Endpoints:
     subsets, truncated = _subsets(service, pods)
     meta = (
         existing.metadata
@@ -60,7 +64,9 @@ def _render(service: Service, existing: Endpoints | None, pods: Iterable[Pod]) -
     labels = {**(service.metadata.labels or {}), MANAGED_BY: MANAGER}
     if service.spec.cluster_ip == backends.HEADLESS:
         labels[HEADLESS] = ""
-    annotations = {name: value for name, value in (meta.annotations or {}).items() if name != OVER_CAPACITY}
+    annotations = {name: value for name, value in (meta.annotations or {}).items() if name not in OURS}
+    if trigger:
+        annotations[TRIGGER_TIME] = trigger
     if truncated:
         annotations[OVER_CAPACITY] = "truncated"
     return Endpoints(
@@ -119,10 +125,13 @@ def _port(port: EndpointPort) -> EndpointsPort:
     )
 
 
+def _told(meta: ObjectMeta) -> dict[str, str]:
+    """Annotations whose change is worth a write."""
+    return {name: value for name, value in (meta.annotations or {}).items() if name != TRIGGER_TIME}
+
+
 def _same(one: Endpoints, other: Endpoints) -> bool:
     a, b = one.metadata, other.metadata
     return (
-        (a.labels or {}) == (b.labels or {})
-        and (a.annotations or {}) == (b.annotations or {})
-        and (one.subsets or []) == (other.subsets or [])
+        (a.labels or {}) == (b.labels or {}) and _told(a) == _told(b) and (one.subsets or []) == (other.subsets or [])
     )

@@ -1,29 +1,33 @@
-"""Is a node alive? Its Lease says so; its Ready condition, its taints and its pods' readiness follow.
+"""Is a node alive? Its Lease says so; its Ready condition, its NoSchedule taints and its pods' readiness follow.
 
     heartbeat fresh, Ready absent or Unknown ──► Ready=True      (a node that says False itself is left alone)
     no heartbeat for the grace period        ──► Ready=Unknown, its pods Ready=False
 
-    Ready=True     no taint of ours
-    Ready=False    node.kubernetes.io/not-ready      NoSchedule, NoExecute
-    Ready=Unknown  node.kubernetes.io/unreachable    NoSchedule, NoExecute
+    condition                      taint, with effect NoSchedule
+    Ready=False                    node.kubernetes.io/not-ready
+    Ready=Unknown                  node.kubernetes.io/unreachable
+    MemoryPressure=True …          node.kubernetes.io/memory-pressure …
+    spec.unschedulable             node.kubernetes.io/unschedulable
 
-Source: KEP-589 (node heartbeats), KEP-166 (taint based eviction).
+Who has to leave such a node, and when, is decided in `node_taints` and `evictions`.
+Source: KEP-589 (node heartbeats), KEP-382 (taint nodes by condition).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-import msgspec
-
 from netplane.api.objects import Condition, Node, Pod, Taint
-from netplane.controllers.plan import backends
+from netplane.controllers.plan import backends, node_taints
+from netplane.controllers.plan.disruption import NOT_READY, UNREACHABLE
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Patch, Plan, Write
 
-NOT_READY = "node.kubernetes.io/not-ready"
-UNREACHABLE = "node.kubernetes.io/unreachable"
-EFFECTS = ("NoSchedule", "NoExecute")
-TAINT_OF = {"": "", "True": "", "False": NOT_READY, "Unknown": UNREACHABLE}
+NO_SCHEDULE = "NoSchedule"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+BY_CONDITION = {
+    "MemoryPressure": "node.kubernetes.io/memory-pressure",
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+    "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
+}
+MANAGED = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE, *BY_CONDITION.values()})
 
 
 def plan(world: World, key: str, grace_s: float, clock_s: float, now: str) -> Plan:
@@ -39,7 +43,7 @@ def plan(world: World, key: str, grace_s: float, clock_s: float, now: str) -> Pl
     heard = world.lease_of(key) is not None
     before = ready_of(node)
     after = _judge(before, alive=alive, heard=heard)
-    writes = _taints(node, TAINT_OF[after], now)
+    writes = _taints(node, after)
     if after != (before.status if before else ""):
         writes.append(_condition(node, after, heard=heard, now=now))
     if not alive:
@@ -81,21 +85,26 @@ def _condition(node: Node, status: str, *, heard: bool, now: str) -> Patch:
     return Patch(Node, "", node.metadata.name, {"status": {"conditions": [condition]}}, "status")
 
 
-def _taints(node: Node, wanted: str, now: str) -> list[Write]:
-    """The list of taints is replaced as a whole (it has no merge key), so the version guards what others put in it."""
+def _taints(node: Node, ready: str) -> list[Write]:
+    wanted = _wanted(node, ready)
     present = node.spec.taints or []
-    ours = {(taint.key, taint.effect) for taint in present if taint.key in (NOT_READY, UNREACHABLE)}
-    if ours == ({(wanted, effect) for effect in EFFECTS} if wanted else set()):
+    if {one.key for one in present if _managed(one)} == wanted:
         return []
-    kept = [taint for taint in present if taint.key not in (NOT_READY, UNREACHABLE)]
-    added = [
-        Taint(key=wanted, effect=effect, time_added=now if effect == "NoExecute" else None)
-        for effect in EFFECTS
-        if wanted
-    ]
-    taints: list[Mapping[str, Any]] = msgspec.to_builtins([*kept, *added])
-    patch = {"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": taints or None}}
-    return [Patch(Node, "", node.metadata.name, patch, kind="merge")]
+    kept = [one for one in present if not _managed(one) or one.key in wanted]
+    new = sorted(wanted - {one.key for one in kept if _managed(one)})
+    return [node_taints.patch(node, [*kept, *(Taint(key=key, effect=NO_SCHEDULE) for key in new)])]
+
+
+def _wanted(node: Node, ready: str) -> set[str]:
+    conditions = (node.status.conditions if node.status else None) or ()
+    found = {BY_CONDITION[one.type] for one in conditions if one.type in BY_CONDITION and one.status == "True"}
+    if node_taints.TAINT_OF.get(ready):
+        found.add(node_taints.TAINT_OF[ready])
+    return found | {UNSCHEDULABLE} if node.spec.unschedulable else found
+
+
+def _managed(taint: Taint) -> bool:
+    return taint.effect == NO_SCHEDULE and taint.key in MANAGED
 
 
 def _not_ready(pod: Pod, now: str) -> Patch:

@@ -12,6 +12,7 @@ from typing import Any
 from netplane.api.objects import Node, Pod, Taint
 from netplane.controllers.plan import backends
 from netplane.controllers.plan.node_lifecycle import ready_of
+from netplane.controllers.plan.tolerations import tolerates
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Bind, Patch, Plan, event
 
@@ -142,15 +143,7 @@ def _tolerated(node: Node, pod: Pod) -> bool:
 
 
 def _tolerates(pod: Pod, taint: Taint) -> bool:
-    return any(_toleration(one, taint) for one in pod.spec.tolerations or ())
-
-
-def _toleration(one: Mapping[str, Any], taint: Taint) -> bool:
-    if one.get("effect") and one["effect"] != (taint.effect or "NoSchedule"):
-        return False
-    if one.get("operator") == "Exists":
-        return not one.get("key") or one["key"] == taint.key
-    return one.get("key") == taint.key and (one.get("value") or "") == taint.value
+    return any(tolerates(one, taint) for one in pod.spec.tolerations or ())
 
 
 def _host_ports(pod: Pod) -> set[tuple[str, int]]:

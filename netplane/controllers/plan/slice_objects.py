@@ -21,7 +21,8 @@ TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 class Template(NamedTuple):
     """What all slices of a family of a Service have in common. `trigger` is a time as the API writes it, or "".
 
-    `going`: the owner is being deleted, and nothing that would outlive it is made.
+    `going`: the owner is being deleted, and nothing that would outlive it is made. `annotations` are all that a slice
+    has but for the trigger (None: what it has stays). `placeholder`: whether an empty slice stands for no endpoints.
     """
 
     namespace: str
@@ -29,17 +30,18 @@ class Template(NamedTuple):
     owner: OwnerReference
     labels: Mapping[str, str]
     family: str
-    annotations: Mapping[str, str] = {}
+    annotations: Mapping[str, str] | None = None
     trigger: str = ""
     going: bool = False
+    placeholder: bool = True
 
     def render(
         self, ports: Ports, endpoints: Mapping[EndpointKey, Endpoint], old: EndpointSlice | None = None
     ) -> EndpointSlice:
         """A new slice, or the next state of an old one."""
         meta = old.metadata if old is not None else self._meta()
-        annotations = {name: value for name, value in (meta.annotations or {}).items() if name != TRIGGER_TIME}
-        annotations |= self.annotations
+        kept = (meta.annotations or {}) if self.annotations is None else self.annotations
+        annotations = {name: value for name, value in kept.items() if name != TRIGGER_TIME}
         if self.trigger:
             annotations[TRIGGER_TIME] = self.trigger
         return EndpointSlice(
@@ -73,7 +75,7 @@ def writes(
     kept = [(ports, draft) for ports, draft in every if draft.endpoints]
     new = [template.render(ports, draft.endpoints) for ports, draft in kept if draft.old is None]
     empty = [draft.old for _, draft in every if draft.old is not None and not draft.endpoints]
-    if not kept:
+    if not kept and template.placeholder:
         placeholder = template.render((), {})
         if len(empty) == 1 and same(empty[0], placeholder):
             empty = []

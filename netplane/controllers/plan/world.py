@@ -20,6 +20,9 @@ from netplane.api.objects import (
     ServiceAccount,
 )
 from netplane.controllers.plan import zones
+from netplane.controllers.plan.balancers import Balancers, Span
+from netplane.controllers.plan.disruption import Health
+from netplane.controllers.plan.ranges import Pool, Ranges
 
 SERVICE_NAME = "kubernetes.io/service-name"
 LEASE_NAMESPACE = "kube-node-lease"
@@ -54,7 +57,10 @@ class Index:
 class World:
     """Objects by key, and who belongs to whom."""
 
-    def __init__(self) -> None:
+    def __init__(self, pools: Iterable[Pool] = (), addresses: Iterable[Span] = ()) -> None:
+        self.ranges = Ranges(pools)  # which node holds which pod ranges
+        self.balancers = Balancers(addresses)  # which Service holds which load balancer addresses
+        self.health = Health()  # how many nodes of each zone are well
         self.services: dict[str, Service] = {}
         self.slices: dict[str, EndpointSlice] = {}
         self.endpoints: dict[str, Endpoints] = {}
@@ -76,9 +82,9 @@ class World:
         self._shares: dict[str, float] | None = None
 
     @classmethod
-    def of(cls, *objs: Object, now: float = 0.0) -> "World":
+    def of(cls, *objs: Object, now: float = 0.0, pools: Iterable[Pool] = (), addresses: Iterable[Span] = ()) -> "World":
         """A world of these objects."""
-        world = cls()
+        world = cls(pools, addresses)
         for obj in objs:
             world.apply(None, obj, now)
         return world
@@ -96,6 +102,10 @@ class World:
         self._heartbeat(some, old, new, now)
         if isinstance(some, Node):
             self._share(some.key, new if isinstance(new, Node) else None)
+            self._hold_ranges(some.key, new if isinstance(new, Node) else None)
+            self.health.see(some.key, new if isinstance(new, Node) else None)
+        elif isinstance(some, Service):
+            self.balancers.see(some.key, new if isinstance(new, Service) else None)
 
     def slices_of(self, service_key: str) -> list[EndpointSlice]:
         """Every slice that carries the Service's name, whoever made it."""
@@ -158,6 +168,13 @@ class World:
         elif isinstance(new or old, Pod):
             self._pods_by_label.move(key, _label_tokens(old), _label_tokens(new))
             self._pods_by_node.move(key, _node_token(old), _node_token(new))
+
+    def _hold_ranges(self, name: str, node: Node | None) -> None:
+        """What a node carries replaces what was reserved for it; the reservation stays while it carries nothing."""
+        single = [node.spec.pod_cidr] if node and node.spec.pod_cidr else []
+        carried = (node.spec.pod_cidrs if node else None) or single
+        if carried or node is None:
+            self.ranges.hold(name, carried)
 
     def _share(self, name: str, node: Node | None) -> None:
         part = zones.contribution(node) if node else None

@@ -72,7 +72,8 @@ class Plan(NamedTuple):
     """What to do now, and after how many seconds to look at this key again (None: when something changes).
 
     `note` is a remark for the log; `remember` is what the next plan of this key finds in `World.memory` once all of
-    the writes are done (None: what it found this time; with `forget`: nothing).
+    the writes are done (None: what it found this time; with `forget`: nothing). `reserve` is what the writes give to
+    the key, noted before they begin: a write whose answer is lost may have been done.
     """
 
     writes: tuple[Write, ...] = ()
@@ -80,6 +81,7 @@ class Plan(NamedTuple):
     note: str = ""
     remember: Any = None
     forget: bool = False
+    reserve: tuple[str, ...] = ()
 
 
 NOTHING = Plan()
