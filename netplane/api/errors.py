@@ -201,15 +201,20 @@ def too_large_resource_version(requested: int, current: int) -> StatusError:
     return StatusError(504, "Timeout", message, details(causes=[cause], retryAfterSeconds=1))
 
 
+def not_implemented(group: str, resource: str, name: str, why: str) -> StatusError:
+    """501: an object can do it, this server cannot."""
+    message = f'{qualified(group, resource)} "{name}": {why}'
+    return StatusError(501, "NotImplemented", message, details(name, group, resource))
+
+
 def timed_out() -> StatusError:
     """504: the answer took longer than the request, or the server, allows."""
     return StatusError(504, "Timeout", "Timeout: request did not complete within the allotted timeout", {})
 
 
-def unprocessable(why: str) -> StatusError:
-    """422 for a patch that is understood and cannot be applied. The message is the real server's; `why` is a cause."""
-    message = "the server rejected our request due to an error in our request"
-    return StatusError(422, "Invalid", message, {"causes": [{"message": why}]})
+def unprocessable() -> StatusError:
+    """422 for a patch that is understood and cannot be applied, in the real server's words, which do not say why."""
+    return StatusError(422, "Invalid", "the server rejected our request due to an error in our request", {})
 
 
 def internal(message: str) -> StatusError:

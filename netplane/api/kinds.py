@@ -13,6 +13,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     `group` is "" for core/v1. `plural` is the resource name in paths. `subresources` beside the object itself.
     `categories` and `short_names` are what kubectl expands; `verbs` what a collection and its objects can do.
+    `connects` are subresources that lead on to a node's agent.
     `stored_in` is the group whose objects of the same plural these are, in another form (None: its own objects).
     """
 
@@ -27,6 +28,7 @@ class Kind(msgspec.Struct, frozen=True):
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
     stored_in: str | None = None
+    connects: tuple[str, ...] = ()
 
     @property
     def api_version(self) -> str:
@@ -59,9 +61,14 @@ NAMESPACE = Kind(
     subresources=("status", "finalize"),
     verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
 )
-NODE = Kind("", "v1", "Node", "nodes", False, "node", ("no",), subresources=("status",))
-POD = Kind("", "v1", "Pod", "pods", True, "pod", ("po",), ("all",), ("status", "binding", "eviction"))
-SERVICE = Kind("", "v1", "Service", "services", True, "service", ("svc",), ("all",), ("status",))
+NODE = Kind("", "v1", "Node", "nodes", False, "node", ("no",), subresources=("status",), connects=("proxy",))
+POD = Kind(
+    *("", "v1", "Pod", "pods", True, "pod", ("po",), ("all",), ("status", "binding", "eviction")),
+    connects=("attach", "exec", "log", "portforward", "proxy"),
+)
+SERVICE = Kind(
+    *("", "v1", "Service", "services", True, "service", ("svc",), ("all",), ("status",)), connects=("proxy",)
+)
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, "endpoints", ("ep",))
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", True, "configmap", ("cm",))
 EVENT = Kind("", "v1", "Event", "events", True, "event", ("ev",))

@@ -20,6 +20,7 @@ _RESPONSE_KIND = {
     "scale": ("autoscaling", "v1", "Scale"),
     "token": ("authentication.k8s.io", "v1", "TokenRequest"),
 }
+_CONNECT = {"attach": "Attach", "exec": "Exec", "portforward": "PortForward", "proxy": "Proxy"}
 
 
 def groups() -> list[str]:
@@ -81,7 +82,12 @@ def _resource_entries(kind: Kind) -> list[Json]:
     if kind.categories:
         own["categories"] = list(kind.categories)
     own["storageVersionHash"] = storage_hash(kind)
-    return [own, *(_subresource_entry(kind, name) for name in sorted(kind.subresources))]
+    return [own, *(_subresource_entry(kind, name) for name in _below(kind))]
+
+
+def _below(kind: Kind) -> list[str]:
+    """All subresources."""
+    return sorted((*kind.subresources, *kind.connects))
 
 
 def _subresource_entry(kind: Kind, name: str) -> Json:
@@ -94,6 +100,8 @@ def _subresource_entry(kind: Kind, name: str) -> Json:
 
 def response_kind(kind: Kind, subresource: str) -> tuple[str, str, str]:
     """What a subresource speaks of: (group, version, kind); no group and version where they are the object's own."""
+    if subresource in kind.connects and subresource != "log":
+        return "", "", f"{kind.kind}{_CONNECT[subresource]}Options"
     group, version, response = _RESPONSE_KIND.get(subresource, ("", "", kind.kind))
     return group, version, response
 
@@ -126,8 +134,8 @@ def _aggregated_resource(kind: Kind) -> Json:
         entry["shortNames"] = list(kind.short_names)
     if kind.categories:
         entry["categories"] = list(kind.categories)
-    if kind.subresources:
-        entry["subresources"] = [_aggregated_subresource(kind, name) for name in sorted(kind.subresources)]
+    if below := _below(kind):
+        entry["subresources"] = [_aggregated_subresource(kind, name) for name in below]
     return entry
 
 

@@ -3,7 +3,18 @@
 from collections.abc import Awaitable, Callable
 
 from netplane.api import errors
-from netplane.apiserver import deletes, freshness, reads, reviews, scale, service_tokens, subresources, watching, writes
+from netplane.apiserver import (
+    connecting,
+    deletes,
+    freshness,
+    reads,
+    reviews,
+    scale,
+    service_tokens,
+    subresources,
+    watching,
+    writes,
+)
 from netplane.apiserver.call import Call
 from netplane.apiserver.reply import Reply, Send
 
@@ -19,15 +30,23 @@ _VERBS: dict[str, Handler] = {
     "deletecollection": deletes.delete_collection,
 }
 _OF_COLLECTIONS = frozenset({"list", "create", "deletecollection"})
-_SPECIAL = {**subresources.HANDLERS, **scale.HANDLERS, **service_tokens.HANDLERS, **reviews.HANDLERS}
+_SPECIAL = {
+    **subresources.HANDLERS,
+    **scale.HANDLERS,
+    **service_tokens.HANDLERS,
+    **reviews.HANDLERS,
+    **connecting.HANDLERS,
+}
 _STATUS_VERBS = frozenset({"get", "update", "patch"})
 
 
 def find(call: Call) -> Handler:
     """The handler of a request that is not a watch. Raises StatusError 404 or 405."""
     target = call.target
-    if target.subresource and target.subresource not in call.kind.subresources:
+    if target.subresource and target.subresource not in (*call.kind.subresources, *call.kind.connects):
         raise errors.no_such_resource()
+    if call.kind.namespaced and not target.namespace and target.verb != "list":
+        raise errors.method_not_allowed()  # across namespaces there is only reading
     special = _SPECIAL.get((target.resource, target.subresource, target.verb))
     if special is not None:
         return special

@@ -60,7 +60,7 @@ def _what(target: Target) -> _What:
     kind, verb = target.kind, target.verb
     if kind is None:
         return verb.upper() if verb in _KNOWN else "other", "", "", "unknown", "", "", "apiserver"
-    subresource = target.subresource if target.subresource in kind.subresources else ""
+    subresource = target.subresource if target.subresource in (*kind.subresources, *kind.connects) else ""
     scope = "resource" if target.name or verb == "create" else "namespace" if target.namespace else "cluster"
     shown = _VERBS.get(verb) or (verb.upper() if verb in _KNOWN else "other")
     return shown, target.group, target.version, target.resource, subresource, scope, "apiserver"

@@ -69,9 +69,9 @@ def _resource(method: str, group: str, version: str, rest: list[str], *, watch: 
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
-    if len(rest) > 3:
+    if len(rest) > 3 and rest[2] != "proxy":
         return None
-    resource, name, subresource = (*rest, "", "")[:3]
+    resource, name, subresource = (*rest[:3], "", "")[:3]
     verb = VERBS.get(method, method.lower())
     if verb == "get" and watch:
         verb = "watch"
