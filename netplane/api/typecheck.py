@@ -14,12 +14,11 @@ from typing import Any
 
 import orjson
 
-from netplane.api import schema
+from netplane.api import accept, schema
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _BY_FORMAT = {
     "int-or-string": ("int-or-string", "intstr.IntOrString"),
     "date-time": ("time", "v1.Time"),
@@ -39,14 +38,16 @@ class Shape:
     """One schema. `type` is object, map, array, a scalar type, int-or-string, quantity, time or any.
 
     `members` are an object's fields (some `required`), `item` the element of an array or map, `go` the Go type that
-    messages name. `py` is the one Python type of a plain scalar, None for the rest.
+    messages name. `py` is the one Python type of a plain scalar, None for the rest. `accepted` is an object's type for
+    netplane.api.accept, once it was asked for.
     """
 
-    __slots__ = ("go", "item", "members", "py", "required", "type")
+    __slots__ = ("accepted", "go", "item", "members", "py", "required", "type")
 
     def __init__(self, kind: str, go: str) -> None:
         self.type = kind
         self.py: type | None = _PLAIN.get(kind)
+        self.accepted: Any = None
         self.go = go
         self.members: dict[str, Shape] = {}
         self.item: Shape | None = None
@@ -142,6 +143,11 @@ def clean(kind: Kind, obj: Json, checked: Json | None = None) -> list[str]:
 
 def clean_as(shape: Shape, obj: Json) -> list[str]:
     """The same for what is not stored: options, bindings, evictions."""
+    return [] if accept.plainly(shape, obj) else walk(shape, obj)
+
+
+def walk(shape: Shape, obj: Json) -> list[str]:
+    """The same, looking at every part."""
     unknown: list[str] = []
     _object(shape, obj, "", unknown)
     return unknown
@@ -213,7 +219,7 @@ def _scalar(kind: str, value: Any) -> bool:
     if kind == "quantity":
         return type(value) in (int, float, str)
     if kind == "time":
-        return type(value) is str and _TIME.fullmatch(value) is not None
+        return type(value) is str and accept.TIME.fullmatch(value) is not None
     return True
 
 

@@ -1,7 +1,7 @@
 """What all handlers of one apiserver share, and how objects are named in the store."""
 
 import datetime
-import uuid
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +9,7 @@ import orjson
 
 from netplane.api.kinds import Kind
 from netplane.apiserver.limits import Limits
+from netplane.apiserver.peers import Peers
 from netplane.apiserver.settings import Settings
 from netplane.apiserver.shared import EventCache
 from netplane.apiserver.tokens import User
@@ -36,12 +37,21 @@ def now() -> datetime.datetime:
 
 def timestamp(when: datetime.datetime) -> str:
     """As metadata carries times: RFC 3339, whole seconds."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return when.isoformat()[:19] + "Z"
 
 
 def new_uid() -> str:
-    """A random identity for an object."""
-    return str(uuid.uuid4())
+    """A random identity for an object (RFC 9562, version 4)."""
+    if not _random:
+        many = os.urandom(16 * _UIDS_AT_ONCE)  # one system call for many
+        _random.extend(many[i : i + 16].hex() for i in range(0, len(many), 16))
+    one = _random.pop()
+    return f"{one[:8]}-{one[8:12]}-4{one[13:16]}-{_VARIANT[one[16]]}{one[17:20]}-{one[20:]}"
+
+
+_UIDS_AT_ONCE = 128
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_random: list[str] = []
 
 
 def prefix(kind: Kind, namespace: str = "") -> str:
@@ -65,6 +75,8 @@ class Cluster:
         limits: how much is taken on at once.
         audit: tells the audit log of requests; None when there is none.
         issuer: gives tokens to ServiceAccounts and knows them again.
+        peers: the apiservers on this store.
+        ending_ranges: names of ServiceCIDRs that are deleted and not gone yet.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
     """
@@ -89,8 +101,10 @@ class Cluster:
         self.limits = limits or Limits()
         self.audit = audit
         self.events = EventCache()
+        self.peers = Peers(store, settings)
         self.watches: set[Closable] = set()
         self.stopping = False
+        self.ending_ranges: set[str] = set()
         self.checks: dict[str, Callable[[], str]] = {"ping": lambda: ""}
 
     @staticmethod

@@ -1,0 +1,79 @@
+"""Schemas as types that C code checks: whether an object is plainly right, in a sixth of the time a walk takes (pure).
+
+Accepted is what has no unknown field, no null, no empty list or map that is optional, and no wrong type: nothing to
+drop and nothing to say. What is not accepted may still be right; netplane.api.typecheck walks it and knows.
+"""
+
+import itertools
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from netplane.api.typecheck import Shape
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+_SCALARS: dict[str, Any] = {
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": int | float,
+    "int-or-string": int | str,
+    "quantity": int | float | str,
+    "time": Annotated[str, msgspec.Meta(pattern=rf"^(?:{TIME.pattern})\Z")],
+    "any": Any,
+}
+_NOT_EMPTY = msgspec.Meta(min_length=1)
+_numbers = itertools.count()
+
+
+def plainly(shape: "Shape", obj: dict[str, Any]) -> bool:
+    """Whether there is nothing to say about `obj`, of an object's shape."""
+    if shape.accepted is None:
+        try:
+            shape.accepted = _struct(shape, {})
+        except _Endless:
+            shape.accepted = _Nothing
+    try:
+        msgspec.convert(obj, shape.accepted)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+class _Endless(Exception):
+    """A definition that refers to itself."""
+
+
+class _Nothing(msgspec.Struct):
+    """The type of no object."""
+
+    never: Annotated[int, msgspec.Meta(gt=0, lt=0)]
+
+
+def _struct(shape: "Shape", building: "dict[Shape, None]") -> Any:
+    if shape.accepted is not None:
+        return shape.accepted
+    if shape in building:
+        raise _Endless
+    below = {**building, shape: None}
+    names, fields = {}, []
+    for i, (name, member) in enumerate(shape.members.items()):
+        names[f"f{i}"] = name
+        fields.append((f"f{i}", _type(member, below, optional=name not in shape.required), None))
+    made = msgspec.defstruct(f"Accepted{next(_numbers)}", fields, rename=names, forbid_unknown_fields=True, gc=False)
+    shape.accepted = made
+    return made
+
+
+def _type(shape: "Shape", building: "dict[Shape, None]", *, optional: bool) -> Any:
+    if shape.type in _SCALARS:
+        return _SCALARS[shape.type]
+    if shape.type == "object":
+        return _struct(shape, building)
+    assert shape.item is not None
+    item = _type(shape.item, building, optional=True)
+    several: Any = list.__class_getitem__(item) if shape.type == "array" else dict.__class_getitem__((str, item))
+    return Annotated[several, _NOT_EMPTY] if optional else several
