@@ -67,7 +67,7 @@ def ranges(ipam: Ipam, runtime: Mapping[str, Any]) -> tuple[RangeSet, ...]:
         CniError: INVALID_CONFIG naming the range.
     """
     sets: list[tuple[str, list[_Range]]] = []
-    if given := runtime.get("ipRanges"):
+    if (given := runtime.get("ipRanges")) is not None:
         try:
             asked = msgspec.convert(given, list[list[_Range]])
         except msgspec.ValidationError as error:
@@ -117,7 +117,10 @@ def routes(ipam: Ipam) -> tuple[RouteTo, ...]:
         try:
             _check_numbers(f"ipam.routes[{i}]", route)
             more = (route.mtu, route.advmss, route.priority, route.table, route.scope)
-            found.append(RouteTo(ip_network(route.dst), ip_address(route.gw) if route.gw else None, *more))
+            dst, via = ip_network(route.dst), ip_address(route.gw) if route.gw else None
+            if via is not None and via.version != dst.version:
+                raise ValueError(f"{dst} cannot be reached through {via}: it is of the other family")
+            found.append(RouteTo(dst, via, *more))
         except ValueError as error:
             raise invalid(f"ipam.routes[{i}]", str(error)) from error
     return tuple(found)
@@ -167,13 +170,21 @@ def wanted(asked: Asked, sets: Sequence[RangeSet]) -> tuple[IP, ...]:
     for field, texts in sources.items():
         for text in texts if isinstance(texts, list) else [texts]:
             try:
-                address = ip_interface(text).ip
+                address = ip_interface(str(text)).ip
             except ValueError as error:
                 raise invalid(field, str(error)) from error
             if not any(address in r for entries in sets for r in entries):
                 raise invalid(field, f"{address} is in none of the network's ranges")
             found.append(address)
-    return tuple(dict.fromkeys(found))
+    return _one_of_each(tuple(dict.fromkeys(found)), sets)
+
+
+def _one_of_each(found: tuple[IP, ...], sets: Sequence[RangeSet]) -> tuple[IP, ...]:
+    for entries in sets:
+        inside = [str(address) for address in found if any(address in r for r in entries)]
+        if len(inside) > 1:
+            raise invalid("ips", f"{' and '.join(inside)} were asked for", "a pod gets one address of each range set")
+    return found
 
 
 def mac(asked: Asked) -> str:

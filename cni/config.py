@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from cni import addressing, keys
 from cni.addressing import Asked
@@ -324,5 +325,5 @@ def _check_backends(raw: Keys) -> None:
 
 
 def _attachments(raw: Keys) -> frozenset[tuple[str, str]] | None:
-    given = raw.attachments if raw.attachments is not None else raw.old_attachments
-    return None if given is None else frozenset((a.containerID, a.ifname) for a in given)
+    given = raw.old_attachments if raw.attachments is UNSET else raw.attachments
+    return None if given is UNSET else frozenset((a.containerID, a.ifname) for a in given or ())

@@ -6,6 +6,7 @@ Unknown keys are left alone. A key that is null counts as not given, as it does 
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from cni.addressing import Ipam
 from cni.errors import CniError, Code, invalid
@@ -64,8 +65,9 @@ class Keys(msgspec.Struct, frozen=True, rename="camel"):
     args: _Args | None = None
     runtime_config: dict[str, Any] | None = None
     prev_result: msgspec.Raw = msgspec.Raw()
-    attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/valid-attachments", default=None)
-    old_attachments: list[_Attachment] | None = msgspec.field(name="cni.dev/attachments", default=None)
+    # Null is what an empty list looks like when a caller in Go writes it; only a missing key says nothing.
+    attachments: list[_Attachment] | UnsetType | None = msgspec.field(name="cni.dev/valid-attachments", default=UNSET)
+    old_attachments: list[_Attachment] | UnsetType | None = msgspec.field(name="cni.dev/attachments", default=UNSET)
 
 
 def decode(stdin: bytes) -> Keys:
@@ -96,7 +98,7 @@ def _given_keys(found: Any) -> Any:
     """The same without keys that are null. prevResult stays as it is; it is text to us."""
     match found:
         case dict():
-            kept = {key: value for key, value in found.items() if value is not None}
+            kept = {key: value for key, value in found.items() if value is not None or key.startswith("cni.dev/")}
             raw = {"prevResult": msgspec.Raw(msgspec.json.encode(kept["prevResult"]))} if "prevResult" in kept else {}
             return {key: _given_keys(value) for key, value in kept.items() if key != "prevResult"} | raw
         case list():

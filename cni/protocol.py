@@ -65,6 +65,8 @@ def parse(request: Request) -> Call:
     """
     environment = request.environment
     verb = _verb(environment)
+    if verb is Verb.VERSION:  # asked before anything is known, and by callers of versions to come
+        return Call(verb, config.Network(config.version_of(request.stdin), "", ""), request=request)
     for name in _REQUIRED[verb]:
         if not environment.get(name):
             raise _bad(name, f"is required for {verb}")

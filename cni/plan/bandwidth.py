@@ -53,9 +53,10 @@ def parse(static: Mapping[str, Any], runtime: Any) -> Bandwidth:
     Raises:
         CniError: INVALID_CONFIG naming the key.
     """
-    field = "runtimeConfig.bandwidth." if runtime else ""
+    given = runtime is not None and runtime != {}
+    field = "runtimeConfig.bandwidth." if given else ""
     try:
-        keys = msgspec.convert(runtime, _Keys) if runtime else _Keys(**static)
+        keys = msgspec.convert(runtime, _Keys) if given else _Keys(**static)
     except msgspec.ValidationError as error:
         problem, _, where = str(error).partition(" - at `$")
         raise invalid(field.rstrip(".") + where.rstrip("`") or MARK, problem) from error

@@ -96,6 +96,28 @@ def test_verbs_belong_to_versions(command: str, since: str, before: str) -> None
     assert (error.code, since in error.message) == (Code.INCOMPATIBLE_VERSION, True)
 
 
+@pytest.mark.parametrize(
+    ("stdin", "version"),
+    [(b"", "1.1.0"), (b'{"cniVersion":"0.4.0"}', "0.4.0"), (b'{"cniVersion":"9.0.0"}', "1.1.0"), (b"[]", "1.1.0")],
+)
+def test_version_is_answered_whatever_comes(stdin: bytes, version: str) -> None:
+    """As callers ask it: a version alone, without a network; and nothing of the environment is needed."""
+    call = parse(frames.Request("netplane", {"CNI_COMMAND": "VERSION"}, stdin))
+    assert (call.verb, call.network.version) == (Verb.VERSION, version)
+
+
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+def test_what_is_alive(key: str) -> None:
+    """A caller in Go writes an empty list as null; a key that is not there says nothing at all."""
+    one = [{"containerID": "c1", "ifname": "eth0"}]
+    assert parse(request("GC", make("1.1.0") | {key: one})).network.attachments == frozenset({("c1", "eth0")})
+    nothing: tuple[Any, ...] = ([], None)
+    for empty in nothing:
+        assert parse(request("GC", make("1.1.0") | {key: empty})).network.attachments == frozenset()
+    assert parse(request("GC", make("1.1.0") | {key: None, "mtu": None})).network.attachments == frozenset()
+    assert parse(request("GC", make("1.1.0"))).network.attachments is None
+
+
 def test_no_version_is_the_oldest() -> None:
     conf = make()
     del conf["cniVersion"]
@@ -154,6 +176,14 @@ def ports(*given: Any) -> dict[str, Any]:
         ({"runtimeConfig": {"portMappings": "80"}}, Code.INVALID_CONFIG, "portMappings: is no list"),
         ({"runtimeConfig": {"ips": ["10.9.0.1"]}}, Code.INVALID_CONFIG, "runtimeConfig.ips"),
         ({"runtimeConfig": {"ips": ["x"]}}, Code.INVALID_CONFIG, "runtimeConfig.ips"),
+        ({"runtimeConfig": {"ips": [5]}}, Code.INVALID_CONFIG, "runtimeConfig.ips: '5'"),
+        ({"runtimeConfig": {"ipRanges": {}}}, Code.INVALID_CONFIG, "runtimeConfig.ipRanges"),
+        ({"runtimeConfig": {"bandwidth": []}}, Code.INVALID_CONFIG, "runtimeConfig.bandwidth"),
+        (
+            {"ipam": {"subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0", "gw": "fd00::1"}]}},
+            Code.INVALID_CONFIG,
+            "ipam.routes[0]: 0.0.0.0/0 cannot be reached",
+        ),
         ({"runtimeConfig": {"mac": "01:00:00:00:00:00"}}, Code.INVALID_CONFIG, "multicast"),
         ({"args": {"cni": {"mac": "zz"}}}, Code.INVALID_CONFIG, "args.cni.mac"),
         ({"mtu": 1200, "ipam": {"subnet": "fd00::/64"}}, Code.INVALID_CONFIG, "1280"),
@@ -238,10 +268,22 @@ def test_del_does_not_care_about_ranges() -> None:
     assert parse(request("DEL", make() | {"ipam": {"ranges": [[{"subnet": "nonsense"}]]}})).network.ranges == ()
 
 
-def test_requested_addresses_come_in_three_ways() -> None:
+@pytest.mark.parametrize("way", ["CNI_ARGS", "capability", "args"])
+def test_requested_addresses_come_in_three_ways(way: str) -> None:
+    """Each with a prefix or without, as host-local takes them."""
+    runtime = {"ips": ["10.244.1.9/24"]} if way == "capability" else {}
+    args = {"cni": {"ips": ["10.244.1.9"]}} if way == "args" else {}
+    conf = make() | {"runtimeConfig": runtime, "args": args}
+    asked = parse(request("ADD", conf, args="IP=10.244.1.9/24" if way == "CNI_ARGS" else ""))
+    assert [str(ip) for ip in asked.network.wanted] == ["10.244.1.9"]
+
+
+def test_requested_addresses_are_one_of_each_set() -> None:
     conf = make() | {"runtimeConfig": {"ips": ["10.244.1.9/24"]}, "args": {"cni": {"ips": ["10.244.1.10"]}}}
-    wanted = parse(request("ADD", conf, args="IP=10.244.1.8")).network.wanted
-    assert [str(ip) for ip in wanted] == ["10.244.1.8", "10.244.1.9", "10.244.1.10"]
+    assert "10.244.1.9 and 10.244.1.10" in refused("ADD", conf).message
+    dual = make(ipam={"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]})
+    wanted = parse(request("ADD", dual, args="IP=10.1.0.8,fd00::8")).network.wanted
+    assert [str(ip) for ip in wanted] == ["10.1.0.8", "fd00::8"]
 
 
 def test_default_gateway_adds_a_default_route_once_per_family() -> None:
