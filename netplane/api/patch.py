@@ -48,21 +48,21 @@ def json_patch(doc: Json, ops: Any) -> Json:
     """
     if not isinstance(ops, list):
         raise bad_request(
-            f"error decoding patch: json: cannot unmarshal {go_kind(ops)} into Go value of type jsonpatch.Patch"
+            f"error decoding patch: json: cannot unmarshal {go_kind(ops)} into Go value of type []handlers.jsonPatchOp"
         )
     if len(ops) > MAX_OPERATIONS:
         why = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(ops)}"
         raise StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {why}")
+    for op in ops:
+        if not isinstance(op, dict):
+            why = f"json: cannot unmarshal {go_kind(op)} into Go value of type handlers.jsonPatchOp"
+            raise bad_request(f"error decoding patch: {why}")
     try:
         out = jsonpatch.JsonPatch(ops).apply(doc)
-    except (jsonpatch.InvalidJsonPatch, TypeError, AttributeError) as error:
-        raise bad_request(f"error decoding patch: {error}") from error
-    except (jsonpatch.JsonPatchConflict, jsonpatch.JsonPatchTestFailed, JsonPointerException) as error:
-        raise unprocessable(str(error)) from error
+    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, AttributeError) as error:
+        raise unprocessable() from error
     if not isinstance(out, dict):
-        raise unprocessable(
-            "the server rejected our request due to an error in our request: the result is not an object"
-        )
+        raise unprocessable()
     return out
 
 

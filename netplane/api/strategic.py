@@ -147,7 +147,7 @@ def _order(items: list[Any], order: Any, key: str | None) -> list[Hashable]:
         raise bad_request("invalid patch format of setElementOrder list")
     told = [_identity(one, key) for one in order]
     if [one for one in told if one in of_patch] != of_patch:
-        text = f"The order in patch list:\n{_go_map(items)}\n doesn't match {_ORDER[:-1]} list:\n{_go_map(order)}\n"
+        text = f"The order in patch list:\n{go_map(items)}\n doesn't match {_ORDER[:-1]} list:\n{go_map(order)}\n"
         raise unknown(text)
     return told
 
@@ -199,19 +199,19 @@ def _clean(value: Json, schema: Json) -> Json:
 
 
 def _unknown_directive(where: Json) -> StatusError:
-    return unknown(f"unknown patch type: {where[_DIRECTIVE]} in map: {_go_map(where)}")
+    return unknown(f"unknown patch type: {where[_DIRECTIVE]} in map: {go_map(where)}")
 
 
 def _no_merge_key(item: Json, key: str) -> StatusError:
-    return unknown(f"map: {_go_map(item)} does not contain declared merge key: {key}")
+    return unknown(f"map: {go_map(item)} does not contain declared merge key: {key}")
 
 
-def _go_map(value: Any) -> str:
+def go_map(value: Any) -> str:
     """A map as Go prints it: map[a:1 b:x], keys in order."""
     if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{_go_map(value[key])}' for key in sorted(value))}]"
+        return f"map[{' '.join(f'{key}:{go_map(value[key])}' for key in sorted(value))}]"
     if isinstance(value, list):
-        return f"[{' '.join(_go_map(one) for one in value)}]"
+        return f"[{' '.join(go_map(one) for one in value)}]"
     if value is None:
         return "<nil>"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,7 +11,7 @@ from netplane.apiserver import bodies, commit
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
 from netplane.apiserver.commit import Stored
-from netplane.apiserver.incoming import as_stored, place, strict
+from netplane.apiserver.incoming import as_stored, named, place, strict
 from netplane.apiserver.options import WriteOptions, write_options
 from netplane.apiserver.strategies import STRATEGIES
 from netplane.apiserver.target import stored_kind
@@ -32,8 +32,11 @@ async def apply(call: Call) -> Stored:
         try:
             return await _onto(call, config, options)
         except StatusError as error:
-            if error.code != 404 or status or config["metadata"].get("uid"):
+            if error.code != 404 or status:
                 raise
+            if uid := config["metadata"].get("uid"):
+                why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                raise errors.conflict(call.kind.group, call.kind.plural, call.target.name, why) from error
         try:
             return await _new(call, orjson.loads(orjson.dumps(config)), options)
         except StatusError as error:
@@ -57,10 +60,8 @@ def _configuration(call: Call, raw: bytes, options: WriteOptions) -> Json:
     place(call, config)
     if config["metadata"].get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
-    have = config["metadata"].setdefault("name", call.target.name)
-    if have != call.target.name:
-        name = call.target.name
-        raise errors.bad_request(f"the name of the object ({have}) does not match the name on the URL ({name})")
+    config["metadata"].setdefault("name", call.target.name)
+    named(config, call.target.name)
     return as_stored(kind, config)
 
 

@@ -18,6 +18,9 @@ ACCEPTED = (negotiate.JSON, negotiate.YAML, negotiate.PROTOBUF)
 _KINDS = frozenset((kind.api_version, kind.kind) for kind in BY_PATH.values())
 
 
+_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+
+
 async def read(call: Call, kind: str, api_version: str, *, optional: bool = False) -> Json:
     """The body as an object of `kind`; an empty one is {} when it is optional. Raises StatusError 400, 413, 415."""
     raw = await call.body()
@@ -52,7 +55,7 @@ def parse(raw: bytes, media: str, kind: str) -> Json:
     else:
         raise errors.unsupported_media_type(ACCEPTED)
     if not isinstance(obj, dict):
-        raise _unrecognized(kind, f"json: cannot unmarshal {_go_type(obj)} into Go value of type map", raw)
+        raise _unrecognized(kind, f"json: cannot unmarshal {_go_type(obj)} into Go value of type {_META}", raw)
     return drop_nulls(obj) if b"null" in raw or b"~" in raw else obj
 
 
@@ -122,11 +125,23 @@ def yaml_document(raw: bytes, kind: str) -> Any:
 
 
 def _unrecognized(kind: str, why: str, raw: bytes) -> errors.StatusError:
-    shown = raw[:100].decode("utf-8", "replace")
+    shown = _summary(raw)
     return errors.bad_request(
         f"the object provided is unrecognized (must be of type {kind}): "
         f"couldn't get version/kind; json parse error: {why} ({shown})"
     )
+
+
+SHOWN_BYTES = 30
+
+
+def _summary(raw: bytes) -> str:
+    """The beginning of a body: JSON as it is, anything else in hexadecimal."""
+    if not raw:
+        return "<empty>"
+    start = raw[:SHOWN_BYTES]
+    text = start.decode("utf-8", "replace") if raw.startswith(b"{") else start.hex()
+    return text + (" ..." if len(raw) > SHOWN_BYTES else "")
 
 
 def _go_type(value: Any) -> str:

@@ -26,6 +26,8 @@ async def options_of(call: Call) -> DeleteOptions:
     """DeleteOptions from the body and the query."""
     raw = await call.body()
     body = bodies.parse(raw, call.media, "DeleteOptions") if raw else {}
+    if body.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise errors.bad_request("decoded object cannot be converted to DeleteOptions")
     bodies.check_types(body, "", "v1", "DeleteOptions")
     return delete_options(body, call.query)
 

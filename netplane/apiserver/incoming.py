@@ -1,8 +1,9 @@
 """What is done with every object that comes in, whichever verb brings it."""
 
+from collections.abc import Callable
 from typing import Any
 
-from netplane.api import errors, typecheck, views
+from netplane.api import errors, fields, typecheck, views
 from netplane.api.kinds import Kind
 from netplane.apiserver import escalation
 from netplane.apiserver.call import Call
@@ -23,22 +24,45 @@ def as_shown(kind: Kind, obj: Json) -> Json:
     return {**views.shown(obj), "kind": kind.kind, "apiVersion": kind.api_version}
 
 
-def strict(call: Call, obj: Json, options: WriteOptions, checked: Json | None = None) -> None:
+def strict(
+    call: Call,
+    obj: Json,
+    options: WriteOptions,
+    checked: Json | None = None,
+    patch: Callable[[], str] | None = None,
+) -> None:
     """Drop what the schema does not know, and say so as fieldValidation asks. Raises StatusError 400.
 
-    `checked` is an object that is known to be right: what `obj` took over from it needs no second look.
+    `checked` is an object that is known to be right: what `obj` took over from it needs no second look. `patch` prints
+    the patch that made `obj`; it is then the patch that is wrong, which is a 422.
     """
     kind = call.kind
+
+    def wrong(why: str) -> errors.StatusError:
+        if patch is None:
+            return errors.cannot_handle(kind.kind, kind.api_version, why)
+        return errors.invalid("", "", "", [fields.invalid("patch", patch(), why)])
+
     try:
         problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj, checked)]
     except typecheck.WrongType as error:
-        raise errors.cannot_handle(kind.kind, kind.api_version, str(error)) from error
+        raise wrong(str(error)) from error
     problems += [f'duplicate field "{path}"' for path in call.duplicates]
     if problems and options.validation == "Strict":
-        raise errors.strict_decoding(kind.kind, kind.api_version, problems)
+        raise wrong(f"strict decoding error: {', '.join(problems)}")
     if options.validation == "Warn":
         call.warnings += problems
     escalation.check(call.policy, call.user, kind, obj)
+
+
+def named(obj: Json, name: str) -> None:
+    """An object's name is the path's. Raises StatusError 400."""
+    have = obj["metadata"].get("name")
+    if not have:
+        why = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        raise errors.bad_request(why)
+    if have != name:
+        raise errors.bad_request(f"the name of the object ({have}) does not match the name on the URL ({name})")
 
 
 def place(call: Call, obj: Json) -> None:

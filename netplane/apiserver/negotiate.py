@@ -21,11 +21,18 @@ def output(accept: str) -> str:
     found = ""
     for media in accept.split(",") if accept.strip() else (JSON,):
         base, parameters = split(media)
+        if not (_transforms(parameters) if "as" in parameters else True):
+            continue
         if base in _ANYTHING:
             return found if found == YAML else JSON
         if base in SPOKEN and not found and "as" not in parameters:
             found = base
     return found
+
+
+def _transforms(parameters: dict[str, str]) -> bool:
+    known = parameters["as"] in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+    return known and parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1"
 
 
 class Form(Enum):

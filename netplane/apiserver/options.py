@@ -36,9 +36,12 @@ def integer(query: Query, name: str) -> int | None:
     if not value:
         return None
     try:
-        return int(value)
+        number = int(value)
     except ValueError as error:
         raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from error
+    if not -(1 << 63) <= number < 1 << 63:
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": value out of range')
+    return number
 
 
 class ListOptions(NamedTuple):
@@ -61,9 +64,9 @@ def list_options(query: Query, *, watch: bool) -> ListOptions:
         return _EMPTY
     initial = boolean(query, "sendInitialEvents") if "sendInitialEvents" in query else None
     options = ListOptions(
-        _revision(query.get("resourceVersion", "")),
+        revision(query),
         query.get("resourceVersionMatch", ""),
-        integer(query, "limit") or 0,
+        max(integer(query, "limit") or 0, 0),
         query.get("continue", ""),
         query.get("labelSelector", ""),
         query.get("fieldSelector", ""),
@@ -80,7 +83,9 @@ def list_options(query: Query, *, watch: bool) -> ListOptions:
 _EMPTY = ListOptions(None, "", 0, "", "", "", None, False, None)
 
 
-def _revision(text: str) -> int | None:
+def revision(query: Query) -> int | None:
+    """The resource version that is asked for, None for none. Raises StatusError 400."""
+    text = query.get("resourceVersion", "")
     if not text:
         return None
     try:
@@ -140,16 +145,20 @@ def decode_token(token: str) -> Position:
     """Raises StatusError 400 when the token is not one of ours."""
     try:
         data = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        rev, start = data["rev"], data["start"]
-    except (binascii.Error, ValueError, KeyError, TypeError) as error:
-        raise _bad_token(f"continue key is not valid: {error}") from error
-    if data.get("v") != "meta.k8s.io/v1" or not isinstance(rev, int) or rev <= 0 or not isinstance(start, str):
-        raise _bad_token("continue key is not valid: it was not made by this server")
+        rev, start = data.get("rev"), data.get("start")
+    except (binascii.Error, ValueError, AttributeError) as error:
+        raise _bad_token(f": {error}") from error
+    if data.get("v") != "meta.k8s.io/v1":
+        raise _bad_token(f": server does not recognize this encoded version {data.get('v', '')}")
+    if not isinstance(rev, int) or rev <= 0:
+        raise _bad_token(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+    if not isinstance(start, str) or not start:
+        raise _bad_token(": encoded start key empty (version meta.k8s.io/v1)")
     return Position(rev, start)
 
 
 def _bad_token(why: str) -> StatusError:
-    return errors.bad_request(why)
+    return errors.bad_request(f"invalid continue token: continue key is not valid{why}")
 
 
 MANAGER_LENGTH = 128
@@ -172,7 +181,7 @@ def write_options(query: Query, kind: str, *, apply: bool = False) -> WriteOptio
         problems.append(fields.not_supported("dryRun", [dry_run], ("All",)))
     validation = query.get("fieldValidation") or "Warn"
     if validation not in ("Ignore", "Warn", "Strict"):
-        problems.append(fields.not_supported("fieldValidation", validation, ("Ignore", "Strict", "Warn")))
+        problems.append(fields.not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
     manager = query.get("fieldManager", "")
     if len(manager) > MANAGER_LENGTH:
         problems.append(fields.too_long("fieldManager", MANAGER_LENGTH))
@@ -198,22 +207,44 @@ class DeleteOptions(NamedTuple):
 
 
 def delete_options(body: Mapping[str, Any] | None, query: Query) -> DeleteOptions:
-    """A body (of right types) wins over the query; kubectl's carries no kind. Raises StatusError 400 or 422."""
-    body = body or {}
-    grace = body.get("gracePeriodSeconds", integer(query, "gracePeriodSeconds"))
-    preconditions = body.get("preconditions") or {}
-    propagation = body.get("propagationPolicy") or query.get("propagationPolicy", "")
-    orphans = body.get("orphanDependents")
-    if orphans is not None and propagation:
+    """A body (of right types) speaks for itself; without one the query does. Raises StatusError 400 or 422."""
+    given = body or _asked(query)
+    propagation, orphans = given.get("propagationPolicy"), given.get("orphanDependents")
+    problems = []
+    if orphans is not None and propagation is not None:
         both = "orphanDependents and deletionPropagation cannot be both set"
-        problem = fields.invalid("propagationPolicy", propagation, both)
-        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
+        problems.append(fields.invalid("propagationPolicy", propagation, both))
+    if propagation not in (None, *_PROPAGATIONS):
+        problems.append(fields.not_supported("propagationPolicy", propagation, (*_PROPAGATIONS, "nil")))
+    dry_run = given.get("dryRun") or []
+    if any(one != "All" for one in dry_run):
+        problems.append(fields.not_supported("dryRun", dry_run, ("All",)))
+    if problems:
+        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", problems)
     if orphans is not None:
         propagation = "Orphan" if orphans else "Background"
-    if propagation not in ("", "Background", "Foreground", "Orphan"):
-        problem = fields.not_supported("propagationPolicy", propagation, ("Background", "Foreground", "Orphan"))
-        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
-    dry_run = body.get("dryRun") or query.get("dryRun") or []
+    grace, preconditions = given.get("gracePeriodSeconds"), given.get("preconditions") or {}
     return DeleteOptions(
-        grace, preconditions.get("uid") or "", preconditions.get("resourceVersion") or "", propagation, bool(dry_run)
+        1 if grace is not None and grace < 0 else grace,
+        preconditions.get("uid") or "",
+        preconditions.get("resourceVersion") or "",
+        propagation or "",
+        bool(dry_run),
     )
+
+
+_PROPAGATIONS = ("Foreground", "Background", "Orphan")
+
+
+def _asked(query: Query) -> dict[str, Any]:
+    """DeleteOptions in the query."""
+    out: dict[str, Any] = {}
+    if (grace := integer(query, "gracePeriodSeconds")) is not None:
+        out["gracePeriodSeconds"] = grace
+    if "orphanDependents" in query:
+        out["orphanDependents"] = boolean(query, "orphanDependents")
+    if query.get("propagationPolicy"):
+        out["propagationPolicy"] = query["propagationPolicy"]
+    if query.get("dryRun"):
+        out["dryRun"] = [query["dryRun"]]
+    return out

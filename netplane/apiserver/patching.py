@@ -1,11 +1,13 @@
 """Patch documents: which types there are, how they are read and applied."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from netplane.api import errors, patch
 from netplane.api.kinds import Kind
+from netplane.api.strategic import go_map as strategic_text
 from netplane.apiserver import bodies
 
 Json = dict[str, Any]
@@ -22,12 +24,18 @@ def document(raw: bytes, way: str) -> Any:
     try:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise errors.bad_request(f"error decoding patch: {bodies.json_problem(raw, error.pos)}") from error
-    expected = list if way == "json" else dict
+        why = bodies.json_problem(raw, error.pos)
+        raise errors.bad_request(why if way == "strategic" else f"error decoding patch: {why}") from error
+    expected, go_type = (list, "[]handlers.jsonPatchOp") if way == "json" else (dict, "map[string]interface {}")
     if not isinstance(found, expected):
-        name = "array" if expected is list else "object"
-        raise errors.bad_request(f"error decoding patch: the patch must be a JSON {name}")
+        why = f"json: cannot unmarshal {patch.go_kind(found)} into Go value of type {go_type}"
+        raise errors.bad_request(f"error decoding patch: {why}")
     return found
+
+
+def shower(way: str, given: Any, new: Json) -> Callable[[], str]:
+    """How a patch is quoted when its result is wrong: a strategic one as it came, the others by what they made."""
+    return (lambda: strategic_text(given)) if way == "strategic" else (lambda: orjson.dumps(new).decode())
 
 
 def plain(old: Json, given: Any, way: str) -> Json:

@@ -3,7 +3,7 @@
 from netplane.api import errors
 from netplane.apiserver import cluster, filtering
 from netplane.apiserver.call import Call
-from netplane.apiserver.options import ListOptions, Position, decode_token, encode_token, list_options
+from netplane.apiserver.options import ListOptions, Position, decode_token, encode_token, list_options, revision
 from netplane.apiserver.reply import Reply
 from netplane.apiserver.show import Shower
 from netplane.store.protocol import KV, Compacted, FutureRevision
@@ -27,6 +27,8 @@ async def stored(call: Call) -> KV:
 async def get(call: Call) -> Reply:
     """One object. Raises StatusError 404."""
     kv = await stored(call)
+    if (rev := revision(call.query)) and rev > (current := await call.cluster.store.current_rev()):
+        raise errors.too_large_resource_version(rev, current)
     return Reply(shower(call).one(kv.value, kv.mod_rev))
 
 

@@ -8,6 +8,7 @@ from netplane.api import codec, errors, fields
 from netplane.api.more_printers import selector
 from netplane.apiserver import bodies, commit, reads
 from netplane.apiserver.call import Call
+from netplane.apiserver.incoming import named
 from netplane.apiserver.options import write_options
 from netplane.apiserver.patching import PATCH_TYPES, document, plain
 from netplane.apiserver.reply import Reply, of_json
@@ -58,6 +59,7 @@ async def _change(call: Call, alter: Any, options_kind: str) -> Reply:
     def scaled(obj: Json) -> Json:
         want = alter(scale_of(obj))
         bodies.check_types(want, "autoscaling", "v1", KIND)
+        named({"metadata": want.get("metadata") or {}}, call.target.name)
         replicas = (want.get("spec") or {}).get("replicas", 0)
         if replicas < 0:
             why = "must be greater than or equal to 0"

@@ -6,6 +6,7 @@ from netplane.api import errors, fields
 from netplane.apiserver import bodies, commit, deletes, writes
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
+from netplane.apiserver.incoming import named
 from netplane.apiserver.options import delete_options, write_options
 from netplane.apiserver.reply import Reply, of_json
 
@@ -20,8 +21,7 @@ async def bind(call: Call) -> Reply:
     binding = await bodies.read(call, "Binding", "v1")
     bodies.check_types(binding, "", "v1", "Binding")
     name, node = call.target.name, (binding.get("target") or {}).get("name")
-    if not node:
-        raise errors.invalid("", "Binding", name, [fields.required("target.name")])
+    _check_target(binding, name)
 
     def alter(pod: Json) -> Json:
         _check_unbound(pod, name)
@@ -38,6 +38,23 @@ async def bind(call: Call) -> Reply:
         call.cluster, call.kind, call.target.namespace, name, alter, scope="all", dry_run=options.dry_run
     )
     return of_json(_DONE, 201)
+
+
+def _check_target(binding: Json, name: str) -> None:
+    _same_name(binding, name, "Binding")
+    target = binding.get("target") or {}
+    problems = []
+    if target.get("kind") not in (None, "", "Node"):
+        problems.append(fields.not_supported("target.kind", target["kind"], ("Node", "<empty>")))
+    if not target.get("name"):
+        problems.append(fields.required("target.name"))
+    if problems:
+        raise errors.invalid("", "Binding", name, problems)
+
+
+def _same_name(body: Json, name: str, kind: str) -> None:
+    if ((body.get("metadata") or {}).get("name") or name) != name:
+        raise errors.bad_request(f"name in URL does not match name in {kind} object")
 
 
 def _scheduled() -> Json:
@@ -57,6 +74,7 @@ async def evict(call: Call) -> Reply:
     """POST pods/NAME/eviction: a deletion by another name (there are no disruption budgets)."""
     eviction = await bodies.read(call, "Eviction", "policy/v1")
     bodies.check_types(eviction, "policy", "v1", "Eviction")
+    _same_name(eviction, call.target.name, "Eviction")
     options = delete_options(eviction.get("deleteOptions"), call.query)
     await deletes.remove(call.cluster, call.kind, call.target.namespace, call.target.name, options)
     return of_json(_DONE, 201)
@@ -66,6 +84,7 @@ async def finalize(call: Call) -> Reply:
     """PUT namespaces/NAME/finalize: set spec.finalizers; the last one gone, so is the namespace."""
     body = await bodies.read(call, *bodies.of_kind(call.kind))
     bodies.check_types(body, call.kind.group, call.kind.version, call.kind.kind)
+    named({"metadata": body.get("metadata") or {}}, call.target.name)
     finalizers = (body.get("spec") or {}).get("finalizers") or []
     rev = (body.get("metadata") or {}).get("resourceVersion")
 

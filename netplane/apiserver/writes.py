@@ -7,7 +7,7 @@ from netplane.apiserver import applying, bodies, commit
 from netplane.apiserver import patching as ways
 from netplane.apiserver.call import Call
 from netplane.apiserver.commit import Stored
-from netplane.apiserver.incoming import as_shown, as_stored, place, strict
+from netplane.apiserver.incoming import as_shown, as_stored, named, place, strict
 from netplane.apiserver.options import write_options
 from netplane.apiserver.reads import shower
 from netplane.apiserver.reply import Reply
@@ -40,9 +40,7 @@ async def update(call: Call) -> Reply:
     place(call, body)
     body = as_stored(call.kind, body)
     name, kind, strategy = call.target.name, stored_kind(call.kind), STRATEGIES[call.kind]
-    have = body["metadata"].setdefault("name", name)
-    if have != name:
-        raise errors.bad_request(f"the name of the object ({have}) does not match the name on the URL ({name})")
+    named(body, name)
     rev = body["metadata"].get("resourceVersion")
     try:
         stored = await commit.change(
@@ -86,7 +84,7 @@ async def patching(call: Call) -> Reply:
         shown = as_shown(call.kind, old)
         new = patched(call, shown, document, way)
         new = bodies.drop_nulls(new) if nulls else new
-        strict(call, new, options, None if nulls else shown)
+        strict(call, new, options, None if nulls else shown, ways.shower(way, document, new))
         return as_stored(call.kind, new)
 
     stored = await commit.change(
@@ -108,10 +106,7 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
     new: Any = ways.strategic(old, document, kind) if way == "strategic" else ways.plain(old, document, way)
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise errors.bad_request("the patch leaves no object with metadata")
-    if new["metadata"].get("name") != name:
-        raise errors.bad_request(
-            f"the name of the object ({new['metadata'].get('name', '')}) does not match the name on the URL ({name})"
-        )
+    named(new, name)
     if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
         bodies.check_kind(new, kind.kind, kind.api_version)
     place(call, new)

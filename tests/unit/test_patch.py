@@ -49,9 +49,9 @@ def test_json_patch() -> None:
     [
         ({"a": 1}, 400),
         ([1], 400),
-        ([{"op": "zap", "path": "/a"}], 400),
-        ([{"op": "add", "path": "/a"}], 400),
-        ([{"path": "/a"}], 400),
+        ([{"op": "zap", "path": "/a"}], 422),
+        ([{"op": "add", "path": "/a"}], 422),
+        ([{"path": "/a"}], 422),
         ([{"op": "remove", "path": "/zz"}], 422),
         ([{"op": "replace", "path": "/zz/y", "value": 1}], 422),
         ([{"op": "test", "path": "/a", "value": 2}], 422),
