@@ -35,6 +35,10 @@ class Claim:
         """Remember, to give it back when the write succeeded."""
         self._unneeded.append((pool, value))
 
+    def lost(self, value: str) -> None:
+        """Another process has this address or port: it stays out of the pool."""
+        self._taken = [held for held in self._taken if str(held[1]) != value]
+
     def keep(self) -> None:
         """The write happened."""
         self._release(self._unneeded)
@@ -87,6 +91,16 @@ class ServicePools:
         address = ipaddress.ip_address(ip)
         if pool := self._addresses.get(f"IPv{address.version}"):
             pool.release(address)
+
+    def reserve_port(self, number: int) -> None:
+        """Keep a node port out of the pool: another process gave it to a Service."""
+        if number not in self._ports:
+            with contextlib.suppress(AllocationError):
+                self._ports.take(number)
+
+    def free_port(self, number: int) -> None:
+        """Take a reserved port back."""
+        self._ports.release(number)
 
     def _held(self, spec: Json) -> set[tuple[Addresses | Ports, Any]]:
         ips = [ipaddress.ip_address(ip) for ip in spec.get("clusterIPs") or () if ip != "None"]

@@ -4,10 +4,13 @@
         commit …; claim.keep()             taken for good; what the old object alone had is free again
                                            not kept: everything taken is free again
 
-The pools live in memory and are rebuilt from the store at start; addresses and ports are in the Service, so Service and
-allocation are one transaction and there is nothing to repair.
+The pools live in memory and are rebuilt from the store at start. What holds is in the store: an address is taken by its
+IPAddress, a port by its key (netplane.apiserver.port_keys), both created in the Service's transaction, which compares
+that nobody has them. So apiservers that share a store never hand out the same twice: their pools only guess what is
+free, and learn from each other's writes (netplane.apiserver.following). A claim that lost is made anew.
 """
 
+import copy
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +23,10 @@ from netplane.api.kinds import Kind
 from netplane.api.service_pools import Claim as PoolClaim
 from netplane.api.service_pools import ServicePools
 from netplane.apiserver import cluster as cl
-from netplane.apiserver import ip_objects
+from netplane.apiserver import ip_objects, port_keys
 from netplane.apiserver.settings import Settings
 from netplane.net.bitmap import Addresses, Ports
-from netplane.store.protocol import Store
+from netplane.store.protocol import KV, Compare, Put, Store
 
 Json = dict[str, Any]
 
@@ -31,12 +34,36 @@ SEED_BITS = 64
 
 
 class Claim:
-    """What one write took, and what else its transaction writes. Unless it is kept, it is given back."""
+    """What one write took, and what else its transaction compares and writes. Unless it is kept, it is given back."""
 
     def __init__(self) -> None:
         self.pools: PoolClaim | None = None
         self.kept = False
         self.ops: list[ip_objects.Op] = []
+        self.compares: list[Compare] = []
+        self._asked: Json = {}
+
+    def write(self, new: Json, old: Json | None) -> None:
+        """The transaction also does this, if nobody has what it takes."""
+        self.ops = [*ip_objects.changes(new, old), *port_keys.changes(new, old)]
+        self.compares = [Compare(op.key, 0) for op in self.ops if isinstance(op, Put)]
+
+    def remember(self, spec: Json) -> None:
+        """What was asked for, before it was filled in."""
+        self._asked = copy.deepcopy(spec)
+
+    def asked(self) -> Json:
+        """A copy of what was asked for."""
+        return copy.deepcopy(self._asked)
+
+    async def lost(self, store: Store, failed: tuple[KV | None, ...]) -> bool:
+        """Whether another process was faster with an address or port; those stay out of the pools."""
+        wanted = {one.key for one in self.compares}
+        keys = [kv.key for kv in failed if kv is not None and kv.key in wanted]
+        for key in keys:
+            if self.pools is not None and await store.get(key) is not None:
+                self.pools.lost(key.rpartition("/")[2])
+        return bool(keys)
 
     def keep(self) -> None:
         """The write happened."""
@@ -66,10 +93,24 @@ class Allocator:
         self = cls(settings)
         for kv in (await store.range(cl.prefix(kinds.SERVICE))).kvs:
             self._pools.adopt(orjson.loads(kv.value))
-        for kv in (await store.range(cl.prefix(kinds.IP_ADDRESS))).kvs:
-            if not ip_objects.is_ours(address := orjson.loads(kv.value)):
-                self._pools.reserve(address["metadata"]["name"])
+        await self.adopt(store)
         return self
+
+    async def adopt(self, store: Store) -> None:
+        """Keep out of the pools what has a key in the store."""
+        for prefix in (ip_objects.PREFIX, port_keys.PREFIX):
+            for kv in (await store.range(prefix)).kvs:
+                self.seen(kv.key, held=True)
+
+    def seen(self, key: str, *, held: bool) -> None:
+        """An address or port was taken or given back, here or by another apiserver."""
+        name = key.rpartition("/")[2]
+        if key.startswith(port_keys.PREFIX):
+            (self._pools.reserve_port if held else self._pools.free_port)(int(name))
+        elif held:
+            self._pools.reserve(name)
+        else:
+            self._pools.free(name)
 
     def before_validation(self, kind: Kind, obj: Json) -> None:
         """A Service without a name fails in its address' name first, as on the real server."""
@@ -87,8 +128,9 @@ class Allocator:
         claim = Claim()
         try:
             if kind is kinds.SERVICE:
+                claim.remember(obj["spec"])
                 claim.pools = self._allocate(obj, old)
-                claim.ops = ip_objects.changes(obj, old)
+                claim.write(obj, old)
             elif kind is kinds.IP_ADDRESS and old is None:
                 claim.pools = self._pools.reserve(obj["metadata"].get("name", ""))
             yield claim

@@ -8,6 +8,7 @@ from netplane.api.managed import entries as managed
 from netplane.apiserver import cluster as cl
 from netplane.apiserver import commit, ip_objects
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.peers import Peer
 
 Json = dict[str, Any]
 
@@ -18,7 +19,7 @@ _LABELS = {"component": "apiserver", "provider": "kubernetes"}
 
 
 async def run(cluster: Cluster, port: int) -> None:
-    """Make or repair all of it. `port` is where the apiserver listens."""
+    """Make or repair all of it. `port` is where this apiserver listens."""
     for name in NAMESPACES:
         await ensure(cluster, kinds.NAMESPACE, "", {"metadata": {"name": name}}, ())
     for role in bootstrap_roles.cluster_roles():
@@ -27,9 +28,10 @@ async def run(cluster: Cluster, port: int) -> None:
         await ensure(cluster, kinds.CLUSTER_ROLE_BINDING, "", binding, ("subjects",))
     await ensure(cluster, kinds.SERVICE_CIDR, "", _service_cidr(cluster), ())
     await _ready(cluster)
-    await ensure(cluster, kinds.SERVICE, "default", _service(cluster, port), ("ports",), inside="spec")
-    await ensure(cluster, kinds.ENDPOINTS, "default", _endpoints(cluster, port), ("subsets",))
-    await ensure(cluster, kinds.ENDPOINT_SLICE, "default", _slice(cluster, port), ("endpoints", "ports"))
+    live = await cluster.peers.beat(port)
+    await ensure(cluster, kinds.SERVICE, "default", _service(cluster, live[0].port), ("ports",), inside="spec")
+    await ensure(cluster, kinds.ENDPOINTS, "default", _endpoints(live), ("subsets",))
+    await ensure(cluster, kinds.ENDPOINT_SLICE, "default", _slice(cluster, live), ("endpoints", "ports"))
     await ip_objects.repair(cluster)
 
 
@@ -104,23 +106,23 @@ def _service(cluster: Cluster, port: int) -> Json:
     }
 
 
-def _endpoints(cluster: Cluster, port: int) -> Json:
+def _endpoints(live: list[Peer]) -> Json:
     return {
         "metadata": {"name": NAME, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [
             {
-                "addresses": [{"ip": str(cluster.settings.advertise)}],
-                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+                "addresses": [{"ip": peer.address} for peer in live],
+                "ports": [{"name": "https", "port": live[0].port, "protocol": "TCP"}],
             }
         ],
     }
 
 
-def _slice(cluster: Cluster, port: int) -> Json:
+def _slice(cluster: Cluster, live: list[Peer]) -> Json:
     address = cluster.settings.advertise
     return {
         "metadata": {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}},
         "addressType": f"IPv{address.version}",
-        "endpoints": [{"addresses": [str(address)], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [peer.address], "conditions": {"ready": True}} for peer in live],
+        "ports": [{"name": "https", "port": live[0].port, "protocol": "TCP"}],
     }

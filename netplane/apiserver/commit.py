@@ -15,7 +15,7 @@ from netplane.api import codec, defaults, errors, kinds, validation
 from netplane.api.kinds import Kind
 from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
-from netplane.apiserver import accounts, ip_objects, suffix
+from netplane.apiserver import accounts, ip_objects, port_keys, suffix
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.strategies import STRATEGIES
@@ -116,11 +116,13 @@ async def create(
     if not own:
         check(kind, obj, None)
     key = cl.key(kind, namespace, name)
-    with cluster.allocator.claim(kind, obj, None) as claim:
-        value = codec.encode(obj)
-        for _ in range(ATTEMPTS):
+    for _ in range(ATTEMPTS):
+        with cluster.allocator.claim(kind, obj, None) as claim:
+            value = codec.encode(obj)
             place = await namespace_open(cluster, kind, namespace, name)
-            compares = [Compare(key, 0)] if place is None else [Compare(key, 0), place]
+            compares = (
+                [Compare(key, 0), *claim.compares] if place is None else [Compare(key, 0), place, *claim.compares]
+            )
             if dry_run:
                 if await cluster.store.get(key) is not None:
                     raise errors.already_exists(kind.group, kind.plural, name)
@@ -133,6 +135,9 @@ async def create(
             if any(kv is not None and kv.key == key for kv in done.failed):
                 refuse = errors.generate_name_conflict if generated else errors.already_exists
                 raise refuse(kind.group, kind.plural, name)
+            await claim.lost(cluster.store, done.failed)
+            if kind is kinds.SERVICE:
+                obj["spec"] = claim.asked()
     raise _too_busy(kind, name)
 
 
@@ -235,8 +240,10 @@ async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, 
             return Stored(value, kv.mod_rev)
         if dry_run:
             return Stored(value, kv.mod_rev)
-        done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Put(kv.key, value), *claim.ops])
+        compares = [Compare(kv.key, kv.mod_rev), *claim.compares]
+        done = await cluster.store.txn(compares, [Put(kv.key, value), *claim.ops])
         if not done.succeeded:
+            await claim.lost(cluster.store, done.failed)
             return None
         claim.keep()
         cluster.policies.changed(kind)
@@ -252,7 +259,7 @@ def _last_hold_gone(kind: Kind, obj: Json) -> bool:
 
 async def remove(cluster: Cluster, kind: Kind, kv: KV, obj: Json) -> bool:
     """Delete `kv` if it has not changed, and give back what its object held."""
-    ops = ip_objects.changes(None, obj) if kind is kinds.SERVICE else ()
+    ops = (*ip_objects.changes(None, obj), *port_keys.changes(None, obj)) if kind is kinds.SERVICE else ()
     done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Delete(kv.key), *ops])
     if done.succeeded:
         cluster.allocator.released(kind, obj)

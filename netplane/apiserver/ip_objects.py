@@ -10,7 +10,8 @@ import orjson
 
 from netplane.api import kinds
 from netplane.apiserver import cluster as cl
-from netplane.store.protocol import Delete, Put
+from netplane.apiserver import port_keys
+from netplane.store.protocol import Compare, Delete, Put
 
 Json = dict[str, Any]
 Op = Put | Delete
@@ -18,7 +19,7 @@ Op = Put | Delete
 MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 ALLOCATOR = "ipallocator.k8s.io"
 _FAMILY = "ipaddress.kubernetes.io/ip-family"
-_PREFIX = cl.prefix(kinds.IP_ADDRESS)
+PREFIX = cl.prefix(kinds.IP_ADDRESS)
 _OWNED: Json = {
     "f:metadata": {"f:labels": {".": {}, f"f:{_FAMILY}": {}, f"f:{MANAGED_BY}": {}}},
     "f:spec": {"f:parentRef": {".": {}, "f:name": {}, "f:namespace": {}, "f:resource": {}}},
@@ -36,9 +37,9 @@ def changes(new: Json | None, old: Json | None) -> list[Op]:
     have, want = addresses(old), addresses(new)
     if have == want:
         return []
-    ops: list[Op] = [Delete(_PREFIX + ip) for ip in have if ip not in want]
+    ops: list[Op] = [Delete(PREFIX + ip) for ip in have if ip not in want]
     assert new is not None or not want
-    return ops + [Put(_PREFIX + ip, _object(ip, (new or {})["metadata"])) for ip in want if ip not in have]
+    return ops + [Put(PREFIX + ip, _object(ip, (new or {})["metadata"])) for ip in want if ip not in have]
 
 
 def _object(ip: str, service: Json) -> bytes:
@@ -68,12 +69,21 @@ def is_ours(obj: Json) -> bool:
 
 
 async def repair(cluster: cl.Cluster) -> None:
-    """At start: an object for each address that a Service has, none for others."""
+    """An object for each address, and a key for each port, that a Service has; none for others.
+
+    Each is a transaction of its own that compares what was judged: another apiserver may be at work.
+    """
     store = cluster.store
-    have = {kv.key.rpartition("/")[2]: kv for kv in (await store.range(_PREFIX)).kvs}
-    services = [orjson.loads(kv.value) for kv in (await store.range(cl.prefix(kinds.SERVICE))).kvs]
-    want = {ip: service["metadata"] for service in services for ip in addresses(service)}
-    ops: list[Op] = [Put(_PREFIX + ip, _object(ip, meta)) for ip, meta in want.items() if ip not in have]
-    ops += [Delete(kv.key) for ip, kv in have.items() if ip not in want and is_ours(cluster.decoded(kv))]
-    for i in range(0, len(ops), 100):
-        await store.txn([], ops[i : i + 100])
+    have = {kv.key: kv for prefix in (PREFIX, port_keys.PREFIX) for kv in (await store.range(prefix)).kvs}
+    want: set[str] = set()
+    for kv in (await store.range(cl.prefix(kinds.SERVICE))).kvs:
+        service = orjson.loads(kv.value)
+        keys = [PREFIX + ip for ip in addresses(service)] + [port_keys.key(port) for port in port_keys.ports(service)]
+        want.update(keys)
+        if not all(key in have for key in keys):
+            for op in (*changes(service, None), *port_keys.changes(service, None)):
+                await store.txn([Compare(kv.key, kv.mod_rev), Compare(op.key, 0)], [op])
+    for key, kv in have.items():
+        stale = key not in want and (key.startswith(port_keys.PREFIX) or is_ours(cluster.decoded(kv)))
+        if stale and (await store.txn([Compare(key, kv.mod_rev)], [Delete(key)])).succeeded:
+            cluster.allocator.seen(key, held=False)

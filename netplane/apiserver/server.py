@@ -17,8 +17,10 @@ from netplane.apiserver import (
     app,
     audit,
     bootstrap,
+    following,
     garbage,
     heap,
+    identity,
     kubeconfig,
     listeners,
     namespaces,
@@ -38,7 +40,7 @@ from netplane.apiserver.settings import Listener, Settings
 from netplane.apiserver.tokens import User
 from netplane.errors import UsageError
 from netplane.obs import logs
-from netplane.store.protocol import Store
+from netplane.store.protocol import Store, StoreError
 
 log = logs.get("apiserver")
 
@@ -82,6 +84,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     store = await storage.open_store(settings.data_dir, settings.etcd)
     try:
         issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
+        await identity.check(store, settings, issuer.key.kid, serving.ca_pem)
         cluster = Cluster(
             store,
             settings,
@@ -102,6 +105,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
             kubeconfig.write(settings.kubeconfig_out, url, serving.ca_pem, tokens.first_master(users))
         async with _background(cluster, server):
             await _until_told(server, cluster, sockets)
+        with contextlib.suppress(StoreError):
+            await cluster.peers.leave()
     finally:
         await store.close()
         if auditor is not None:
@@ -184,6 +189,7 @@ async def _background(cluster: Cluster, server: uvicorn.Server) -> AsyncIterator
     work = [
         lambda: namespaces.run(cluster),
         lambda: garbage.run(cluster),
+        lambda: following.run(cluster),
         heap.run,
         lambda: _compact(cluster.store),
         lambda: _bootstrap_again(cluster),
