@@ -14,9 +14,9 @@ import msgspec
 import yaml
 
 from netplane.errors import UsageError
-from netplane.net.addresses import packed
 from netplane.nft.types import Family
 from proxy import durations
+from proxy.plan import detector
 from proxy.plan.model import DetectLocal, Options
 
 API_VERSION, KIND = "kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration"
@@ -286,30 +286,25 @@ def options(config: Config, family: Family | None = None, node_cidrs: tuple[str,
     In the two CIDR modes a family without a CIDR has nothing that tells pods from strangers, and no detection.
     """
     mode = detect_local(config)
-    if mode in ("ClusterCIDR", "NodeCIDR"):
-        cidrs = config.cluster_cidrs if mode == "ClusterCIDR" else node_cidrs
-        if (mode == "ClusterCIDR" or family is not None) and not _of_family(cidrs, family):
-            mode = ""
+    if mode == "ClusterCIDR" and not config.cluster_cidrs:
+        mode = ""
     local = {
         "BridgeInterface": config.detect_local.bridge_interface,
         "InterfaceNamePrefix": config.detect_local.interface_name_prefix,
     }.get(mode, "")
-    return Options(
+    made = Options(
         masquerade_bit=1 << _first(config.nftables.masquerade_bit, config.iptables.masquerade_bit, 14),
         masquerade_all=bool(_first(config.nftables.masquerade_all, config.iptables.masquerade_all, 0)),
         detect_local=mode,
         local=local,
         node_port_addresses=tuple(config.node_port_addresses or ("primary",)),
     )
+    cidrs = node_cidrs if mode == "NodeCIDR" else config.cluster_cidrs
+    return made if family is None else detector.of_family(made, family, cidrs)
 
 
 def _first(*values: int | None) -> int:
     return next(value for value in values if value is not None)
-
-
-def _of_family(cidrs: tuple[str, ...], family: Family | None) -> bool:
-    sizes = [len(packed(cidr.partition("/")[0])) for cidr in cidrs]
-    return bool(sizes) if family is None else family.address.size in sizes
 
 
 def shown(config: Config) -> bytes:

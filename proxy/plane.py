@@ -16,7 +16,7 @@ from netplane.nft.objects import canonical, chain_commands, ensure_text
 from netplane.nft.types import Family
 from netplane.obs import logs
 from proxy.plan.ledger import Ledger, seeds
-from proxy.plan.model import Fragment, Options
+from proxy.plan.model import ROW_SHARDS, Fragment, Options
 from proxy.plan.skeleton import (
     NAME,
     VERDICT_MAPS,
@@ -30,7 +30,7 @@ from proxy.plan.skeleton import (
 
 log = logs.get("proxy.plane")
 
-ROW_MAPS = ("endpoints", "sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
+ROW_MAPS = (*ROW_SHARDS, "sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
 PART_ELEMENTS = 50_000
 MOST_CARRIED = 1 << 16
 
@@ -53,11 +53,19 @@ class Plane:
     def __init__(self, family: Family, options: Options, nft: Nft) -> None:
         self.family = family
         self.table = skeleton(family, options)
+        self._rules_changed = False
         self.ledger = Ledger(self.table)
         self._nft = nft
         self._balancers = prepared_balancers()
         self.carried: dict[tuple[str, bytes], int] = {}
         """Connections that elements counted which are gone or were replaced, by map and frontend."""
+
+    def use(self, options: Options) -> None:
+        """From the next run on, have the rules of these options; the elements stay."""
+        wanted = skeleton(self.family, options)
+        if wanted != self.table:
+            self.table = self.ledger.table = wanted
+            self._rules_changed = True
 
     def apply(
         self,
@@ -80,6 +88,8 @@ class Plane:
         )
         self.ledger.seeds = {}
         if kernel is None:
+            if self._rules_changed and not self._ensure_skeleton():
+                return Applied()
             return self._commit(changes)
         if not self._ensure_skeleton():
             return Applied()
@@ -110,15 +120,18 @@ class Plane:
         listed = self._nft.list_table(self.table)
         self._balancers = prepared_balancers() | set(needed)
         if listed is not None and same(canonical(listed), str(wanted)):
+            self._rules_changed = False
             return True
         log.info("skeleton written", table=self.table.spec, was="absent" if listed is None else "different")
         try:
             self._nft.run_text(ensure_text(wanted))
             if same(canonical(self._nft.list_table(self.table) or ""), str(wanted)):
+                self._rules_changed = False
                 return True
         except NftError as error:
             log.warning("table cannot be mended, so it is replaced", table=self.table.spec, error=error.message)
         self._nft.run_text(f"delete table {self.table.spec}\n{listing(wanted, self.ledger.contents())}")
+        self._rules_changed = False
         return False
 
     # Write ----------------------------------------------------------------------------------------------------
@@ -161,8 +174,9 @@ class Plane:
 def parts(ledger: Ledger, changes: tuple[Change, ...]) -> Iterable[Transaction]:
     """Invisible rows first, in parts; then everything else at once."""
     rest: list[Change] = []
+    few = sum(len(change.add) for change in changes if change.set.name in ROW_MAPS) <= PART_ELEMENTS
     for change in changes:
-        if change.set.name not in ROW_MAPS or len(change.add) <= PART_ELEMENTS:
+        if few or change.set.name not in ROW_MAPS or not change.add:
             rest.append(change)
             continue
         replaced = set(change.remove)

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
 from netplane.errors import NetplaneError
 from netplane.kernel.nft import Nft, NftError
 from netplane.nft.objects import Table, canonical, ensure_text
 from netplane.nft.types import Family
 from netplane.obs import logs
+from proxy.plan import recognise
 from proxy.plan.model import Options
 from proxy.plan.skeleton import skeleton
 from proxy.plane import same
@@ -44,7 +43,7 @@ def usable_families(nft: Nft, families: Iterable[Family], options: Options) -> l
 def _usable(nft: Nft, families: Iterable[Family], options: Options, reasons: list[str]) -> Iterator[Family]:
     for family in families:
         wanted = skeleton(family, options)
-        if _there(nft, wanted, family, options):
+        if _there(nft, wanted, family):
             yield family
             continue
         # A few balancers say as much as all of them.
@@ -58,13 +57,12 @@ def _usable(nft: Nft, families: Iterable[Family], options: Options, reasons: lis
             yield family
 
 
-def _there(nft: Nft, wanted: Table, family: Family, options: Options) -> bool:
-    """Whether the kernel holds these rules; a family that has no pod CIDR is without the test for local pods."""
+def _there(nft: Nft, wanted: Table, family: Family) -> bool:
+    """Whether the kernel holds such rules, with whatever options."""
     listed = nft.list_table(wanted)
     if listed is None:
         return False
-    without = skeleton(family, msgspec.structs.replace(options, detect_local="", local=""))
-    return any(same(canonical(listed), str(table)) for table in (wanted, without))
+    return same(canonical(listed), str(skeleton(family, recognise.options(canonical(listed)))))
 
 
 def _many(chain: str) -> bool:

@@ -64,6 +64,7 @@ class Program:
         self._config = config
         self._options: Options = configuration.options(config)
         self._node_name = node_name
+        self._node_cidrs = node_cidrs
         self._stats = metrics.Stats([family.name for family in families], time.time())
         self._api = Api(connection, agent="netplane-proxy", on_answer=self._stats.requested)
         self._once_synced = once_synced
@@ -162,7 +163,12 @@ class Program:
         ranges = (cidr for item in listed for cidr in item.spec.cidrs or ())
         pods: Sequence[str] = self._config.cluster_cidrs
         if self._options.detect_local == "NodeCIDR":
-            pods = node.cidrs_of(self._state.node)
+            # A node that is not there (yet, or any more) says nothing: what it said last goes on to count.
+            if self._state.node is not None:
+                self._node_cidrs = node.cidrs_of(self._state.node)
+            pods = self._node_cidrs
+            for plane in self._planes:
+                plane.use(configuration.options(self._config, plane.family, self._node_cidrs))
         self._syncer.ranges_changed(Ranges(tuple(sorted(set(ranges))), tuple(pods)))
 
     async def _watch_service_cidrs(self, tasks: asyncio.TaskGroup) -> None:

@@ -6,7 +6,8 @@ from netplane.api.objects import EndpointSlice, Service
 from netplane.nft.elements import Change, Value
 from netplane.nft.types import Family
 from proxy.plan import offline, services, slices
-from proxy.plan.model import Node, Options
+from proxy.plan.model import ROW_SHARDS, Node, Options
+from proxy.plan.skeleton import VERDICT_MAPS
 from tests import strategies as moves
 
 Contents = Mapping[str, Mapping[bytes, Value]]
@@ -61,7 +62,7 @@ class Cluster:
 def comparable(contents: Contents) -> dict[str, dict[bytes, object]]:
     """Contents without the order of endpoints: which index an endpoint has is free, that indices are dense is not."""
     found: dict[str, dict[bytes, object]] = {}
-    contents = {**contents, **_by_index(contents, ""), **_by_index(contents, "sc-")}
+    contents = {**_of_one_shard(contents), **_by_index(contents, ""), **_by_index(contents, "sc-")}
     for name, elements in contents.items():
         if name.endswith(("sticky-endpoints", "affinity")):
             continue
@@ -76,6 +77,30 @@ def comparable(contents: Contents) -> dict[str, dict[bytes, object]]:
         found[name] = {key: frozenset(by_index.values()) for key, by_index in rows.items()}
         assert all(len(frozenset(by.values())) == len(by) for by in rows.values()), "an endpoint has one index"
     return found
+
+
+def _of_one_shard(contents: Contents) -> dict[str, Mapping[bytes, Value]]:
+    """In which of the endpoint maps a frontend's rows are is free; that its verdicts lead there is not."""
+    found: dict[str, Mapping[bytes, Value]] = {k: v for k, v in contents.items() if k not in ROW_SHARDS}
+    rows: dict[bytes, Value] = {}
+    shards: dict[bytes, int] = {}
+    for number, name in enumerate(ROW_SHARDS):
+        for key, row in contents[name].items():
+            assert shards.setdefault(key[:-4], number) == number, "a frontend's rows are in one shard"
+            rows[key] = row
+    for name in VERDICT_MAPS:
+        found[name] = {key: _plain(verdict, shards.get(key)) for key, verdict in contents[name].items()}
+    return {**found, "endpoints": rows}
+
+
+def _plain(verdict: Value, shard: int | None) -> Value:
+    """`goto lb_3_2` → `goto lb_3`."""
+    assert isinstance(verdict, str)
+    if not verdict.startswith("goto lb_"):
+        return verdict
+    kind, count, *said = verdict.split("_")
+    assert (int(said[0]) if said else 0) == shard, f"{verdict} leads to another shard than {shard}"
+    return f"{kind}_{count}"
 
 
 def _by_index(contents: Contents, prefix: str) -> dict[str, dict[bytes, Value]]:

@@ -171,6 +171,8 @@ class Nft:
 
     def _pairs(self, table: Table, owner: Set) -> list[tuple[bytes, bytes]]:
         replies = self._socket.dump(wire.GETSETELEM, wire.dump_request(table, owner), f"dump {table.spec} {owner.name}")
+        if isinstance(owner, Map) and owner.data:
+            return [pair for reply in replies for pair in wire.rows(owner, reply.payload)]
         return [pair for reply in replies for pair in wire.decode(owner, reply.payload)]
 
     def tables(self) -> list[str]:

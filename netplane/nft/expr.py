@@ -63,6 +63,18 @@ class In(Expr, frozen=True):
         return f"{fields_text(self.fields, family)} {'!= ' if self.negated else ''}@{self.set}"
 
 
+class Within(Expr, frozen=True):
+    """Match: an address of the packet is in a network (or not). A comparison: cheaper than a set of one range."""
+
+    field: Literal["saddr", "daddr"]
+    network: str
+    negated: bool = False
+
+    def text(self, family: Family) -> str:
+        """`ip saddr != 10.244.0.0/16`."""
+        return f"{family.nft} {self.field} {'!= ' if self.negated else ''}{self.network}"
+
+
 class Iif(Expr, frozen=True):
     """Match: the input interface's name; a trailing `*` makes it a prefix. Locally made packets have no name."""
 

@@ -237,6 +237,14 @@ class _Walk:
             return False
         return f"{key_text(self.rules.table.set(item.set), found[0])} is in @{item.set}" if found else True
 
+    def within(self, item: expr.Within) -> bool | str:
+        """`ip saddr 10.244.0.0/16`."""
+        address = self.packet.saddr if item.field == "saddr" else self.packet.daddr
+        inside = ipaddress.ip_address(address) in ipaddress.ip_network(item.network)
+        if inside == item.negated:
+            return False
+        return f"{ipaddress.ip_address(address)} is {'in' if inside else 'not in'} {item.network}"
+
     def iif(self, item: expr.Iif) -> bool:
         """`iifname "veth*"`."""
         name = self.packet.iifname
@@ -389,6 +397,7 @@ def _number(value: Value) -> int:
 
 _HANDLERS: dict[type[expr.Expr], Callable[..., bool | str]] = {
     expr.In: _Walk.in_set,
+    expr.Within: _Walk.within,
     expr.Iif: _Walk.iif,
     expr.FibLocal: _Walk.fib_local,
     expr.Vmap: _Walk.vmap,

@@ -8,6 +8,7 @@ dumps the same layout, which `decode` relies on. Source: linux/netfilter/nf_tabl
 """
 
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -211,16 +212,35 @@ def decode(owner: Set, payload: bytes) -> Iterator[tuple[bytes, bytes]]:
         offset += (length + 3) & ~3
 
 
+def rows(owner: Map, payload: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(key, data) of each element of a data map in one message of a dump.
+
+    Elements are alike, so a whole message is split in one go; where one has more to it (a comment that somebody gave
+    it), each is read by itself.
+    """
+    body = nl.attr_map(payload, 4).get(_LIST_ELEMENTS, b"")
+    row = _row(types.width(owner.key), types.width(owner.data))
+    size = row.size.to_bytes(2, sys.byteorder)
+    count, rest = divmod(len(body), row.size)
+    # If the first is of that size, the second begins where the length is compared next, and so on.
+    if not rest and body[:: row.size] == size[:1] * count and body[1 :: row.size] == size[1:] * count:
+        return row.iter_unpack(body)
+    data_end = 8 + types.width(owner.data)
+    return ((key, more[8:data_end]) for key, more in decode(owner, payload))
+
+
+@cache
+def _row(key_bytes: int, data_bytes: int) -> struct.Struct:
+    return struct.Struct(f"=12x{key_bytes}s8x{data_bytes}s")
+
+
 def contents(owner: Set, pairs: list[tuple[bytes, bytes]]) -> dict[bytes, Value]:
-    """A set's content from its decoded dump."""
+    """A set's content from its dump: pairs of `rows` for a data map, of `decode` for others."""
     if owner.interval:
         return _ranges(owner, pairs)
     if not isinstance(owner, Map):
         return {key: None for key, _ in pairs}
-    if not owner.data:
-        return {key: decoded_verdict(rest) for key, rest in pairs}
-    data_end = 8 + types.width(owner.data)
-    return {key: rest[8:data_end] for key, rest in pairs}
+    return dict(pairs) if owner.data else {key: decoded_verdict(rest) for key, rest in pairs}
 
 
 def decoded_verdict(rest: bytes) -> Verdict:

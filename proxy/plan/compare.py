@@ -12,7 +12,7 @@ from netplane.nft import types
 from netplane.nft.elements import Elements, element_text
 from netplane.nft.objects import Map, Table
 from netplane.nft.types import Family
-from proxy.plan.model import endpoint_types, frontend_types
+from proxy.plan.model import ROW_SHARDS, STICKY, STICKY_SHORT, endpoint_types, frontend_types
 from proxy.plan.skeleton import is_balancer
 
 Contents = Mapping[str, Elements]
@@ -76,8 +76,8 @@ def _kind(verdict: str) -> str:
     chain = verdict.removeprefix("goto ")
     if not is_balancer(chain):
         return verdict
-    parts = chain.split("_")
-    return f"balanced, clients stick for {parts[2]} s" if len(parts) > 2 else "balanced"
+    kind, _, *more = chain.split("_")
+    return f"balanced, clients stick for {more[0]} s" if kind in (STICKY, STICKY_SHORT) else "balanced"
 
 
 def _endpoints(family: Family, side: Contents, name: str, key: bytes) -> set[str]:
@@ -85,13 +85,14 @@ def _endpoints(family: Family, side: Contents, name: str, key: bytes) -> set[str
     chain = str(side.get(name, {}).get(key, "")).removeprefix("goto ")
     if not is_balancer(chain):
         return set()
-    prefix, (_, count, *sticky) = _ROWS[name], chain.split("_")
+    prefix, (kind, count, *more) = _ROWS[name], chain.split("_")
     slots = (types.INTEGER.pack(index) for index in range(int(count)))
-    if sticky:
+    if kind in (STICKY, STICKY_SHORT):
         ids, ends = side.get(f"{prefix}sticky-ids", {}), side.get(f"{prefix}sticky-endpoints", {})
         rows = [ends.get(key + handle) for slot in slots if isinstance(handle := ids.get(key + slot), bytes)]
     else:
-        rows = [side.get(f"{prefix}endpoints", {}).get(key + slot) for slot in slots]
+        owner = "sc-endpoints" if prefix else ROW_SHARDS[int(more[0]) if more else 0]
+        rows = [side.get(owner, {}).get(key + slot) for slot in slots]
     return {_endpoint(family, row) for row in rows if isinstance(row, bytes)}
 
 

@@ -22,7 +22,7 @@ from netplane.api.objects import EndpointSlice, Service
 from netplane.net.addresses import packed
 from netplane.nft.trace import Ruleset
 from netplane.nft.types import FAMILIES, PROTOCOLS, Family
-from proxy.plan import offline
+from proxy.plan import detector, offline
 from proxy.plan.ledger import Ledger
 from proxy.plan.model import Node, Options
 from proxy.plan.nodeports import PRIMARY
@@ -123,7 +123,7 @@ class World(msgspec.Struct, frozen=True):
             self.case.endpoint_slices,
             family,
             self.node,
-            self.options,
+            detector.of_family(self.options, family, self.pod_cidrs),
             service_cidrs=self.service_cidrs,
             pod_cidrs=self.pod_cidrs,
         )

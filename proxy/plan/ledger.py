@@ -9,16 +9,29 @@ not depend on the order of events: incremental equals from scratch.
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from netplane.nft import types
 from netplane.nft.elements import Change, Value, cidr_elements, diff
 from netplane.nft.objects import Table
+from netplane.nft.types import goto
 from proxy.plan.affinity import HANDLE_BYTES, Handles, seeded, slots
-from proxy.plan.model import LB, SHORT, STICKY, STICKY_SHORT, Fragment, Frontend, endpoint_types
+from proxy.plan.model import (
+    LB,
+    ROW_SHARDS,
+    SHARD_ROWS,
+    SHORT,
+    STICKY,
+    STICKY_SHORT,
+    Fragment,
+    Frontend,
+    endpoint_types,
+)
 from proxy.plan.render import NOTHING, Draft, change_frontend, frontend_elements, index_slot, settle
+from proxy.plan.skeleton import balancer_name
 
-_SEEDING = ("endpoints", "sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
+_SEEDING = ("sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
 
 
 class _Owned(NamedTuple):
@@ -38,8 +51,10 @@ class Ledger:
     `seeds` are rows that the kernel held at start: a frontend that is seen for the first time keeps their order.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, shard_rows: int = SHARD_ROWS) -> None:
         self.table = table
+        self._shard_rows = shard_rows
+        self._filled = [0] * len(ROW_SHARDS)
         self.width = types.width(endpoint_types(table.family))
         self._owned: dict[str, _Owned] = {}
         self._frontends: dict[bytes, tuple[str, Frontend]] = {}
@@ -107,14 +122,34 @@ class Ledger:
         held = self._frontends.get(key)
         if held is None:
             if old is not None:
+                self._fill(old, -1)
                 change_frontend(draft, key, old, NOTHING, self.width)
             return
         owner, wanted = held
-        new = settle(old if old is not None else self.seeds.get(key), wanted, self.width)
+        before = old if old is not None else self.seeds.get(key)
+        new = settle(before, wanted, self.width)
         if new.sticky:
             new = self._stick(new)
+        if old is not None:
+            self._fill(old, -1)
+        if new.rows and not new.handles:
+            new = _moved(new, self._shard(before))
+        self._fill(new, 1)
         self._frontends[key] = (owner, new)
         change_frontend(draft, key, old or NOTHING, new, self.width)
+
+    def _shard(self, before: Frontend | None) -> int:
+        """Where a frontend's rows go: where they were, else to the first shard that has room."""
+        if before is not None and before.rows and not before.handles:
+            return before.shard
+        return next(
+            (number for number, rows in enumerate(self._filled) if rows < self._shard_rows),
+            min(range(len(ROW_SHARDS)), key=self._filled.__getitem__),
+        )
+
+    def _fill(self, frontend: Frontend, sign: int) -> None:
+        if frontend.rows and not frontend.handles:
+            self._filled[frontend.shard] += sign * (len(frontend.rows) // self.width)
 
     # Session affinity -----------------------------------------------------------------------------------------
 
@@ -270,13 +305,12 @@ class Ledger:
 def seeds(kernel: Mapping[str, Mapping[bytes, Value]]) -> dict[bytes, Frontend]:
     """Rows that the kernel holds, by frontend: so that a restarted proxy keeps each endpoint's index and number."""
     found = {name: _by_frontend(kernel[name]) for name in _SEEDING}
-    rows, short_rows = (
-        {key: _dense(by_index) for key, by_index in found[name].items()} for name in ("endpoints", "sc-endpoints")
-    )
-    made = {
-        key: Frontend("", rows.get(key, b""), short_rows=short_rows.get(key, b""))
-        for key in rows.keys() | short_rows.keys()
-    }
+    made: dict[bytes, Frontend] = {}
+    for number in reversed(range(len(ROW_SHARDS))):
+        for key, by_index in _by_frontend(kernel[ROW_SHARDS[number]]).items():
+            made[key] = Frontend("", _dense(by_index), shard=number)
+    for key, by_index in found["sc-endpoints"].items():
+        made[key] = made.get(key, NOTHING)._replace(short_rows=_dense(by_index))
     for key in found["sticky-ids"].keys() | found["sc-sticky-ids"].keys():
         plain, handles = seeded(found["sticky-ids"].get(key, {}), found["sticky-endpoints"].get(key, {}))
         short, short_handles = seeded(found["sc-sticky-ids"].get(key, {}), found["sc-sticky-endpoints"].get(key, {}))
@@ -301,6 +335,22 @@ def _dense(rows: Mapping[bytes, bytes]) -> bytes:
 
 def _shared_key(name: str, address: bytes) -> bytes:
     return address + address if name == "hairpin" else address
+
+
+def _moved(frontend: Frontend, shard: int) -> Frontend:
+    """The frontend with its rows in this shard: `goto lb_3` → `goto lb_3_2`."""
+    if frontend.shard == shard == 0:
+        return frontend
+    entry, firewall, external = (
+        _in_shard(verdict, shard) for verdict in (frontend.entry, frontend.firewall, frontend.external)
+    )
+    return frontend._replace(entry=entry, firewall=firewall, external=external, shard=shard)
+
+
+@cache
+def _in_shard(verdict: str, shard: int) -> str:
+    kind, *count = verdict.removeprefix("goto ").split("_")
+    return goto(balancer_name(kind, int(count[0]), shard)) if kind == LB else verdict
 
 
 def _sticky(verdict: str, timeout_s: int) -> str:

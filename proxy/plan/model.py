@@ -16,6 +16,11 @@ from netplane.nft.types import Family
 REJECT, NO_LOCAL = types.goto("do-reject"), types.goto("do-drop")
 LB, SHORT = "lb", "sc"
 STICKY, STICKY_SHORT = "st", "ss"
+ROW_SHARDS = ("endpoints", *(f"endpoints-{number}" for number in range(1, 16)))
+"""Maps of frontends' rows. The kernel dumps a map in time that grows with the square of its size (each message begins
+from the start again), so rows are spread over several: each frontend's are in one, which its verdict names."""
+SHARD_ROWS = 32_768
+"""From this many rows on, newcomers go to the next map. 0.04 s to dump, where 250,000 in one map take 3 s."""
 READY, SERVING, TERMINATING, LOCAL = 1, 2, 4, 8
 
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
@@ -26,7 +31,9 @@ DetectLocal = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNa
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the operator chose. `local` is an interface name (prefix) in the interface modes."""
+    """What the operator chose. `local` is an interface name (prefix) in the interface modes, and in the CIDR modes the
+    one network that a family's pods are in; "" where there are several (see `detector`).
+    """
 
     masquerade_bit: int = 1 << 14
     masquerade_all: bool = False
@@ -105,17 +112,18 @@ class ServiceView(NamedTuple):
 class Frontend(NamedTuple):
     """What the maps hold for one frontend. Verdicts are "" where the map has no entry.
 
-    entry       services        goto lb_N | goto ext | goto ext-local | goto fw | goto do-reject | goto do-drop
+    entry       services        goto lb_N[_S] | goto ext | goto ext-local | goto fw | goto do-reject | goto do-drop
     firewall    fw-services     what `entry` would be, once the source is allowed
-    external    ext-services    goto lb_N
+    external    ext-services    goto lb_N[_S]
     short       sc-services     goto sc_N: pods and the node itself, under externalTrafficPolicy Local
-    rows        endpoints       data of index 0, 1, 2 …, one after the other
+    rows        endpoints[-S]   data of index 0, 1, 2 …, one after the other
     short_rows  sc-endpoints    likewise
     sources     lb-sources      allowed source ranges
     sticky      the service port whose clients stick to their endpoint for `timeout_s`; "" without affinity. Verdicts
                 then say st_N_T and ss_N_T, and rows are found by handles:
     handles     sticky-ids      handle of index 0, 1, 2 …; sticky-endpoints: handle → row
     short_handles               likewise for short_rows
+    shard       S: which of the endpoint maps (`ROW_SHARDS`) holds the rows; verdicts name it, 0 by saying nothing
     """
 
     entry: str
@@ -129,6 +137,7 @@ class Frontend(NamedTuple):
     timeout_s: int = 0
     handles: bytes = b""
     short_handles: bytes = b""
+    shard: int = 0
 
 
 class Fragment(NamedTuple):

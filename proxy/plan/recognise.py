@@ -13,6 +13,7 @@ from proxy.plan.model import DetectLocal, Options
 from proxy.plan.skeleton import missing_balancers, skeleton, with_balancers
 
 _MARK = re.compile(r"meta mark & (0x[0-9a-f]{8}) != 0x0+ ")
+_NETWORK = re.compile(r"^ip6? saddr ([0-9a-f.:]+(?:/\d+)?) ip")
 _IIF = re.compile(r'^iifname "([^"*]+)(\*?)" ')
 
 
@@ -30,6 +31,9 @@ def _detector(lines: list[str]) -> tuple[DetectLocal, str]:
     first = lines[0] if lines else ""
     if "saddr @pod-cidrs" in first:
         return "ClusterCIDR", ""
+    network = _NETWORK.match(first)
+    if network is not None:
+        return "ClusterCIDR", network[1]
     match = _IIF.match(first)
     if match is None:
         return "", ""

@@ -15,12 +15,10 @@ from netplane.nft import types
 from netplane.nft.elements import Change, Value
 from netplane.nft.objects import Table
 from proxy.plan.affinity import HANDLE_BYTES, slots
-from proxy.plan.model import Frontend
+from proxy.plan.model import ROW_SHARDS, Frontend
 
 _VERDICTS = (("services", "entry"), ("fw-services", "firewall"), ("ext-services", "external"), ("sc-services", "short"))
-_ROWS = (("endpoints", "rows"), ("sc-endpoints", "short_rows"))
 _VERDICT_SLOTS = tuple((name, Frontend._fields.index(field)) for name, field in _VERDICTS)
-_ROW_SLOTS = tuple((name, Frontend._fields.index(field)) for name, field in _ROWS)
 
 NOTHING = Frontend("")
 
@@ -105,8 +103,12 @@ def change_frontend(draft: Draft, key: bytes, old: Frontend, new: Frontend, widt
     if old.handles or new.handles or old.short_handles or new.short_handles:
         _change_sticky(draft, key, old, new, width)
         return
-    for name, slot in _ROW_SLOTS:
-        _change_rows(draft, name, key, str_bytes(old[slot]), str_bytes(new[slot]), width)
+    if old.shard == new.shard:
+        _change_rows(draft, ROW_SHARDS[new.shard], key, old.rows, new.rows, width)
+    else:
+        _change_rows(draft, ROW_SHARDS[old.shard], key, old.rows, b"", width)
+        _change_rows(draft, ROW_SHARDS[new.shard], key, b"", new.rows, width)
+    _change_rows(draft, "sc-endpoints", key, old.short_rows, new.short_rows, width)
     for name, slot in _VERDICT_SLOTS:
         before, after = old[slot], new[slot]
         if before != after:
@@ -133,12 +135,6 @@ def _change_sticky(draft: Draft, key: bytes, old: Frontend, new: Frontend, width
             draft.add(name, part, value)
 
 
-def str_bytes(value: object) -> bytes:
-    """Narrow a frontend's slot to bytes."""
-    assert isinstance(value, bytes)
-    return value
-
-
 def _change_rows(draft: Draft, name: str, key: bytes, old: bytes, new: bytes, width: int) -> None:
     if old == new:
         return
@@ -163,8 +159,7 @@ def frontend_elements(key: bytes, frontend: Frontend, width: int) -> Iterator[tu
     if frontend.handles or frontend.short_handles:
         yield from _sticky_elements(key, frontend, width)
     else:
-        for name, slot in _ROW_SLOTS:
-            rows = str_bytes(frontend[slot])
+        for name, rows in ((ROW_SHARDS[frontend.shard], frontend.rows), ("sc-endpoints", frontend.short_rows)):
             for offset in range(0, len(rows), width):
                 yield name, key + index_slot(offset // width), rows[offset : offset + width]
     for name, slot in _VERDICT_SLOTS:

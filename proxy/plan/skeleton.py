@@ -29,7 +29,18 @@ from netplane.nft import expr, types
 from netplane.nft.expr import FRONTEND, Expr
 from netplane.nft.objects import Chain, Hook, Map, Rule, Set, Table, rule
 from netplane.nft.types import DROP, Family, goto
-from proxy.plan.model import LB, NO_LOCAL, REJECT, SHORT, STICKY, STICKY_SHORT, Options, endpoint_types, frontend_types
+from proxy.plan.model import (
+    LB,
+    NO_LOCAL,
+    REJECT,
+    ROW_SHARDS,
+    SHORT,
+    STICKY,
+    STICKY_SHORT,
+    Options,
+    endpoint_types,
+    frontend_types,
+)
 
 NAME = "netplane-proxy"
 AFFINITY = "affinity"
@@ -61,7 +72,7 @@ def _sets(family: Family) -> tuple[Set, ...]:
         Map("ext-services", frontend, counted=True),
         Map("sc-services", frontend, counted=True),
         Map("fw-services", frontend, counted=True),
-        *(_endpoint_map(name, family) for name in ("endpoints", "sc-endpoints")),
+        *(_endpoint_map(name, family) for name in (*ROW_SHARDS, "sc-endpoints")),
         *(made for prefix in ("", "sc-") for made in _sticky_maps(prefix, family)),
         _affinity(family),
         *(_counted(name, family) for name in REFUSALS),
@@ -150,11 +161,14 @@ def sticky_balancer(kind: str, count: int, timeout_s: int) -> Chain:
     )
 
 
-def balancer(kind: str, count: int) -> Chain:
-    """`lb_3`: one chain for every frontend that has three endpoints; `sc_3`: the same for short circuits."""
-    table = "endpoints" if kind == LB else "sc-endpoints"
+def balancer(kind: str, count: int, shard: int = 0) -> Chain:
+    """`lb_3`: one chain for every frontend that has three endpoints; `sc_3`: the same for short circuits.
+
+    `lb_3_2`: for those whose endpoints are in the shard `endpoints-2`.
+    """
+    table = ROW_SHARDS[shard] if kind == LB else "sc-endpoints"
     return Chain(
-        f"{kind}_{count}",
+        balancer_name(kind, count, shard),
         (
             rule(expr.DnatRandom(FRONTEND, count, table)),
             rule(expr.DnatRandom(FRONTEND, 1, table)),
@@ -163,10 +177,15 @@ def balancer(kind: str, count: int) -> Chain:
     )
 
 
+def balancer_name(kind: str, count: int, shard: int = 0) -> str:
+    """`lb_3`, `lb_3_2`."""
+    return f"{kind}_{count}_{shard}" if shard else f"{kind}_{count}"
+
+
 def _first_users() -> Iterator[Chain]:
     """Unreached first users of the endpoint maps, for nft 1.0.6's listing (see `nft.objects.canonical`)."""
-    for kind, table in ((LB, "endpoints"), (SHORT, "sc-endpoints")):
-        yield Chain(f"{kind}_0", (rule(expr.DnatRandom(FRONTEND, 1, table)),))
+    for kind, tables in ((LB, ROW_SHARDS), (SHORT, ("sc-endpoints",))):
+        yield Chain(f"{kind}_0", tuple(rule(expr.DnatRandom(FRONTEND, 1, table)) for table in tables))
     for kind, table in ((STICKY, "sticky-endpoints"), (STICKY_SHORT, "sc-sticky-endpoints")):
         yield Chain(f"{kind}_0", (rule(expr.DnatTo((*FRONTEND, "priority"), table)),))
 
@@ -180,6 +199,8 @@ def _local(options: Options, *, negated: bool = False) -> Expr | None:
             return expr.Iif(options.local, negated)
         case "InterfaceNamePrefix":
             return expr.Iif(f"{options.local}*", negated)
+        case _ if options.local:
+            return expr.Within("saddr", options.local, negated)
         case _:
             return expr.In(("saddr",), "pod-cidrs", negated)
 
@@ -269,12 +290,13 @@ def prepared_balancers() -> set[str]:
 
 
 def balancers(names: Iterable[str]) -> tuple[Chain, ...]:
-    """The chains of these names: lb_65, sc_65, st_3_10800."""
+    """The chains of these names: lb_65, lb_3_2, sc_65, st_3_10800."""
     return tuple(_named(*name.split("_")) for name in names)
 
 
-def _named(kind: str, count: str, timeout_s: str = "") -> Chain:
-    return sticky_balancer(kind, int(count), int(timeout_s)) if timeout_s else balancer(kind, int(count))
+def _named(kind: str, count: str, more: str = "0") -> Chain:
+    made = sticky_balancer if kind in (STICKY, STICKY_SHORT) else balancer
+    return made(kind, int(count), int(more))
 
 
 def with_balancers(table: Table, names: Iterable[str]) -> Table:

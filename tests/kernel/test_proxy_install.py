@@ -188,7 +188,8 @@ def test_pods_are_told_by_the_nodes_pod_cidrs_which_are_waited_for(node: Node) -
     node.server.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(said))
     eventually(lambda: "synced" in node.log(), node, "the first sync")
     assert len(node.nft.list_elements(TABLE, TABLE.set("pod-cidrs")) or {}) == 1
-    assert "@pod-cidrs" not in node.nft.run_text("list chain ip6 netplane-proxy prerouting")
+    assert "ip saddr != 10.1.7.0/24 " in node.nft.run_text("list chain ip netplane-proxy prerouting")
+    assert "saddr" not in node.nft.run_text("list chain ip6 netplane-proxy prerouting")
 
 
 def test_the_role_allows_what_the_proxy_asks_and_no_more(node: Node) -> None:

@@ -260,8 +260,37 @@ def test_a_family_without_pod_cidrs_masquerades_nothing_of_its_own(namespace: st
             nft = Nft()
             v4, v6 = (nft.run_text(f"list chain {family.nft} netplane-proxy prerouting") for family in FAMILIES)
             nft.close()
-            assert "ip saddr != @pod-cidrs" in v4
-            assert "@pod-cidrs" not in v6
+            assert "ip saddr != 10.1.0.0/16" in v4
+            assert "saddr" not in v6
+
+    inside(namespace, scenario)
+
+
+def test_a_family_whose_pod_cidr_comes_later_is_followed(namespace: str) -> None:
+    """A node that becomes dual-stack, or gets another CIDR: rules change, and nothing that is served is touched."""
+
+    async def scenario() -> None:
+        async with cluster(Config(detect_local_mode="NodeCIDR"), FakeApiserver()) as it:
+            nft = Nft()
+
+            def says(v4: str, v6: str) -> bool:
+                hooks = [nft.run_text(f"list chain {family.nft} netplane-proxy prerouting") for family in FAMILIES]
+                return all(
+                    f"saddr != {cidr} " in rules if cidr else "saddr" not in rules
+                    for cidr, rules in zip((v4, v6), hooks, strict=True)
+                )
+
+            try:
+                for v4, v6 in (("", ""), ("10.1.7.0/24", ""), ("10.1.7.0/24", "fd00:1:7::/64"), ("10.1.8.0/24", "")):
+                    it.store.put(kinds.NODE, node(podCIDRs=[cidr for cidr in (v4, v6) if cidr]))
+                    await eventually(lambda v4=v4, v6=v6: says(v4, v6), f"rules for {v4!r} and {v6!r}")  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+                    assert it.answers("10.96.0.1", 80)
+                it.store.delete(kinds.NODE, "here")
+                it.store.put(kinds.SERVICE, service() | {"metadata": {"namespace": "ns", "name": "after"}})
+                await asyncio.sleep(0.2)
+                assert says("10.1.8.0/24", ""), "a node that is gone says nothing new"
+            finally:
+                nft.close()
 
     inside(namespace, scenario)
 

@@ -22,7 +22,7 @@ class Incremental:
     def __init__(self, family: Family) -> None:
         self.family = family
         self.tracker = Tracker()
-        self.ledger = Ledger(skeleton(family, moves.OPTIONS))
+        self.ledger = Ledger(skeleton(family, moves.OPTIONS), shard_rows=4)
         self.kernel: dict[str, dict[bytes, Value]] = self.ledger.contents()
 
     def sync(self, cluster: Cluster, *, everything: bool) -> None:

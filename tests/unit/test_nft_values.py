@@ -1,6 +1,7 @@
 """nftables values: register bytes, text, ranges, diffs, netlink bytes. The kernel's own opinion: tests/kernel."""
 
 import struct
+import sys
 
 import pytest
 
@@ -119,7 +120,17 @@ def test_what_is_encoded_decodes_to_itself(owner: Set) -> None:
     items = list(content[owner.name].items())
     body = b"".join(wire.encode(Change(owner, (), items), adding=True))
     payload = wire.nfgenmsg(2) + nl.attr(3, body)
-    assert wire.contents(owner, list(wire.decode(owner, payload))) == dict(items)
+    split = wire.rows(owner, payload) if isinstance(owner, Map) and owner.data else wire.decode(owner, payload)
+    assert wire.contents(owner, list(split)) == dict(items)
+
+
+@pytest.mark.parametrize("extra", [b"", nl.attr(6, b"said"), nl.attr(6, b"as long as a whole element, so: 44")[:44]])
+def test_a_row_that_has_more_to_it_is_read_all_the_same(extra: bytes) -> None:
+    items = [(WEB + types.INTEGER.pack(i), types.pack(ENDPOINTS.data, "10.1.1.1", 80 + i)) for i in range(6)]
+    bodies = wire.encode(Change(ENDPOINTS, (), items), adding=True)
+    bodies[2] = (len(bodies[2]) + len(extra)).to_bytes(2, sys.byteorder) + bodies[2][2:] + extra
+    payload = wire.nfgenmsg(2) + nl.attr(3, b"".join(bodies))
+    assert list(wire.rows(ENDPOINTS, payload)) == items
 
 
 def test_an_errors_offset_points_to_its_element() -> None:
