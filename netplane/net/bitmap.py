@@ -115,6 +115,10 @@ class _Allocator(Generic[T]):
         slot = self._slot(value)
         return slot is not None and slot in self.pool
 
+    def holds(self, value: T) -> bool:
+        """Whether it is one of these, taken or free."""
+        return self._slot(value) is not None
+
     def __iter__(self) -> Iterator[T]:
         """What is taken, in order."""
         return (self._value(slot) for slot in self.pool)
