@@ -233,7 +233,8 @@ async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, 
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.
         if value == kv.value or (len(value) == len(kv.value) and orjson.loads(value) == orjson.loads(kv.value)):
-            return Stored(kv.value, kv.mod_rev)
+            await cluster.store.catch_up()  # nothing to write, so no compare would tell that somebody was faster
+            return Stored(kv.value, kv.mod_rev) if await cluster.store.get(kv.key) == kv else None
         if _last_hold_gone(kind, new):
             if not dry_run and not await remove(cluster, kind, kv, old):
                 return None

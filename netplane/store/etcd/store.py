@@ -45,6 +45,7 @@ DEFAULT_PREFIX = "/netplane"
 PATIENCE_S = 0.05  # for an event that may never come, before the fence is written
 REACH_S = 10.0
 WRITE_S = 10.0
+KNOWN_AWAY_S = 0.5  # when etcd did not answer just now: nobody should wait long to be told so
 CHECK_S = 2.0
 READ_S = 60.0
 
@@ -130,7 +131,7 @@ class EtcdStore:
         A transaction that changes what it compares can be sent again: if the first one happened, the second fails.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + WRITE_S
+        deadline = loop.time() + (KNOWN_AWAY_S if self.problem() else WRITE_S)
         pause, doubtful = Pause(), False
         while True:
             try:
@@ -190,7 +191,8 @@ class EtcdStore:
         await asyncio.sleep(0)
         asking, self._asking = self._asking, []
         try:
-            found = await self._link.call(pb.RANGE, pb.RangeRequest(key=spaces.head_key(self._prefix)))
+            patience = KNOWN_AWAY_S if self.problem() else REQUEST_S
+            found = await self._link.call(pb.RANGE, pb.RangeRequest(key=spaces.head_key(self._prefix)), patience)
             cache = self._cache
             if not found.kvs or found.kvs[0].mod_revision != cache.space.head.at:
                 raise Unavailable("the store was restored just now", hint="try again")
