@@ -5,7 +5,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 import pytest
@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from netplane.api.objects import EndpointConditions, EndpointSlice
 from netplane.kernel import netns
 from netplane.nft.trace import Ruleset, Trace, packet
+from netplane.nft.types import FAMILIES
 from tests import packet_hosts as at
 from tests import strategies as moves
 from tests.cluster_model import Cluster
 from tests.packet_hosts import Answer, Hosts, Probe, Protocol
-from tests.proxied import endpoints, proxy, service
+from tests.proxied import Proxy, endpoints, proxy, service
 
 pytestmark = pytest.mark.privileged
 FRONTENDS = {
@@ -165,8 +166,19 @@ def test_tcp_stays_with_a_terminating_endpoint_and_is_reset_when_it_is_gone(host
             assert sock.recv(16) == b"still here"
             made.put(None, endpoints(2))
             # The reset answers the client's next packet: these bytes, or an ACK that it had put off.
-            with pytest.raises(ConnectionResetError):
+            sock.settimeout(10)
+            with told_where_flows_go(made), pytest.raises(ConnectionResetError):
                 echoed(sock, b"anyone?")
+
+
+@contextmanager
+def told_where_flows_go(made: Proxy) -> Iterator[None]:
+    """Name the tracked TCP flows when what happens inside waits in vain."""
+    try:
+        yield
+    except TimeoutError as error:
+        error.add_note("\n".join(str(flow) for flow in made.conntrack.flows(FAMILIES[0], 6)) or "no flow is tracked")
+        raise
 
 
 def echoed(sock: socket.socket, data: bytes) -> bytes:
@@ -183,8 +195,11 @@ def server_that_waits(hosts: Hosts, name: str) -> Iterator[int]:
     listener.listen()
     listener.settimeout(10)
 
+    accepted: list[socket.socket] = []
+
     def serve() -> None:
         connection, _ = listener.accept()
+        accepted.append(connection)
         with connection:
             connection.settimeout(10)
             connection.sendall(b"hello")
@@ -199,6 +214,9 @@ def server_that_waits(hosts: Hosts, name: str) -> Iterator[int]:
     try:
         yield int(listener.getsockname()[1])
     finally:
+        for connection in accepted:
+            with suppress(OSError):  # a peer whose flow was cut never says that it is gone
+                connection.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
 
