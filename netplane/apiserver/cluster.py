@@ -76,7 +76,6 @@ class Cluster:
         audit: tells the audit log of requests; None when there is none.
         issuer: gives tokens to ServiceAccounts and knows them again.
         peers: the apiservers on this store.
-        ending_ranges: names of ServiceCIDRs that are deleted and not gone yet.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
     """
@@ -104,7 +103,6 @@ class Cluster:
         self.peers = Peers(store, settings)
         self.watches: set[Closable] = set()
         self.stopping = False
-        self.ending_ranges: set[str] = set()
         self.checks: dict[str, Callable[[], str]] = {"ping": lambda: ""}
 
     @staticmethod
