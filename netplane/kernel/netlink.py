@@ -2,10 +2,11 @@
 two threads on one socket would read each other's ACKs.
 """
 
+import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,7 @@ _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
+_SO_ATTACH_FILTER = 26
 _RECV_BYTES = 1 << 18
 
 
@@ -59,7 +61,7 @@ class NetlinkSocket:
                 self.sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
             self.sock.bind((0, 0))
             for group in groups:
-                self.sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, struct.pack("=I", group))
+                self.join(group)
         except BaseException:
             self.sock.close()
             raise
@@ -72,6 +74,23 @@ class NetlinkSocket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def join(self, group: int) -> None:
+        """Subscribe to a multicast group."""
+        self.sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, struct.pack("=I", group))
+
+    def keep_only(self, program: Sequence[tuple[int, int, int, int]]) -> None:
+        """Let the kernel drop what a classic BPF program refuses, before anybody is woken for it.
+
+        Args:
+            program: instructions (code, jump if true, jump if false, operand), as in bpf(4); a later one replaces it.
+        """
+        text = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+        buffer = ctypes.create_string_buffer(text, len(text))
+        # struct sock_fprog: the number of instructions, and where they are.
+        self.sock.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer))
+        )
 
     def fileno(self) -> int:
         """The descriptor, for selectors and event loops."""
