@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import threading
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from netplane.client.config import Connection
 
 DEFAULT_STATE_DIR = Path("/var/lib/netplane")
+# How long a stop may take whatever hangs: a call's IPAM plugin, a name server, the kernel. Ending in the middle is
+# safe at any point, as kill -9 is: the next start puts right what was left.
+STOP_S = 8.0
 _DIR = click.Path(path_type=Path)
 
 
@@ -170,12 +174,12 @@ async def _main(settings: Settings, state_dir: Path, connection: "Connection") -
         stack.callback(engine.close)
         await asyncio.to_thread(engine.reconcile)
         api = await stack.enter_async_context(Api(connection, agent="netplane-agent"))
-        loop = NodeLoop(lambda: Snapshot(informer.objects), node.sync)
+        loop = NodeLoop(lambda: Snapshot(informer.objects), node.sync, lambda: node.watched)
         informer = Informer(api, Node, on_change=loop.changed, convert=overlay.peer)
         agent = Agent(settings.socket, engine.handle)
         log.info("started", node=settings.node_name, apiserver=connection.server, socket=str(settings.socket))
         with suppress(asyncio.CancelledError):
-            await _until_signal(agent.run(), informer.run(), loop.follow(node.concerns), _after(informer.synced, loop))
+            await _until_signal(agent.run(), informer.run(), loop.follow(), _after(informer.synced, loop))
     log.info("stopped; pods keep running")
 
 
@@ -192,9 +196,22 @@ async def _until_signal(*jobs: "asyncio._CoroutineLike[None]") -> None:
                 group.create_task(job)
 
     task = asyncio.ensure_future(together())
+
+    def stop() -> None:
+        end = threading.Timer(STOP_S, _end_now)
+        end.daemon = True
+        end.start()
+        task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     await task
+
+
+def _end_now() -> None:
+    busy = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    logs.get("cni").warning("stopped without waiting any longer; pods keep running", waited_s=STOP_S, threads=busy)
+    os._exit(0)
 
 
 def main() -> None:

@@ -1,44 +1,40 @@
-"""The agent's socket: takes relays' requests, runs them in worker threads, one at a time per container.
+"""The agent's socket: takes relays' requests and has them done, one at a time per container.
 
-    accept ─▶ root? ─▶ read the frame (bounded bytes, bounded time) ─▶ container's turn ─▶ worker thread ─▶ reply
+    accept ─▶ root? ─▶ a whole request at once, and its container's turn ─▶ done and answered in the same thread
+                  └──▶ otherwise the event loop waits: for the rest of it (bounded bytes, bounded time), for its turn
 
-Reading happens in the event loop and waiting for a turn is not in a thread, so neither a client that stops halfway nor
-a container that is slow holds anything that another container's call needs. A worker sends what fits into the client's
-socket (nearly always all of it) before the loop hears of it, which spares the client a wait for the loop's turn.
+Nearly every call goes the short way. Waiting is not done in threads, so neither a client that stops halfway nor a
+container that is slow holds anything that another container's call needs.
 """
 
-import array
 import asyncio
-import contextlib
 import os
 import socket
-import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
-from cni import errors, frames
-from cni.errors import CniError, Code
+from cni import frames
+from cni.caller import Caller
+from cni.crew import Crew
 from cni.frames import Request
-from cni.results import VERSIONS
+from cni.turns import Turns
 from netplane.errors import NetplaneError
 from netplane.obs import logs
 
 log = logs.get("cni.agent")
 
-T = TypeVar("T")
 Handler = Callable[[Request, int | None], tuple[int, bytes]]
 
-WORKERS = 16
-# A DEL mostly waits for the kernel, and the more of them wait together the more go in one group (see cni/reaper.py).
-DELETERS = 64
+THREADS = 64
 CLIENT_TIMEOUT_S = 10.0
+# A relay sends its request right after it connects; one that takes longer is waited for in the event loop.
+PATIENCE_S = 0.002
+# Calls under way when the agent is told to stop; what is not done by then is put right by the next start.
+GRACE_S = 5.0
 BACKLOG = 1024
 SWEEP_S = 30.0
-_SO_PEERCRED_BYTES = struct.calcsize("3i")
-_MAX_RIGHTS = 4
 
 
 class Agent:
@@ -53,37 +49,47 @@ class Agent:
         self.path = path
         self.pending = Path(f"{path}.pending")
         self._handler = handler
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
-        self._workers = ThreadPoolExecutor(WORKERS, "cni")
-        self._deleters = ThreadPoolExecutor(DELETERS, "cni-del")
-        self._clients: set[asyncio.Task[None]] = set()
+        self._turns = Turns()
+        self._late = ThreadPoolExecutor(THREADS, "cni-late")
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
-        """Serve until cancelled; calls under way are finished first.
+        """Serve until cancelled; calls under way are finished first, for GRACE_S at most.
 
         Once the socket listens no relay saves a DEL any more, so saved ones are worked off right then, before the first
         call; later ones (of a relay that gave up waiting) every SWEEP_S.
         """
+        self._loop = asyncio.get_running_loop()
         listener = self._listen()
-        await self._work_off_pending()
-        sweeper = asyncio.create_task(self._sweep())
+        crew = Crew(listener, self._serve, THREADS)
         try:
-            await self._accept(listener)
+            await self._work_off_pending()
+            crew.start()
+            await self._sweep()
         finally:
-            listener.close()
-            sweeper.cancel()
             self.path.unlink(missing_ok=True)
-            if self._clients:
-                await asyncio.wait(self._clients)
-            self._workers.shutdown()
-            self._deleters.shutdown()
+            await self._finish(crew)
+            listener.close()
+
+    async def _finish(self, crew: Crew) -> None:
+        """Who has not said yet what it wants is hung up on, and tries again or leaves its DEL for the next agent."""
+        ended = await asyncio.to_thread(crew.stop, GRACE_S)
+        for task in self._waiting:
+            task.cancel()
+        if self._waiting:
+            _, late = await asyncio.wait(self._waiting, timeout=GRACE_S)
+            ended = ended and not late
+        self._late.shutdown(wait=False, cancel_futures=True)
+        if not ended:
+            log.warning("stopped in the middle of calls; the next start puts right what they left")
 
     def _listen(self) -> socket.socket:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.pending.mkdir(exist_ok=True, mode=0o700)
             self.path.unlink(missing_ok=True)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             mask = os.umask(0o177)
             try:
                 listener.bind(os.fspath(self.path))
@@ -96,55 +102,69 @@ class Agent:
             ) from error
         return listener
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(listener)
-            task = loop.create_task(self._serve(client))
-            self._clients.add(task)
-            task.add_done_callback(self._clients.discard)
+    # The short way, in a thread of the crew ----------------------------------------------------------------------
 
-    async def _serve(self, client: socket.socket) -> None:
-        rights: list[int] = []
+    def _serve(self, client: socket.socket) -> None:
         try:
-            _check_peer(client)
-            try:
-                async with asyncio.timeout(CLIENT_TIMEOUT_S):
-                    request = await _read_request(client, rights)
-            except frames.FrameError as error:
-                rest = frames.encode_reply(1, errors.encode(CniError(Code.DECODING, str(error)), VERSIONS[-1]))
-            else:
-                netns_fd = rights[0] if rights else None
-                rest = await self._turned(request, lambda: _reply(client, *self._handler(request, netns_fd)))
+            caller = Caller(client)
+        except OSError as error:
+            _went_away(error)
+            return
+        try:
+            done = self._at_once(caller)
+        except OSError as error:
+            _went_away(error)
+            done = True
+        if done:
+            caller.close()
+        else:
+            assert self._loop is not None, "set before the crew starts"
+            self._loop.call_soon_threadsafe(self._wait_for, caller)
+
+    def _at_once(self, caller: Caller) -> bool:
+        """Whether the client has its whole answer; False when there is something to wait for."""
+        if not caller.read(PATIENCE_S):
+            return False
+        if caller.request is not None:
+            with self._turns.now(caller.container) as mine:
+                if not mine:
+                    return False
+                caller.answer(*self._handler(caller.request, caller.netns_fd))
+        return caller.send()
+
+    # The long way, in the event loop -----------------------------------------------------------------------------
+
+    def _wait_for(self, caller: Caller) -> None:
+        task = asyncio.ensure_future(self._attend(caller))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _attend(self, caller: Caller) -> None:
+        try:
             async with asyncio.timeout(CLIENT_TIMEOUT_S):
-                await asyncio.get_running_loop().sock_sendall(client, rest)
+                while not caller.read():
+                    await _readable(caller.client)
+            if caller.rest is None and caller.request is not None:
+                caller.answer(*await self.call(caller.request, caller.netns_fd))
+            async with asyncio.timeout(CLIENT_TIMEOUT_S):
+                await asyncio.get_running_loop().sock_sendall(caller.client, caller.rest or b"")
         except (OSError, TimeoutError) as error:
-            log.warning("a client went away", error=str(error) or type(error).__name__)
+            _went_away(error)
         finally:
-            for fd in rights:
-                os.close(fd)
-            client.close()
+            caller.close()
 
     async def call(self, request: Request, netns_fd: int | None) -> tuple[int, bytes]:
-        """Run one request in a worker when it is its container's turn."""
-        return await self._turned(request, lambda: self._handler(request, netns_fd))
+        """Do one request in a thread when it is its container's turn."""
+        async with self._turns.later(request.environment.get("CNI_CONTAINERID", "")):
+            work = asyncio.get_running_loop().run_in_executor(self._late, self._handler, request, netns_fd)
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                # It goes on in its thread, with the client's descriptor: neither may go before it has ended.
+                await asyncio.wait([work], timeout=GRACE_S)
+                raise
 
-    async def _turned(self, request: Request, work: Callable[[], T]) -> T:
-        pool = self._deleters if request.environment.get("CNI_COMMAND") == "DEL" else self._workers
-        async with self._turn(request.environment.get("CNI_CONTAINERID", "")):
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, container: str) -> AsyncIterator[None]:
-        lock, users = self._turns.get(container, (asyncio.Lock(), 0))
-        self._turns[container] = lock, users + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._turns.pop(container)
-            if users > 1:
-                self._turns[container] = lock, users - 1
+    # Saved DELs --------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
         while True:
@@ -174,58 +194,8 @@ class Agent:
             file.unlink(missing_ok=True)
 
 
-def _check_peer(client: socket.socket) -> None:
-    packed = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _SO_PEERCRED_BYTES)
-    _, uid, _ = struct.unpack("3i", packed)
-    if uid not in (0, os.geteuid()):
-        raise PermissionError(f"user {uid} may not call the CNI agent")
-
-
-def _reply(client: socket.socket, status: int, text: bytes) -> bytes:
-    """Send a reply as far as the client's socket takes it now; returns the rest."""
-    frame = frames.encode_reply(status, text)
-    try:
-        return frame[client.send(frame) :]
-    except BlockingIOError:
-        return frame
-
-
-async def _read_request(client: socket.socket, rights: list[int]) -> Request:
-    """One frame; descriptors that came with it are put in `rights`, whatever happens after.
-
-    Raises:
-        FrameError: it is none, too large, or cut short.
-    """
-    data = bytearray()
-    await _read(client, data, frames.HEADER.size, rights)
-    environment, stdin = frames.request_sizes(bytes(data[: frames.HEADER.size]))
-    await _read(client, data, frames.HEADER.size + environment + stdin, rights)
-    return frames.decode_request(bytes(data))
-
-
-async def _read(client: socket.socket, data: bytearray, size: int, rights: list[int]) -> None:
-    """Until `data` has `size` bytes; a whole request mostly comes at once."""
-    while len(data) < size:
-        more = await _receive(client, rights)
-        if not more:
-            raise frames.FrameError("the request is cut short")
-        data += more
-
-
-async def _receive(client: socket.socket, rights: list[int]) -> bytes:
-    room = socket.CMSG_SPACE(_MAX_RIGHTS * array.array("i").itemsize)
-    while True:
-        try:
-            data, control, _, _ = client.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            await _readable(client)
-            continue
-        for level, kind, packed in control:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds = array.array("i")
-                fds.frombytes(packed[: len(packed) - len(packed) % fds.itemsize])
-                rights.extend(fds)
-        return data
+def _went_away(error: BaseException) -> None:
+    log.warning("a client went away", error=str(error) or type(error).__name__)
 
 
 async def _readable(client: socket.socket) -> None:

@@ -65,7 +65,8 @@ class NodeSync:
         self.trouble = "the node has no podCIDR yet"
         self._bridges = Bridges(Doors())
         self._underlay: Underlay | None = None
-        self._watched: frozenset[int] = frozenset()
+        # Links whose change may change the plan, by index: the underlay's, and the tunnel's own.
+        self.watched: frozenset[int] = frozenset()
 
     def sync(self, nodes: Mapping[str, overlay.Peer | None]) -> None:
         """One pass.
@@ -111,7 +112,7 @@ class NodeSync:
             )
         if found is None:
             raise NetplaneError(f"--underlay {rule}: no interface with an address fits", hint="see: ip address")
-        self._watched = frozenset(link.index for link in everything if link.name in (found.dev, overlay.DEVICE))
+        self.watched = frozenset(link.index for link in everything if link.name in (found.dev, overlay.DEVICE))
         if found != self._underlay:
             log.info("underlay", dev=found.dev, address=str(found.address), mtu=found.mtu_bytes, reason=found.reason)
             if found.address not in me.addresses and rule.kind != "node-address":
@@ -122,10 +123,6 @@ class NodeSync:
                 )
             self._underlay = found
         return found
-
-    def concerns(self, index: int) -> bool:
-        """Whether a link's change, told by the kernel, may change the plan: the underlay's, or the tunnel's own."""
-        return not index or not self._watched or index in self._watched
 
     def _overlay(self, rtnl: Rtnl, want: overlay.State) -> None:
         have = overlay.observe(rtnl.links(), rtnl.addresses(), rtnl.routes(), rtnl.neighbours(), rtnl.fdb())
@@ -158,11 +155,20 @@ class NodeLoop:
     Args:
         snapshot: takes what a pass works on, in the event loop.
         work: the pass, in a thread.
+        watched: indices of the links whose changes the next pass must see, known after a pass.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], work: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        work: Callable[[Snapshot], None],
+        watched: Callable[[], frozenset[int]] = frozenset,
+    ) -> None:
         self._snapshot = snapshot
         self._work = work
+        self._watched = watched
+        self._watching: frozenset[int] = frozenset()
+        self._monitor: Monitor | None = None
         self._dirty = asyncio.Event()
 
     def changed(self, old: object, new: object) -> None:
@@ -170,12 +176,19 @@ class NodeLoop:
         if old != new:
             self._dirty.set()
 
-    async def follow(self, concerns: Callable[[int], bool]) -> None:
-        """For ever: another pass when the kernel tells of a change of a link (its index) that concerns it."""
-        with Monitor() as monitor:
-            async for index in monitor.changes():
-                if concerns(index):
-                    self._dirty.set()
+    async def follow(self) -> None:
+        """For ever: another pass when the kernel tells of a change of a watched link."""
+        with Monitor() as self._monitor:
+            self._monitor.watch(self._watching)
+            async for _ in self._monitor.changes():
+                self._dirty.set()
+
+    def _watch(self) -> None:
+        """Let the kernel drop news of other links, of pods above all. What it dropped until now the next pass sees."""
+        if self._monitor is not None and (found := self._watched()) != self._watching:
+            self._monitor.watch(found)
+            self._watching = found
+            self._dirty.set()
 
     async def run(self) -> None:
         """For ever."""
@@ -196,4 +209,5 @@ class NodeLoop:
         except Exception:
             log.exception("sync failed; trying again")
             return RETRY_S
+        self._watch()
         return RESYNC_S
