@@ -10,8 +10,11 @@
 Every file is written beside its place and renamed into it, so that a runtime never runs or reads half of one.
 """
 
+import base64
 import os
+import subprocess
 import sys
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +29,7 @@ CHAINED = ("netplane-portmap", "netplane-bandwidth")
 DEFAULT_SOCKET = Path("/run/netplane/cni.sock")
 DEFAULT_BIN_DIR = Path("/opt/cni/bin")
 DEFAULT_CONF_DIR = Path("/etc/cni/net.d")
+_MAGIC_BYTES = 4
 _INTERPRETERS = ("/usr/bin/python3", "/usr/local/bin/python3")
 
 
@@ -46,10 +50,39 @@ def relay() -> bytes:
 
 def python_relay() -> bytes:
     """The Python relay; its first line names an interpreter that is there, a system's before a slower environment's."""
-    source = Path(__file__).with_name("shim.py").read_bytes()
+    source = Path(__file__).with_name("shim.py").read_text()
     interpreter = next((i for i in _INTERPRETERS if os.access(i, os.X_OK)), sys.executable)
-    _, _, rest = source.partition(b"\n")
-    return b"#!" + interpreter.encode() + b" -IS\n" + rest
+    return _compiled(source, interpreter, Path(interpreter).stat().st_mtime_ns)
+
+
+# Runs in the interpreter that will run the relay: bytecode is each version's own.
+_COMPILE = """
+import _frozen_importlib_external, marshal, sys
+code = marshal.dumps(compile(sys.stdin.read(), "netplane", "exec", optimize=2))
+sys.stdout.buffer.write(_frozen_importlib_external.MAGIC_NUMBER + code)
+"""
+
+
+@lru_cache(maxsize=1)
+def _compiled(source: str, interpreter: str, changed_ns: int) -> bytes:
+    """The relay with its bytecode in it, since a script is compiled at each start, which takes it 1 ms of 9; another
+    interpreter than the one of `changed_ns`, after an upgrade, takes the source.
+    """
+    head = f"#!{interpreter} -IS\n"
+    command = [interpreter, "-ISX", "utf8", "-c", _COMPILE]
+    done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
+    if done.returncode or len(done.stdout) <= _MAGIC_BYTES:
+        return (head + source.partition("\n")[2]).encode()
+    magic, code = done.stdout[:_MAGIC_BYTES], base64.b64encode(done.stdout[_MAGIC_BYTES:])
+    lines = [
+        "# Made by `netplane cni install` out of its file cni/shim.py: the same, compiled, then as it is.",
+        "import _frozen_importlib_external, binascii, marshal",
+        f"compiled = {code!r}",
+        f"source = {source!r}",
+        f"same = _frozen_importlib_external.MAGIC_NUMBER == {magic!r}",
+        "exec(marshal.loads(binascii.a2b_base64(compiled)) if same else source)",
+    ]
+    return (head + "\n".join(lines) + "\n").encode()
 
 
 def install_relay(bin_dir: Path, socket: Path, *, program: bytes | None = None) -> None:

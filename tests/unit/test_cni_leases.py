@@ -1,6 +1,10 @@
 """The lease store: transitions, exhaustion, cooldown, reboots, other processes, damaged files."""
 
+import ast
+import json
+import re
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_address, ip_network
@@ -237,8 +241,31 @@ def test_the_python_relay_imports_only_what_starts_at_once() -> None:
     lines = install.python_relay().decode().splitlines()
     assert lines[0].startswith("#!/")
     assert lines[0].endswith(" -IS")
-    imports = {line.split()[1] for line in lines if line.startswith(("import ", "from "))}
-    assert imports == {"sys", "posix", "_socket"}
+    source = next(line for line in lines if line.startswith("source = "))
+    imports = re.findall(r"^(?:import|from) (\S+)", ast.literal_eval(source.removeprefix("source = ")), re.MULTILINE)
+    assert set(imports) == {"sys", "posix", "_socket"}
+    # And what unpacks it: built into the interpreter or frozen, all of them.
+    assert "import _frozen_importlib_external, binascii, marshal" in lines
+
+
+@pytest.mark.parametrize("other_version", [False, True], ids=["its own interpreter", "another one"])
+def test_the_python_relay_runs_compiled_or_as_source(tmp_path: Path, *, other_version: bool) -> None:
+    relay = tmp_path / "netplane"
+    text = install.python_relay().decode()
+    if other_version:
+        text = text.replace("MAGIC_NUMBER ==", "MAGIC_NUMBER !=")
+    relay.write_text(text)
+    relay.chmod(0o755)
+    done = subprocess.run([relay], env={"CNI_COMMAND": "VERSION"}, input=b"{}", capture_output=True, check=True)
+    assert json.loads(done.stdout)["supportedVersions"][-1] == "1.1.0"
+    assert done.stderr == b""
+
+
+def test_the_python_relay_is_source_where_compiling_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "_INTERPRETERS", ("/bin/false",))
+    text = install.python_relay().decode()
+    assert text.startswith("#!/bin/false -IS\n")
+    assert "def main() -> int:" in text.splitlines()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
