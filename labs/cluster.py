@@ -13,6 +13,7 @@ import yaml
 
 from labs import probe, processes, requirements, state, wiring
 from labs.topology import LABS_DIR, MAX_NODES, Lab, checked_name
+from netplane.api.conditions import is_ready
 from netplane.api.kinds import KINDS, Kind
 from netplane.api.objects import Node, Pod, Service
 from netplane.client import config
@@ -115,7 +116,7 @@ class Bringup:
 
     async def _nodes(self, api: Api) -> None:
         def ready(nodes: list[Node]) -> bool:
-            return sum(node_ready(node) for node in nodes) >= self.lab.node_count
+            return sum(is_ready(node) for node in nodes) >= self.lab.node_count
 
         await _until(lambda: api.list(Node), ready)
 
@@ -124,7 +125,7 @@ class Bringup:
 
         def ready(pods: list[Pod]) -> bool:
             self._waiting = [line for pod in pods if pod.key in wanted and (line := why_not_ready(pod))]
-            return wanted <= {pod.key for pod in pods if pod_ready(pod)}
+            return wanted <= {pod.key for pod in pods if is_ready(pod)}
 
         await _until(lambda: api.list(Pod), ready)
 
@@ -280,21 +281,9 @@ async def until_ready(api: Api) -> None:
             return
 
 
-def node_ready(node: Node) -> bool:
-    """Whether a node says Ready."""
-    conditions = (node.status.conditions if node.status else None) or []
-    return any(c.type == "Ready" and c.status == "True" for c in conditions)
-
-
-def pod_ready(pod: Pod) -> bool:
-    """Whether a pod says Ready."""
-    conditions = (pod.status.conditions if pod.status else None) or []
-    return any(c.type == "Ready" and c.status == "True" for c in conditions)
-
-
 def why_not_ready(pod: Pod) -> str:
     """Why a pod is not ready, as far as its status tells; "" when it is."""
-    if pod_ready(pod):
+    if is_ready(pod):
         return ""
     statuses = (pod.status.container_statuses if pod.status else None) or []
     waits = [s["state"]["waiting"] for s in statuses if "waiting" in (s.get("state") or {})]

@@ -3,9 +3,10 @@
 import msgspec
 
 from labs import processes
-from labs.cluster import node_ready, pod_ready, supervisor_pid
+from labs.cluster import supervisor_pid
 from labs.supervisor import program_pids
 from labs.topology import Lab
+from netplane.api.conditions import is_ready
 from netplane.api.objects import Node, Pod, Service
 from netplane.client import config
 from netplane.client.api import Api
@@ -90,7 +91,7 @@ def _node(lab: Lab, node: Node) -> NodeSeen:
     addresses = (node.status.addresses if node.status else None) or []
     return NodeSeen(
         name=node.metadata.name,
-        ready=node_ready(node),
+        ready=is_ready(node),
         address=next((a.address for a in addresses if a.type == "InternalIP"), ""),
         pod_cidr=node.spec.pod_cidr,
         netns=next((n.netns for n in lab.nodes if n.name == node.metadata.name), ""),
@@ -103,7 +104,7 @@ def _pod(pod: Pod) -> PodSeen:
         namespace=pod.metadata.namespace,
         name=pod.metadata.name,
         phase="Terminating" if pod.metadata.deletion_timestamp else phase,
-        ready=pod_ready(pod),
+        ready=is_ready(pod),
         node=pod.spec.node_name,
         address=pod.status.pod_ip if pod.status else "",
     )

@@ -18,6 +18,7 @@ from labs.containers import PodRecord, now
 from labs.runtime import CniRuntime
 from labs.topology import Lab, LabNode
 from netplane import __version__
+from netplane.api.conditions import is_ready
 from netplane.api.kinds import LEASE
 from netplane.api.objects import Lease, LeaseSpec, Node, ObjectMeta, Pod
 from netplane.client import config
@@ -113,8 +114,7 @@ class NodeKeeper:
         self.seen = await self.api.get(Node, self.node.name)
 
     async def _post_ready(self) -> None:
-        conditions = (self.seen.status.conditions if self.seen and self.seen.status else None) or []
-        if any(c.type == "Ready" and c.status == "True" for c in conditions):
+        if self.seen and is_ready(self.seen):
             return
         body = status.node_status(self.node, ready=True, now=now(), kubelet_version=KUBELET_VERSION)
         self.seen = await self.api.patch(

@@ -3,8 +3,8 @@
 import msgspec
 
 from labs import probe
-from labs.cluster import pod_ready
 from labs.topology import Lab, LabNode
+from netplane.api.conditions import is_ready
 from netplane.api.objects import Pod, Service
 from netplane.client import config
 from netplane.client.api import Api
@@ -66,7 +66,7 @@ def _row(pod: Pod, service: Service) -> PodRow:
         name=pod.metadata.name,
         node=pod.spec.node_name,
         address=pod.status.pod_ip if pod.status else "",
-        ready=pod_ready(pod),
+        ready=is_ready(pod),
         backend=bool(selector) and all(labels.get(k) == v for k, v in selector.items()),
     )
 

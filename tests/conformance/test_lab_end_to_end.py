@@ -16,6 +16,7 @@ import pytest
 
 from labs import cluster, probe, processes, wiring
 from labs.topology import Lab
+from netplane.api.conditions import is_ready
 from netplane.api.objects import EndpointSlice, Pod
 from netplane.client.api import Api
 from netplane.kernel import netns
@@ -190,7 +191,7 @@ def _uid_of(manifest: str) -> str:
 def _make_again(lab: Lab, name: str) -> None:
     (obj,) = [o for o in cluster.read_manifests(cluster.FIRST_WALK) if o["metadata"]["name"] == name]
     labtools.ask(lab, lambda api: cluster.apply(api, [obj]))
-    labtools.until(f"{name} ready", lambda: name in (p := labtools.pods(lab)) and cluster.pod_ready(p[name]))
+    labtools.until(f"{name} ready", lambda: name in (p := labtools.pods(lab)) and is_ready(p[name]))
 
     async def has_five(api: Api) -> bool:
         slices = (await api.list(EndpointSlice, "default", label_selector="kubernetes.io/service-name=web")).items
@@ -277,7 +278,7 @@ def test_pods_that_cannot_run_say_why_and_leave_nothing(lab: Lab) -> None:
 
         labtools.until(f"{name} shows {reason}", shown)
     crash = labtools.pods(lab)["crash"]
-    assert not cluster.pod_ready(crash)
+    assert not is_ready(crash)
     assert crash.status is not None
     assert (crash.status.container_statuses or [])[0]["lastState"]["terminated"]["exitCode"] == 3
     labtools.until("an event", lambda: "labs have processes, not images" in kubectl(lab, "describe", "pod", "image"))
@@ -294,11 +295,11 @@ def test_a_silent_node_is_noticed_and_comes_back(lab: Lab) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         labtools.until("nodes are Unknown", lambda: set(labtools.node_conditions(lab)) == {"Unknown"})
-        labtools.until("pods are not ready", lambda: not any(map(cluster.pod_ready, labtools.pods(lab).values())))
+        labtools.until("pods are not ready", lambda: not any(map(is_ready, labtools.pods(lab).values())))
     finally:
         os.kill(pid, signal.SIGCONT)
     labtools.until("nodes are ready", lambda: set(labtools.node_conditions(lab)) == {"True"})
-    labtools.until("pods are ready", lambda: all(map(cluster.pod_ready, labtools.pods(lab).values())))
+    labtools.until("pods are ready", lambda: all(map(is_ready, labtools.pods(lab).values())))
     labtools.until("the Service answers", lambda: probe.count(space, "http", address, 80, 10).ok)
 
 
