@@ -101,6 +101,16 @@ def test_when_every_node_is_silent_marks_are_taken_back() -> None:
     assert marks(node_taints.plan(world, "n", WALL_S, NOW)) == [(UNREACHABLE, NOW)]
 
 
+def test_one_that_just_fell_silent_may_be_the_first_of_all() -> None:
+    fresh = Condition(type="Ready", status="Unknown", last_transition_time="2026-01-01T00:01:38Z")
+    one = Node(metadata=ObjectMeta(name="n"), status=NodeStatus(conditions=[fresh]))
+    world = World.of(*nodes(3, 0), one)
+    plan = node_taints.plan(world, "n", WALL_S, NOW)
+    assert not plan.writes
+    assert plan.again_s == pytest.approx(3.0)
+    assert node_taints.plan(world, "n", WALL_S + 3.0, NOW).writes
+
+
 def test_zones_are_counted_as_nodes_come_change_and_go() -> None:
     world = World.of(node("n", "Unknown"), node("m"))
     changes = [("m", node("m", "False")), ("m", node("m", zone="b")), ("m", None), ("n", None)]

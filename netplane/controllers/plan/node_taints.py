@@ -17,8 +17,10 @@ from netplane.controllers.plan.writes import NOTHING, Patch, Plan
 
 NAME = "node-taints"
 TAINT_OF = {"": "", "True": "", "False": NOT_READY, "Unknown": UNREACHABLE}
-# When no more nodes may be marked now, look again this often.
+# Nodes that are ill are looked at this often: how many others are decides what happens to each.
 AGAIN_S = 10.0
+# When all fall silent together, the first is not marked before the others are noticed.
+SETTLE_S = 5.0
 
 
 def plan(world: World, key: str, wall_s: float, now: str) -> Plan:
@@ -29,10 +31,12 @@ def plan(world: World, key: str, wall_s: float, now: str) -> Plan:
     wanted = "" if world.health.cut_off else TAINT_OF[ready_status(node)]
     present = {taint.key for taint in node.spec.taints or () if taint.key in OURS and taint.effect == NO_EXECUTE}
     if present == ({wanted} if wanted else set()):
-        # Cut off: nothing is marked now, but may be once that is over.
-        return Plan(again_s=AGAIN_S) if world.health.cut_off and TAINT_OF[ready_status(node)] else NOTHING
+        # How other nodes are may change what is right for an ill one.
+        return Plan(again_s=AGAIN_S) if TAINT_OF[ready_status(node)] else NOTHING
     if wanted and not present:
         wait_s = world.health.wait_s(disruption.zone_of(node), wall_s)
+        if wait_s is not None:
+            wait_s = max(wait_s, ill_since_s(node) + SETTLE_S - wall_s)
         if wait_s is None or wait_s > 0:
             return Plan(again_s=wait_s or AGAIN_S)
     kept = [one for one in node.spec.taints or () if not (one.key in OURS and one.effect == NO_EXECUTE)]
@@ -45,6 +49,13 @@ def ready_status(node: Node) -> str:
     conditions = (node.status.conditions if node.status else None) or ()
     said = next((one.status for one in conditions if one.type == "Ready"), "")
     return said if said in TAINT_OF else ""
+
+
+def ill_since_s(node: Node) -> float:
+    """When its Ready condition became what it is, in seconds since 1970; 0 when it does not say."""
+    conditions = (node.status.conditions if node.status else None) or ()
+    times = [disruption.seconds(one.last_transition_time) for one in conditions if one.type == "Ready"]
+    return next((time for time in times if time is not None), 0.0)
 
 
 def patch(node: Node, taints: Iterable[Taint]) -> Patch:
