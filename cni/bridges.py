@@ -31,7 +31,7 @@ class Bridges:
     def __init__(self, rtnl: Doors) -> None:
         self._rtnl = rtnl
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._done: dict[str, tuple[Network, Link]] = {}
+        self._done: dict[tuple[str, str], tuple[Network, Link]] = {}
 
     def ensure(self, network: Network) -> Link:
         """The network's bridge, as it should be.
@@ -41,12 +41,22 @@ class Bridges:
             NetplaneError: the kernel refused.
         """
         with self._locks[network.bridge]:
-            known, made = self._done.get(network.bridge, (None, None))
+            known, made = self._done.get((network.bridge, network.name), (None, None))
             if made is not None and same_bridge(known, network) and self._rtnl.here.find(network.bridge) == made.index:
                 return made
             made = _make(self._rtnl.here, network)
-            self._done[network.bridge] = network, made
+            self._done[network.bridge, network.name] = network, made
             return made
+
+    def restore(self) -> None:
+        """Make the firewall of the bridges again that were made, if somebody flushed it.
+
+        Raises:
+            NetplaneError: the kernel refused.
+        """
+        for network, _ in list(self._done.values()):
+            with self._locks[network.bridge]:
+                _firewall(network)
 
 
 def same_bridge(one: Network | None, other: Network) -> bool:

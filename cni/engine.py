@@ -7,7 +7,7 @@ import contextlib
 import errno
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,9 +21,10 @@ from cni.config import version_of
 from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.frames import Request
-from cni.guards import Guards, guards_of
+from cni.guards import Guards
 from cni.hostports import HostPorts
 from cni.leases import Leases
+from cni.mender import Mender
 from cni.plan import announce, ipam, pod, vlan
 from cni.plan.guard import Guard
 from cni.plan.lease import Key, Lease
@@ -36,7 +37,7 @@ from netplane.kernel import netns, sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
-from netplane.rtnl import Change, Link
+from netplane.rtnl import Change
 
 log = logs.get("cni.engine")
 # The reference plugin's: one probe takes a second, and a port of a bridge some more until it forwards.
@@ -68,6 +69,17 @@ class Engine:
         self._shaper = Shaper(self._doors, self._reaper, self.owner)
         self._bandwidth = BandwidthPlugin(self._shaper, self._doors)
         self._portmap = PortMap(leases, self._ports, self._doors)
+        self.mender = Mender(
+            leases,
+            self.owner,
+            self._forget,
+            self._reaper,
+            self._shaper,
+            self._guards,
+            self._ports,
+            self._bridges,
+            clock,
+        )
 
     def close(self) -> None:
         """Finish deletions under way and close the store; pods stay as they are."""
@@ -256,42 +268,11 @@ class Engine:
             if not self.leases.free(ranges):
                 raise CniError(Code.NOT_AVAILABLE, f"no address is free in {ipam.describe(ranges)}")
 
-    # At start -------------------------------------------------------------------------------------------------
+    # Between calls --------------------------------------------------------------------------------------------
 
     def reconcile(self) -> None:
-        """Make leases and links agree again after a crash. Call before the first request.
-
-        A lease nobody was told of, or whose link is gone, is released; a link of ours without a lease is deleted,
-        unless the store itself was lost: then its lease is read off the link.
-        """
-        with Rtnl() as rtnl:
-            links = {link.name: link for link in rtnl.links()}
-        mine = {name: link for name, link in links.items() if link.alias.startswith(self.owner + " ")}
-        if self.leases.fresh:
-            self._adopt(mine.values())
-        for lease in self.leases.all():
-            if lease.state == "reserved" or lease.link not in links:
-                log.info("released a lease left behind", container=lease.key.container, state=lease.state)
-                self._forget(lease)
-        known = {lease.link for lease in self.leases.all()}
-        for name in mine.keys() - known:
-            log.info("deleted a link left behind", link=name, alias=mine[name].alias)
-            self._reaper.delete(name)
-        self._shaper.reconcile()
-        self._guards.restore(guards_of((lease.link, lease.guard) for lease in self.leases.all()))
-        self._ports.restore(self.leases.ports())
-
-    def _adopt(self, links: Iterable[Link]) -> None:
-        macs = {guard.link: guard.mac for guard in self._guards.listed()}
-        for link in links:
-            found = pod.read_alias(link.alias, self.owner)
-            if found is not None:
-                network, container, ifname, addresses = found
-                lease = Lease(Key(network, container, ifname), "active", link.name, addresses, since_s=self._clock())
-                self.leases.adopt(lease)
-                if mac := macs.get(link.name):
-                    self.leases.hold_to(lease.key, mac)
-                log.warning("adopted a pod whose lease was lost", container=container, link=link.name)
+        """Make leases and links agree again after a crash. Call before the first request."""
+        self.mender.start()
 
 
 def as_cni_error(error: BaseException) -> CniError:

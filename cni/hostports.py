@@ -52,7 +52,7 @@ class HostPorts:
             _run(text)
         except NftError as error:
             for port in ports:
-                if _is_there(hostports.question(port)):
+                if _asked(port):
                     raise hostports.taken(port, "of another lease store on this node") from error
             raise
 
@@ -77,7 +77,7 @@ class HostPorts:
         Raises:
             CniError: CHECK_FAILED, naming those that do not.
         """
-        lost = [str(port) for port in ports if not _is_there(hostports.question(port))]
+        lost = [str(port) for port in ports if not hostports.is_shown(port, _asked(port), self._owner)]
         if lost:
             raise CniError(Code.CHECK_FAILED, f"host ports {', '.join(lost)} do not lead to the container any more")
 
@@ -86,20 +86,34 @@ class HostPorts:
         if not ports and not _has_table():
             return
         _run(firewall.table())
-        stale = "".join(hostports.unlisted(name, _list(name), self._owner) for name in hostports.SETS)
+        stale = "".join(hostports.stale(name, _list(name), self._owner, ()) for name in hostports.SETS)
         _run(stale + hostports.local(ports) + hostports.add(ports, self._owner))
+
+    def lost(self, ports: Iterable[HostPort]) -> list[HostPort]:
+        """Those that the kernel does not have, or has leading elsewhere. Two listings for each family, however many."""
+        found = list(ports)
+        names = [name for name in hostports.SETS if not name.startswith("hairpin")]
+        listing = "".join(map(_list, names)) if found and _has_table() else ""
+        return [port for port in found if not hostports.is_shown(port, listing, self._owner)]
+
+    def drop_stale(self, ports: Sequence[HostPort]) -> None:
+        """Remove this store's elements that belong to none of `ports`; nobody may take or leave one meanwhile."""
+        if _has_table() and (
+            text := "".join(hostports.stale(name, _list(name), self._owner, ports) for name in hostports.SETS)
+        ):
+            _run(text)
 
 
 def _list(name: str) -> str:
     return _run(f"list {'set' if name.startswith('hairpin') else 'map'} {firewall.TABLE} {name}")
 
 
-def _is_there(question: str) -> bool:
+def _asked(port: HostPort) -> str:
+    """What the kernel says of a port; "" when it is mapped to nothing."""
     try:
-        _run(question)
+        return _run(hostports.question(port))
     except NftError:
-        return False
-    return True
+        return ""
 
 
 def _has_table() -> bool:

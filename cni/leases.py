@@ -285,6 +285,23 @@ class Leases:
             rows = self._db.execute(f"SELECT * FROM ports {where}", key or ()).fetchall()  # noqa: S608 - text of ours
         return [_port(row) for row in rows]
 
+    def ports_by_key(self) -> dict[Key, list[HostPort]]:
+        """Everybody's host ports, with whose they are."""
+        with self._lock:
+            return self._ports_by_key()
+
+    def _ports_by_key(self) -> dict[Key, list[HostPort]]:
+        found: dict[Key, list[HostPort]] = {}
+        for row in self._db.execute("SELECT * FROM ports"):
+            found.setdefault(Key(*row[:3]), []).append(_port(row))
+        return found
+
+    @contextmanager
+    def still(self) -> Iterator[list[HostPort]]:
+        """All host ports; while the body runs nobody takes or leaves one, in whatever process."""
+        with self._transaction():
+            yield [port for ports in self._ports_by_key().values() for port in ports]
+
     def port_holders(self, network: str) -> list[Key]:
         """Attachments of a network that have host ports."""
         with self._lock:

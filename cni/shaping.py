@@ -89,6 +89,7 @@ class Shaper:
         names = {link.name for link in links}
         for link in links:
             found = bandwidth.read_alias(link.alias, self._owner)
-            if found is not None and found[0] not in names:
+            # Asked again: a listing may pass the place of a pod's link before that is made, and its device after.
+            if found is not None and found[0] not in names and not self._doors.here.find(found[0]):
                 log.info("deleted a device left behind", link=link.name, alias=link.alias)
                 self._reaper.delete(link.name)

@@ -166,6 +166,24 @@ def add(ports: Iterable[HostPort], owner: str) -> str:
     return "".join(line + "\n" for line in dict.fromkeys(lines))
 
 
+def is_shown(port: HostPort, listing: str, owner: str) -> bool:
+    """Whether `nft list` or `nft get element` shows the port leading to its pod, for this store."""
+    (_, element), *_ = _elements([port], owner)
+    return _shown(element) in _shown(listing)
+
+
+def _shown(text: str) -> str:
+    return re.sub(r"/(32|128) ", " ", text)  # nft shows a whole prefix as an address
+
+
+def stale(name: str, listing: str, owner: str, ports: Iterable[HostPort]) -> str:
+    """Text that removes those elements of one set that carry the mark and belong to none of `ports`."""
+    wanted = {_shown(element) for set_, element in _elements(ports, owner) if set_ == name}
+    found = re.finditer(rf'([0-9a-z:./ -]+?) comment "{re.escape(owner)}"(?: : [0-9a-f.:]+ \. \d+)?', listing)
+    keys = [match[1].strip() for match in found if _shown(match[0]).strip() not in wanted]
+    return "".join(f"delete element {TABLE} {name} {{ {key} }}\n" for key in keys)
+
+
 def question(port: HostPort) -> str:
     """Text that fails when the port is mapped to nothing."""
     (name, element), *_ = _elements([port], "")
@@ -182,9 +200,3 @@ def local(ports: Iterable[HostPort]) -> str:
     """Text that marks the interfaces on which packets from 127.0.0.1 may leave: nothing for it may come in there."""
     devices = dict.fromkeys(p.dev for p in ports if p.dev and p.host.version == 4)
     return "".join(f'add element {TABLE} localnet {{ "{dev}" }}\n' for dev in devices)
-
-
-def unlisted(name: str, listing: str, owner: str) -> str:
-    """Text that removes the elements of one set that carry the mark, as `nft list` shows them."""
-    keys = re.findall(rf'([0-9a-z:./ -]+?) comment "{re.escape(owner)}"', listing)
-    return "".join(f"delete element {TABLE} {name} {{ {key.strip()} }}\n" for key in keys)

@@ -5,7 +5,7 @@ no address twice, nothing leaked, DEL always succeeds, pods that were added stay
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cni import doors, engine, hostports
+from cni import doors, engine, guards, hostports, mender
 from cni.errors import Code
 from cni.leases import Leases
+from cni.patrol import Patrol
 from cni.plan.bandwidth import device
 from netplane.kernel.nft import Nft
 from netplane.kernel.rtnl import Rtnl
@@ -29,10 +30,13 @@ pytestmark = pytest.mark.privileged
 CONTAINERS = st.sampled_from([f"c{i}" for i in range(6)])
 STEPS = st.integers(0, 24)
 PORTS = st.sampled_from([None, 80, 81])
+GRACE_S = 60.0
 LIMITED = 81  # who has this port also has a rate limit, and so a device of its own
 # Room for four pods only, so that exhaustion is met as well.
 CONFIG = config(
-    "1.1.0", ipam={"ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.10", "rangeEnd": "10.244.1.13"}]]}
+    "1.1.0",
+    macspoofchk=True,
+    ipam={"ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.10", "rangeEnd": "10.244.1.13"}]]},
 )
 
 
@@ -228,6 +232,37 @@ class Machine(RuleBasedStateMachine):
             self.attached.pop(container)
             self.unsure.add(container)
 
+    def patrol(self) -> None:
+        """Two rounds with the grace time between them, as an agent makes them."""
+        patrol = Patrol(self.node.engine.mender, _at_once, GRACE_S)
+        self.node.inside(patrol.round)
+        self.node.now_s += GRACE_S
+        self.node.inside(patrol.round)
+
+    @rule()
+    def patrolled(self) -> None:
+        """Whoever vanished is forgotten without a DEL, and what was told to runtimes stays."""
+        self.patrol()
+        links = {link.name for link in self.node.links()}
+        assert {lease.link for lease in self.node.engine.leases.all()} == links
+
+    @rule(steps=STEPS)
+    def crash_on_patrol(self, steps: int) -> None:
+        FUSE.left = steps
+        try:
+            self.patrol()
+        except Crash:
+            pass
+        finally:
+            FUSE.left = None
+        self.restart()
+
+    @rule()
+    def firewall_flushed(self) -> None:
+        """Somebody flushes everything; a patrol puts it back."""
+        self.node.inside(lambda: Nft().run_text("flush ruleset"))
+        self.patrol()
+
     @precondition(lambda self: self.attached)
     @rule()
     def reboot(self) -> None:
@@ -257,6 +292,9 @@ class Machine(RuleBasedStateMachine):
         leased = {port.host_port for port in self.node.engine.leases.ports()}
         assert told <= leased <= set(self.ports.values()), "who was added keeps its port"
         assert _mapped(self.node) == leased, "no element without a lease"
+        held = _held(self.node)
+        assert held >= {by_container[c].link for c in self.attached}, "who was added is guarded"
+        assert held <= {lease.link for lease in leases}, "no guard without a lease"
         shapers = _shapers(self.node)
         assert shapers >= {device(by_container[c].key) for c in self.attached if self.ports[c] == LIMITED}
         assert shapers <= {device(lease.key) for lease in leases}, "no device without a lease"
@@ -270,10 +308,16 @@ class Machine(RuleBasedStateMachine):
                 assert self.node.engine.leases.all() == []
                 assert not _mapped(self.node)
                 assert not _shapers(self.node)
+                assert not _held(self.node)
                 self.node.close()
         finally:
             self.place.close()
             shutil.rmtree(self.folder)
+
+
+def _at_once(_container: str, work: Callable[[], None]) -> bool:
+    work()
+    return True
 
 
 def _has(space: str, address: str) -> bool:
@@ -294,6 +338,15 @@ def _shapers(node: Node) -> set[str]:
         return {link.name for link in rtnl.links() if isinstance(link.kind, Ifb)}
 
 
+def _held(node: Node) -> set[str]:
+    """Links that may send from one MAC address only."""
+    with closing(node.inside(Nft)) as nft:
+        if "bridge netplane-cni" not in nft.tables():
+            return set()
+    text = node.inside(lambda: Nft().run_text("list set bridge netplane-cni guarded"))
+    return set(re.findall(r'"(veth\w+)" comment', text))
+
+
 def _mapped(node: Node) -> set[int]:
     """Host ports the kernel has, in either family."""
     with closing(node.inside(Nft)) as nft:
@@ -305,9 +358,10 @@ def _mapped(node: Node) -> set[int]:
 
 @pytest.fixture(autouse=True)
 def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (engine, doors):
+    for module in (engine, doors, mender):
         monkeypatch.setattr(module, "Rtnl", FusedRtnl)
-    monkeypatch.setattr(hostports, "Nft", FusedNft)
+    for module in (hostports, guards):
+        monkeypatch.setattr(module, "Nft", FusedNft)
 
 
 def test_any_sequence_leaks_nothing() -> None:

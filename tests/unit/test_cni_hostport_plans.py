@@ -3,7 +3,7 @@
 from ipaddress import ip_address, ip_interface
 
 from cni.plan import hostports
-from cni.plan.hostports import PortMapping
+from cni.plan.hostports import HostPort, PortMapping
 from netplane.rtnl import Route
 
 POD = [ip_interface("10.88.0.5/16"), ip_interface("10.88.0.6/16"), ip_interface("fd00::5/64")]
@@ -61,10 +61,32 @@ def test_a_listing_gives_up_only_what_carries_the_mark() -> None:
 \t\t\t     10.88.0.7 . 10.88.0.7 comment "np-x" }
 \t}
 }"""
-    assert hostports.unlisted("hairpin4", listing, "np-x").splitlines() == [
+    assert hostports.stale("hairpin4", listing, "np-x", ()).splitlines() == [
         "delete element inet netplane-cni hairpin4 { 10.88.0.0/16 . 10.88.0.5 }",
         "delete element inet netplane-cni hairpin4 { 10.88.0.7 . 10.88.0.7 }",
     ]
+
+
+LISTING = """table inet netplane-cni {
+\tmap anyports4 {
+\t\telements = { tcp . 80 comment "np-x" : 10.88.0.5 . 8080, tcp . 81 comment "np-y" : 10.88.0.5 . 81,
+\t\t\t     udp . 53 comment "np-x" : 10.88.0.9 . 53 }
+\t}
+}"""
+
+
+def test_elements_that_belong_to_nobody_or_lead_elsewhere_are_found() -> None:
+    """A store's own element for another pod's address is stale: its key is deleted, whatever it leads to."""
+    any_, pod = ip_address("0.0.0.0"), ip_address("10.88.0.5")
+    right, moved = HostPort(any_, "tcp", 80, pod, 8080), HostPort(any_, "udp", 53, pod, 53)
+    assert [hostports.is_shown(port, LISTING, "np-x") for port in (right, moved)] == [True, False]
+    assert not hostports.is_shown(right, LISTING, "np-y")
+    assert hostports.stale("anyports4", LISTING, "np-x", [right, moved]) == (
+        "delete element inet netplane-cni anyports4 { udp . 53 }\n"
+    )
+    assert hostports.stale("anyports4", LISTING, "np-x", [right]) == hostports.stale(
+        "anyports4", LISTING, "np-x", [right, moved]
+    )
 
 
 def test_the_device_is_that_of_the_longest_route() -> None:
