@@ -1,10 +1,14 @@
 """The roles and bindings that every cluster starts with, for administrators, nodes, proxies and agents (pure).
 
 Names are Kubernetes' own, so that manifests which bind to them work. What each may do is what its program
-asks for. Source: the default policy of Kubernetes 1.36, cut to the kinds that are served.
+asks for. `admin`, `edit` and `view` have no rules of their own: they gather those of every role that is labelled for
+them (netplane.api.rbac.aggregated), so that users can add to them. Source: the default policy of Kubernetes 1.36, cut
+to the kinds that are served.
 """
 
 from typing import Any
+
+from netplane.api import controller_roles
 
 Json = dict[str, Any]
 
@@ -38,15 +42,39 @@ def _in_namespaces(verbs: list[str]) -> list[Json]:
 
 
 _VIEW = [*_in_namespaces(_READ), rule(_READ, "", "namespaces", "events"), rule(_READ, _EVENTS, "events")]
-_EDIT = [*_VIEW, *_in_namespaces(_WRITE), rule([*_READ, *_WRITE], "", "secrets"),
+_VIEW += [rule(_READ, "", "pods/log"), rule(_READ, _NETWORK, "ingresses/status")]
+_EDIT = [*_in_namespaces(_WRITE), rule([*_READ, *_WRITE], "", "secrets"),
+         rule(_READ, "", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"),
+         rule(_WRITE, "", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"),
+         rule(["impersonate"], "", "serviceaccounts"),
          rule(["create"], "", "serviceaccounts/token")]  # fmt: skip
+_ADMIN = [
+    rule(["create"], "authorization.k8s.io", "localsubjectaccessreviews"),
+    rule([*_READ, *_WRITE], _RBAC, "roles", "rolebindings"),
+]
 _REPORT = [rule(["create", "patch", "update"], group, "events") for group in ("", _EVENTS)]
 
 CLUSTER_ROLES: dict[str, list[Json]] = {
     "cluster-admin": [rule(["*"], "*", "*"), {"verbs": ["*"], "nonResourceURLs": ["*"]}],
-    "admin": [*_EDIT, rule([*_READ, *_WRITE], _RBAC, "roles", "rolebindings")],
-    "edit": _EDIT,
-    "view": _VIEW,
+    "system:aggregate-to-admin": _ADMIN,
+    "system:aggregate-to-edit": _EDIT,
+    "system:aggregate-to-view": _VIEW,
+    "system:auth-delegator": [
+        rule(["create"], "authentication.k8s.io", "tokenreviews"),
+        rule(["create"], "authorization.k8s.io", "subjectaccessreviews"),
+    ],
+    "system:kube-dns": [rule(["list", "watch"], "", "endpoints", "services")],
+    "system:kubelet-api-admin": [
+        rule(_READ, "", "nodes"),
+        rule(["proxy"], "", "nodes"),
+        rule(["*"], "", "nodes/log", "nodes/metrics", "nodes/proxy", "nodes/stats"),
+    ],
+    "system:node-problem-detector": [
+        rule(["get"], "", "nodes"),
+        rule(["patch"], "", "nodes/status"),
+        *_REPORT,
+    ],
+    **controller_roles.roles(),
     "system:basic-user": [
         rule(["create"], "authorization.k8s.io", "selfsubjectaccessreviews", "selfsubjectrulesreviews"),
         rule(["create"], "authentication.k8s.io", "selfsubjectreviews"),
@@ -128,16 +156,39 @@ BINDINGS: dict[str, tuple[str, list[tuple[str, str]]]] = {
 
 
 def _metadata(name: str) -> Json:
-    return {
-        "name": name,
-        "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
-        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
-    }
+    labels = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+    if name.startswith(_AGGREGATE):
+        labels |= _label(name.removeprefix(_AGGREGATE))
+    return {"name": name, "labels": labels, "annotations": {AUTO_UPDATE: "true"}}
+
+
+_AGGREGATE = "system:aggregate-to-"
+AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+
+
+# Who gathers whose rules: edit holds what view does, and admin what edit does.
+_GATHER = {"admin": ("admin", "edit", "view"), "edit": ("edit", "view"), "view": ("view",)}
 
 
 def cluster_roles() -> list[Json]:
     """The ClusterRoles, as they are created."""
-    return [{"metadata": _metadata(name), "rules": rules} for name, rules in CLUSTER_ROLES.items()]
+    plain = [{"metadata": _metadata(name), "rules": rules} for name, rules in CLUSTER_ROLES.items()]
+    return plain + [_gathering(name) for name in _GATHER]
+
+
+def _label(name: str) -> dict[str, str]:
+    return {f"rbac.authorization.k8s.io/aggregate-to-{name}": "true"}
+
+
+def _gathering(name: str) -> Json:
+    """The real server nests: view is itself labelled for edit, and edit for admin."""
+    metadata = _metadata(name)
+    for above, below in (("admin", "edit"), ("edit", "view")):
+        if name == below:
+            metadata["labels"] |= _label(above)
+    selectors = [{"matchLabels": _label(name)}]
+    rules = [rule for one in reversed(_GATHER[name]) for rule in CLUSTER_ROLES[f"system:aggregate-to-{one}"]]
+    return {"metadata": metadata, "aggregationRule": {"clusterRoleSelectors": selectors}, "rules": rules}
 
 
 def cluster_role_bindings() -> list[Json]:
@@ -149,4 +200,12 @@ def cluster_role_bindings() -> list[Json]:
             "subjects": [{"kind": kind, "apiGroup": _RBAC, "name": who} for kind, who in subjects],
         }
         for name, (role, subjects) in BINDINGS.items()
-    ]
+    ] + [_of_account(role, account) for role, account in controller_roles.accounts().items()]
+
+
+def _of_account(role: str, account: str) -> Json:
+    return {
+        "metadata": _metadata(role),
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}],
+    }

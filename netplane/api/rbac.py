@@ -10,6 +10,8 @@ one. Source: rbac.authorization.k8s.io/v1 and the authorizer of Kubernetes 1.36.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from netplane.api import selectors
+
 Json = dict[str, Any]
 
 _ALL = "*"
@@ -57,10 +59,42 @@ def _resource_fits(resources: Sequence[str], ask: Ask) -> bool:
 
 
 class Grant(NamedTuple):
-    """Rules that somebody has, in one namespace or ("") everywhere."""
+    """Rules that somebody has, in one namespace or ("") everywhere; `source` is the binding, in Kubernetes' words."""
 
     namespace: str
     rules: Sequence[Json]
+    source: str = ""
+
+
+def rules_of(role: Json, cluster_roles: Sequence[Json]) -> list[Json]:
+    """The rules of a ClusterRole: its own, or those it gathers by its aggregationRule."""
+    return aggregated(role, cluster_roles) if role.get("aggregationRule") else list(role.get("rules") or ())
+
+
+def aggregated(role: Json, cluster_roles: Sequence[Json]) -> list[Json]:
+    """The rules of all other ClusterRoles that the selectors of `role` choose, by name, each rule once.
+
+    A chosen role may gather itself: then what it gathers counts, however deep.
+    """
+    rules: list[Json] = []
+    todo, seen = [role], {role["metadata"]["name"]}
+    while todo:
+        gathering = todo.pop()
+        for one in sorted(cluster_roles, key=lambda each: str(each["metadata"]["name"])):
+            if one["metadata"]["name"] in seen or not _chooses(gathering, one):
+                continue
+            seen.add(one["metadata"]["name"])
+            if one.get("aggregationRule"):
+                todo.append(one)
+            else:
+                rules += [rule for rule in one.get("rules") or () if rule not in rules]
+    return rules
+
+
+def _chooses(role: Json, other: Json) -> bool:
+    labels = other["metadata"].get("labels") or {}
+    chosen = role["aggregationRule"].get("clusterRoleSelectors") or ()
+    return any(selectors.from_label_selector(one).matches(labels) for one in chosen)
 
 
 class Policy:
@@ -74,7 +108,8 @@ class Policy:
         cluster_role_bindings: Iterable[Json] = (),
     ) -> None:
         self._grants: dict[tuple[str, str], list[Grant]] = {}
-        everywhere = {one["metadata"]["name"]: one.get("rules") or () for one in cluster_roles}
+        listed = list(cluster_roles)
+        everywhere = {one["metadata"]["name"]: rules_of(one, listed) for one in listed}
         local = {(one["metadata"]["namespace"], one["metadata"]["name"]): one.get("rules") or () for one in roles}
         self._roles: dict[tuple[str, str], Sequence[Json]] = {("", name): rules for name, rules in everywhere.items()}
         self._roles |= local
@@ -88,11 +123,16 @@ class Policy:
             self._bind(binding, namespace, rules)
 
     def _bind(self, binding: Json, namespace: str, rules: Sequence[Json]) -> None:
+        ref, name = binding["roleRef"], (binding.get("metadata") or {}).get("name", "")
+        source = f'ClusterRoleBinding "{name}"' if not namespace else f'RoleBinding "{name}/{namespace}"'
+        source += f' of {ref.get("kind", "")} "{ref.get("name", "")}"'
         for subject in binding.get("subjects") or ():
             kind, name = subject.get("kind", ""), subject.get("name", "")
+            whom = f'{kind} "{name}"'
             if kind == "ServiceAccount":
-                kind, name = "User", f"system:serviceaccount:{subject.get('namespace') or namespace}:{name}"
-            self._grants.setdefault((kind, name), []).append(Grant(namespace, rules))
+                place = subject.get("namespace") or namespace
+                kind, name, whom = "User", f"system:serviceaccount:{place}:{name}", f'{kind} "{name}/{place}"'
+            self._grants.setdefault((kind, name), []).append(Grant(namespace, rules, f"{source} to {whom}"))
 
     def grants(self, user: str, groups: Iterable[str]) -> Iterator[Grant]:
         """All that a user has, for itself and through its groups."""
@@ -113,6 +153,13 @@ class Policy:
                 self._answers.clear()
             found = self._answers[key] = self._decide(user, groups, ask)
         return found
+
+    def reason(self, user: str, groups: tuple[str, ...], ask: Ask) -> str:
+        """Why the answer is yes: the binding that says so first; "" when it is no."""
+        for grant in self.grants(user, groups):
+            if grant.namespace in ("", ask.namespace) and any(allows(rule, ask) for rule in grant.rules):
+                return f"RBAC: allowed by {grant.source}"
+        return ""
 
     def _decide(self, user: str, groups: tuple[str, ...], ask: Ask) -> bool:
         return any(

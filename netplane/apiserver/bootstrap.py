@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from netplane.api import bootstrap_roles, errors, kinds
+from netplane.api import errors, kinds
 from netplane.api.kinds import Kind
 from netplane.api.managed import entries as managed
+from netplane.apiserver import access_rules, commit, ip_objects
 from netplane.apiserver import cluster as cl
-from netplane.apiserver import commit, ip_objects
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.peers import Peer
 
@@ -22,10 +22,7 @@ async def run(cluster: Cluster, port: int) -> None:
     """Make or repair all of it. `port` is where this apiserver listens."""
     for name in NAMESPACES:
         await ensure(cluster, kinds.NAMESPACE, "", {"metadata": {"name": name}}, ())
-    for role in bootstrap_roles.cluster_roles():
-        await ensure(cluster, kinds.CLUSTER_ROLE, "", role, ("rules",))
-    for binding in bootstrap_roles.cluster_role_bindings():
-        await ensure(cluster, kinds.CLUSTER_ROLE_BINDING, "", binding, ("subjects",))
+    await access_rules.reconcile(cluster)
     await ensure(cluster, kinds.SERVICE_CIDR, "", _service_cidr(cluster), ())
     await _ready(cluster)
     live = await cluster.peers.beat(port)

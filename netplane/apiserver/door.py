@@ -10,7 +10,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Match
 
 from netplane.api import errors
-from netplane.apiserver import audit, entrance, handlers, negotiate, options, reply
+from netplane.apiserver import audit, entrance, handlers, negotiate, node_restriction, options, reply
 from netplane.apiserver import target as targets
 from netplane.apiserver.call import Call
 from netplane.apiserver.cluster import Cluster
@@ -115,6 +115,8 @@ class ResourceRoute(BaseRoute):
         gate = await self._cluster.limits.enter(call.user, call.target.verb)
         answer = None
         try:
+            if node_restriction.concerns(call.user, call.target.verb):
+                await node_restriction.check(call)
             answer = await handlers.serve(call, send)
         finally:
             if gate is not None:

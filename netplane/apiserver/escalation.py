@@ -22,6 +22,9 @@ def check(policy: Policy, user: User, kind: Kind, obj: Json) -> None:
         return
     metadata = obj.get("metadata") or {}
     namespace, name = metadata.get("namespace") or "", metadata.get("name") or ""
+    if obj.get("aggregationRule") and not _may_everything(policy, user):
+        why = "must have cluster-admin privileges to use an aggregationRule"
+        raise errors.forbidden(kind.group, kind.plural, name, why)
     if kind in _ROLES:
         verb, plural, which, rules = "escalate", kind.plural, name, obj.get("rules") or ()
     else:
@@ -41,6 +44,11 @@ def check(policy: Policy, user: User, kind: Kind, obj: Json) -> None:
             f"not currently held: {first.verb} {what}"
         )
         raise errors.forbidden(kind.group, kind.plural, name, why)
+
+
+def _may_everything(policy: Policy, user: User) -> bool:
+    everything = (Ask("*", "*", "*"), Ask("*", path="*"))
+    return all(policy.allows(user.name, user.groups, ask) for ask in everything)
 
 
 def asks(rules: Sequence[Json], namespace: str) -> Iterator[Ask]:

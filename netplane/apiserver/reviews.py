@@ -19,7 +19,9 @@ Json = dict[str, Any]
 async def access(call: Call) -> Reply:
     """POST selfsubjectaccessreviews: may I?"""
     review = await _read(call)
-    return _reviewed(review, _answer(call, call.user, review.get("spec") or {}))
+    spec = review.get("spec") or {}
+    _check(call, _attribute_problems(spec))
+    return _reviewed(review, _answer(call, call.user, spec))
 
 
 async def access_of(call: Call) -> Reply:
@@ -27,9 +29,11 @@ async def access_of(call: Call) -> Reply:
     review = await _read(call)
     spec = review.get("spec") or {}
     groups = tuple(spec.get("groups") or ())
+    problems = _attribute_problems(spec)
     if not spec.get("user") and not groups:
         why = "at least one of user or group must be specified"
-        raise errors.invalid(call.kind.group, call.kind.kind, "", [fields.invalid("spec.user", "", why)])
+        problems.append(fields.invalid("spec.user", "", why))
+    _check(call, problems)
     if call.target.namespace:
         inside = (spec.get("resourceAttributes") or {}).get("namespace")
         if inside != call.target.namespace:
@@ -37,6 +41,23 @@ async def access_of(call: Call) -> Reply:
             problem = fields.invalid("spec.resourceAttributes.namespace", inside or "", why)
             raise errors.invalid(call.kind.group, call.kind.kind, "", [problem])
     return _reviewed(review, _answer(call, User(spec.get("user") or "", "", groups), spec))
+
+
+def _attribute_problems(spec: Json) -> list[fields.FieldError]:
+    """A review asks about a resource or about a path."""
+    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if resource is not None and path is not None:
+        why = "cannot be specified in combination with resourceAttributes"
+        return [fields.invalid("spec.nonResourceAttributes", path, why)]
+    if resource is None and path is None:
+        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        return [fields.invalid("spec.resourceAttributes", None, why)]
+    return []
+
+
+def _check(call: Call, problems: list[fields.FieldError]) -> None:
+    if problems:
+        raise errors.invalid(call.kind.group, call.kind.kind, "", problems)
 
 
 def _answer(call: Call, user: User, spec: Json) -> Json:
@@ -47,7 +68,10 @@ def _answer(call: Call, user: User, spec: Json) -> Json:
     else:
         wanted = spec.get("nonResourceAttributes") or {}
         ask = Ask(wanted.get("verb") or "", path=wanted.get("path") or "")
-    return {"allowed": auth.allows(call.policy, user, ask)}
+    if not auth.allows(call.policy, user, ask):
+        return {"allowed": False}
+    reason = "" if MASTERS in user.groups else call.policy.reason(user.name, user.groups, ask)
+    return {"allowed": True, **({"reason": reason} if reason else {})}
 
 
 async def token(call: Call) -> Reply:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from netplane.api.rbac import Ask, Policy, allows
-from netplane.apiserver import impersonation
+from netplane.apiserver import access_rules, impersonation
 from netplane.apiserver.tokens import ANONYMOUS, User
 from tests.apiserver_app import READER, Server, serving
 
@@ -117,7 +117,9 @@ def test_reviews_of_others() -> None:
     async def test(server: Server) -> None:
         path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
         wish = {"user": "x", "groups": ["people"], "resourceAttributes": {"verb": "get", "resource": "pods"}}
-        assert (await server("POST", path, {"spec": wish})).json["status"] == {"allowed": True}
+        status = (await server("POST", path, {"spec": wish})).json["status"]
+        why = 'RBAC: allowed by ClusterRoleBinding "people" of ClusterRole "view" to Group "people"'
+        assert status == {"allowed": True, "reason": why}
         assert (await server("POST", path, {"spec": {**wish, "groups": []}})).json["status"] == {"allowed": False}
         assert (await server("POST", path, {"spec": wish}, token=READER)).status == 403
         tokens = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -137,13 +139,15 @@ def test_reviews_of_others() -> None:
         ("a", ["netplane:agents"], {"verb": "watch", "resource": "nodes"}, True),
         ("a", ["netplane:agents"], {"verb": "create", "resource": "pods"}, False),
         ("system:kube-scheduler", [], {"verb": "create", "resource": "pods", "subresource": "binding"}, True),
+        ("system:serviceaccount:kube-system:job-controller", [], {"verb": "create", "resource": "pods"}, True),
+        ("system:serviceaccount:kube-system:job-controller", [], {"verb": "create", "resource": "secrets"}, False),
     ],
 )
 def test_what_the_cluster_starts_with(user: str, groups: list[str], ask: dict[str, str], yes: bool) -> None:
     async def test(server: Server) -> None:
         spec = {"user": user, "groups": groups, "resourceAttributes": ask}
         answer = await server("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": spec})
-        assert answer.json["status"] == {"allowed": yes}
+        assert answer.json["status"]["allowed"] is yes
 
     run(test)
 
@@ -159,8 +163,82 @@ IMPERSONATOR = {
 }
 
 
-async def allow_impersonation(server: Server) -> None:
-    await server.create(f"{RBAC}/clusterroles", IMPERSONATOR)
+def test_roles_gather_the_rules_of_those_labelled_for_them() -> None:
+    async def test(server: Server) -> None:
+        for name, inside in (("view", "pods/log"), ("edit", "pods/exec"), ("admin", "rolebindings")):
+            role = (await server("GET", f"{RBAC}/clusterroles/{name}")).json
+            assert role["aggregationRule"]["clusterRoleSelectors"] == [
+                {"matchLabels": {f"rbac.authorization.k8s.io/aggregate-to-{name}": "true"}}
+            ]
+            assert any(inside in rule["resources"] for rule in role["rules"])
+            assert role["metadata"]["annotations"] == {"rbac.authorization.kubernetes.io/autoupdate": "true"}
+        path = "/api/v1/namespaces/default/secrets"
+        assert (await server("GET", path, token=READER)).status == 403
+        label = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+        rule = {"verbs": ["list"], "apiGroups": [""], "resources": ["secrets"]}
+        await server.create(f"{RBAC}/clusterroles", {"metadata": {"name": "more", "labels": label}, "rules": [rule]})
+        assert (await server("GET", path, token=READER)).status == 200  # at once
+        await access_rules.gather(server.cluster)
+        assert rule in (await server("GET", f"{RBAC}/clusterroles/view")).json["rules"]
+        assert rule in (await server("GET", f"{RBAC}/clusterroles/admin")).json["rules"]
+        await server("DELETE", f"{RBAC}/clusterroles/more")
+        assert (await server("GET", path, token=READER)).status == 403
+
+    run(test)
+
+
+def test_bootstrap_roles_are_completed_unless_their_owner_says_no() -> None:
+    async def test(server: Server) -> None:
+        mine = {"verbs": ["get"], "apiGroups": ["x"], "resources": ["y"]}
+        role = f"{RBAC}/clusterroles/system:node-proxier"
+        full = (await server("GET", role)).json["rules"]
+        await server.patch(role, {"rules": [mine]})
+        await access_rules.reconcile(server.cluster)
+        assert (await server("GET", role)).json["rules"] == [mine, *full]
+        kept = {"rules": [mine], "metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}}
+        rev = (await server.patch(role, kept)).json["metadata"]["resourceVersion"]
+        await access_rules.reconcile(server.cluster)
+        found = (await server("GET", role)).json
+        assert (found["rules"], found["metadata"]["resourceVersion"]) == ([mine], rev)
+        await server("DELETE", role)
+        await access_rules.reconcile(server.cluster)
+        assert (await server("GET", role)).json["rules"] == full
+
+    run(test)
+
+
+def test_only_who_may_everything_lets_a_role_gather() -> None:
+    async def test(server: Server) -> None:
+        await allow_impersonation(server, [{"verbs": ["create"], "apiGroups": ["rbac.authorization.k8s.io"],
+                                            "resources": ["clusterroles"]}])  # fmt: skip
+        role = {"metadata": {"name": "g"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}}
+        refused = await server("POST", f"{RBAC}/clusterroles", role, token=READER)
+        assert refused.status == 403
+        assert "must have cluster-admin privileges to use an aggregationRule" in refused.json["message"]
+        assert (await server("POST", f"{RBAC}/clusterroles", role)).status == 201
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({}, "spec.resourceAttributes"),
+        ({"resourceAttributes": {}, "nonResourceAttributes": {}}, "spec.nonResourceAttributes"),
+    ],
+)
+def test_a_review_asks_one_question(spec: dict[str, Any], field: str) -> None:
+    async def test(server: Server) -> None:
+        for plural in ("selfsubjectaccessreviews", "subjectaccessreviews"):
+            refused = await server("POST", f"/apis/authorization.k8s.io/v1/{plural}", {"spec": {"user": "x", **spec}
+                                   if plural == "subjectaccessreviews" else spec})  # fmt: skip
+            assert (refused.status, refused.json["details"]["causes"][0]["field"]) == (422, field)
+
+    run(test)
+
+
+async def allow_impersonation(server: Server, rules: Any = None) -> None:
+    await server.create(f"{RBAC}/clusterroles", {**IMPERSONATOR, **({"rules": rules} if rules else {})})
     binding = {
         "metadata": {"name": "people-act"},
         "roleRef": {"kind": "ClusterRole", "name": "people-act", "apiGroup": "rbac.authorization.k8s.io"},
