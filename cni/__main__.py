@@ -64,6 +64,14 @@ _DIR = click.Path(path_type=Path)
 @click.option(
     "--direct-routing", is_flag=True, help="With vxlan: nodes on the underlay's own network by routes, without tunnel."
 )
+@click.option(
+    "--orphan-grace",
+    "orphan_grace_s",
+    type=click.FloatRange(min=1.0),
+    default=60.0,
+    show_default=True,
+    help="Seconds until the lease of a pod that vanished without a DEL is released.",
+)
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), default="auto", show_default=True)
 @click.option("-v", "--verbosity", type=int, default=0, help="2 and above logs more.")
 @click.version_option(__version__, prog_name="netplane-agent")
@@ -80,6 +88,7 @@ def command(  # noqa: PLR0913, PLR0917 - flags
     vxlan_port: int,
     underlay: tuple[str, str] | None,
     direct_routing: bool,
+    orphan_grace_s: float,
     log_format: str,
     verbosity: int,
 ) -> None:
@@ -104,7 +113,7 @@ def command(  # noqa: PLR0913, PLR0917 - flags
 
     connection = config.load(kubeconfig)
     with locked(state_dir):
-        asyncio.run(_main(settings, state_dir, connection))
+        asyncio.run(_main(settings, state_dir, connection, orphan_grace_s))
 
 
 def parse_cidrs(text: str) -> tuple[Network, ...]:
@@ -159,10 +168,11 @@ def locked(state_dir: Path) -> IO[str]:
     return file
 
 
-async def _main(settings: Settings, state_dir: Path, connection: "Connection") -> None:
+async def _main(settings: Settings, state_dir: Path, connection: "Connection", orphan_grace_s: float) -> None:
     from cni.agent import Agent  # noqa: PLC0415
     from cni.engine import Engine  # noqa: PLC0415
     from cni.leases import Leases, boot_id  # noqa: PLC0415
+    from cni.patrol import Patrol  # noqa: PLC0415
     from netplane.api.objects import Node  # noqa: PLC0415
     from netplane.client.api import Api  # noqa: PLC0415
     from netplane.client.informer import Informer  # noqa: PLC0415
@@ -177,9 +187,11 @@ async def _main(settings: Settings, state_dir: Path, connection: "Connection") -
         loop = NodeLoop(lambda: Snapshot(informer.objects), node.sync, lambda: node.watched)
         informer = Informer(api, Node, on_change=loop.changed, convert=overlay.peer)
         agent = Agent(settings.socket, engine.handle)
+        patrol = Patrol(engine.mender, agent.when_idle, orphan_grace_s)
         log.info("started", node=settings.node_name, apiserver=connection.server, socket=str(settings.socket))
         with suppress(asyncio.CancelledError):
-            await _until_signal(agent.run(), informer.run(), loop.follow(), _after(informer.synced, loop))
+            jobs = agent.run(), informer.run(), loop.follow(), _after(informer.synced, loop), patrol.run()
+            await _until_signal(*jobs)
     log.info("stopped; pods keep running")
 
 

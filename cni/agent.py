@@ -164,6 +164,13 @@ class Agent:
                 await asyncio.wait([work], timeout=GRACE_S)
                 raise
 
+    def when_idle(self, container: str, work: Callable[[], None]) -> bool:
+        """Do something for a container unless a call for it is under way; whether it was done. Any thread."""
+        with self._turns.now(container) as mine:
+            if mine:
+                work()
+            return mine
+
     # Saved DELs --------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
