@@ -5,6 +5,7 @@ from typing import get_args
 
 import click
 
+from netplane.apiserver.backups import backup, restore
 from netplane.apiserver.storage import chosen
 from netplane.apiserver.storage import flags as storage_flags
 from netplane.obs import logs
@@ -143,3 +144,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         ),
     )
     server.run(settings)
+
+
+command.add_command(backup)
+command.add_command(restore)

@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from netplane.errors import NetplaneError
 
@@ -13,13 +16,24 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
     Raises:
         NetplaneError: naming the file, when it cannot be written.
     """
+    with writing(path, mode) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """A file to write that becomes `path` when the body ends well, and is gone when it does not.
+
+    Raises:
+        NetplaneError: naming the file, when it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             os.fchmod(fd, mode)
             with os.fdopen(fd, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)

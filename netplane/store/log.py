@@ -71,7 +71,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock_fd = _lock(path)
+        self._lock_fd = take_lock(path)
         try:
             with self._translated("open"):
                 self._db = _connect(path)
@@ -81,21 +81,10 @@ class Log:
             raise
 
     def _prepare(self) -> None:
-        db = self._db
-        application, version = (
-            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-        )
-        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            # One transaction: a process killed here leaves an empty file or a whole one.
-            ids = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
-            db.executescript(f"BEGIN IMMEDIATE; {_CREATE} {ids} COMMIT;")
-        elif application != _APPLICATION_ID:
-            raise StoreError(f"{self.path} is a database of another program", hint="give another data folder")
-        elif version != SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} has schema version {version}; this program knows {SCHEMA_VERSION}",
-                hint="use the version of Netplane that wrote it, or a newer one",
-            )
+        if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            create(self._db)
+        else:
+            check_ours(self._db, self.path)
 
     def load(self) -> tuple[Iterator[Row], int, int]:
         """(every row in order, current revision, compacted revision)."""
@@ -199,6 +188,27 @@ def _event(row: tuple[int, str, int, int, bytes, int | None, int, bytes]) -> Eve
     return Event(rev, KV(key, prev_value if deleted else value, rev, create_rev), prev, bool(deleted))
 
 
+def create(db: sqlite3.Connection) -> None:
+    """Make an empty store in an empty file.
+
+    One transaction: a process killed here leaves an empty file or a whole one.
+    """
+    ids = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
+    db.executescript(f"BEGIN IMMEDIATE; {_CREATE} {ids} COMMIT;")
+
+
+def check_ours(db: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError: another program's file, or another version's."""
+    application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if application != _APPLICATION_ID:
+        raise StoreError(f"{path} is a database of another program", hint="give another data folder")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version}; this program knows {SCHEMA_VERSION}",
+            hint="use the version of Netplane that wrote it, or a newer one",
+        )
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, cached_statements=2 * _ROWS_PER_STATEMENT)
     db.execute("PRAGMA journal_mode = WAL")
@@ -207,7 +217,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
     """Lock `<path>-lock`, beside the file: closing a descriptor of the file itself would drop SQLite's own locks."""
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
