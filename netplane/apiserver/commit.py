@@ -15,7 +15,7 @@ from netplane.api import codec, defaults, errors, kinds, validation
 from netplane.api.kinds import Kind
 from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
-from netplane.apiserver import accounts, ip_objects, port_keys, suffix
+from netplane.apiserver import accounts, ip_objects, legacy_tokens, port_keys, suffix
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.strategies import STRATEGIES
@@ -111,6 +111,8 @@ async def create(
     complete(kind, obj, manager, entries)
     if kind is kinds.POD and not own:
         await accounts.admit(cluster, namespace, obj)
+    if kind is kinds.SECRET:
+        await legacy_tokens.admit(cluster, namespace, obj)
     name = obj["metadata"].get("name", "")
     cluster.allocator.before_validation(kind, obj)
     if not own:

@@ -11,7 +11,7 @@ from typing import Any
 
 from netplane.api import errors, fields, kinds
 from netplane.api.kinds import Kind
-from netplane.apiserver import bodies, reads
+from netplane.apiserver import bodies, legacy_tokens, reads
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
 from netplane.apiserver.files import write_atomic
@@ -74,6 +74,8 @@ class Issuer:
         """Whose token it is; None when it is not good (any more)."""
         try:
             claims = self._claims(token)
+            if claims["iss"] == legacy_tokens.ISSUER:
+                return await self._legacy(claims, token, audiences)
             own = claims[_OURS]
             account = own["serviceaccount"]
             if claims["iss"] != ISSUER or not claims["nbf"] <= now.timestamp() < claims["exp"]:
@@ -88,8 +90,14 @@ class Issuer:
                     return None
         except (BadToken, KeyError, TypeError):
             return None
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
-        return User(f"system:serviceaccount:{namespace}:{account['name']}", account["uid"], groups)
+        return _user(namespace, account)
+
+    async def _legacy(self, claims: Json, token: str, audiences: tuple[str, ...]) -> User | None:
+        """A token that a Secret holds is for the apiserver only. Raises KeyError."""
+        found = await legacy_tokens.account_of(self._store, claims, token) if ISSUER in audiences else None
+        if found is None or not await self._there(kinds.SERVICE_ACCOUNT, *found):
+            return None
+        return _user(*found)
 
     def _claims(self, token: str) -> Json:
         found = self._signed.get(token)
@@ -102,6 +110,11 @@ class Issuer:
     async def _there(self, kind: Kind, namespace: str, ref: Json) -> bool:
         kv = await self._store.get(cl.key(kind, namespace, ref["name"]))
         return kv is not None and ref["uid"].encode() in kv.value
+
+
+def _user(namespace: str, account: Json) -> User:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
+    return User(f"system:serviceaccount:{namespace}:{account['name']}", account["uid"], groups)
 
 
 async def request(call: Call) -> Reply:

@@ -1,0 +1,76 @@
+"""Secrets of type kubernetes.io/service-account-token: a ServiceAccount's token that lasts as long as the Secret.
+
+A new one that names an account gets `token`, `ca.crt` and `namespace` as it is stored, and the account for an owner, so
+that it goes with it. The token is good while Secret and account are there, and the Secret still holds it. New programs
+ask for bound tokens instead; this is for those that cannot. Source: "Service Accounts", Kubernetes documentation.
+"""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from netplane.api import kinds
+from netplane.apiserver import cluster as cl
+from netplane.apiserver.cluster import Cluster
+from netplane.store.protocol import Store
+
+Json = dict[str, Any]
+
+TYPE = "kubernetes.io/service-account-token"
+ISSUER = "kubernetes/serviceaccount"
+NAME, UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
+_OURS = "kubernetes.io/serviceaccount/"
+
+
+async def admit(cluster: Cluster, namespace: str, secret: Json) -> None:
+    """Fill a new Secret of the type; one whose account is not there stays empty."""
+    annotations = secret["metadata"].get("annotations") or {}
+    if secret.get("type") != TYPE or not annotations.get(NAME):
+        return
+    kv = await cluster.store.get(cl.key(kinds.SERVICE_ACCOUNT, namespace, annotations[NAME]))
+    if kv is None:
+        return
+    account = orjson.loads(kv.value)["metadata"]
+    owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": account["name"], "uid": account["uid"]}
+    metadata = secret["metadata"]
+    metadata["annotations"] = {**annotations, UID: account["uid"]}
+    metadata["ownerReferences"] = [*(metadata.get("ownerReferences") or ()), owner]
+    token = cluster.issuer.key.sign(_claims(namespace, metadata["name"], account))
+    filled = {"token": token, "namespace": namespace, "ca.crt": await _ca(cluster, namespace)}
+    encoded = {name: base64.b64encode(text.encode()).decode() for name, text in filled.items() if text}
+    secret["data"] = {**(secret.get("data") or {}), **encoded}
+
+
+async def account_of(store: Store, claims: Json, token: str) -> tuple[str, Json] | None:
+    """Namespace and {name, uid} of the account whose token it is; None: not good any more. Raises KeyError."""
+    namespace, name = claims[f"{_OURS}namespace"], claims[f"{_OURS}service-account.name"]
+    account = {"name": name, "uid": claims[f"{_OURS}service-account.uid"]}
+    kv = await store.get(cl.key(kinds.SECRET, namespace, claims[f"{_OURS}secret.name"]))
+    held = (orjson.loads(kv.value).get("data") or {}).get("token", "") if kv is not None else ""
+    return (namespace, account) if held == base64.b64encode(token.encode()).decode() else None
+
+
+def _claims(namespace: str, secret: str, account: Json) -> Json:
+    return {
+        "iss": ISSUER,
+        f"{_OURS}namespace": namespace,
+        f"{_OURS}secret.name": secret,
+        f"{_OURS}service-account.name": account["name"],
+        f"{_OURS}service-account.uid": account["uid"],
+        "sub": f"system:serviceaccount:{namespace}:{account['name']}",
+    }
+
+
+async def _ca(cluster: Cluster, namespace: str) -> str:
+    """What the namespace's clients trust; before it is published, our own CA."""
+    kv = await cluster.store.get(cl.key(kinds.CONFIG_MAP, namespace, "kube-root-ca.crt"))
+    if kv is not None:
+        return str((orjson.loads(kv.value).get("data") or {}).get("ca.crt", ""))
+    return _own_ca(cluster.settings.data_dir) if cluster.settings.tls_cert is None else ""
+
+
+def _own_ca(data_dir: Path) -> str:
+    own = data_dir / "pki" / "ca.crt"
+    return own.read_text() if own.is_file() else ""
