@@ -1,19 +1,22 @@
 """One endpoint's change, from the apiserver's write to the kernel's commit; and 1,000 changes that arrive at once.
 
-    ./run bench proxy_change [--services 10000 …] [--repeats 300] [-o json]
+    ./run bench proxy_change [--services 10000 …] [--repeats 300] [--scrape-ms 1000] [-o json]
 
 The clock starts before the change is sent to the fake apiserver (so its own work and the event's way over the socket
 count) and stops when nftables' notification of the committed element is there. "add" is one endpoint more, "remove" one
 less, "replace" another address. For the burst the proxy is stopped (SIGSTOP) until all 1,000 events wait in its socket;
 the clock starts as it goes on and stops at the last element. kube-proxy 1.36 in nftables mode took, by the same
-measure: 0.15 s at 1,000 services, 6 to 9 s at 10,000.
+measure: 0.15 s at 1,000 services, 6 to 9 s at 10,000. With --scrape-ms somebody reads /metrics all the while.
 """
 
+import contextlib
+import http.client
 import signal
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from bench._table import show
 from netplane.nft.wire import NEWSETELEM
 
 WARM_UP = 20
+METRICS_PORT = 10_249
 SPARE = [f"10.255.{i // 250}.{i % 250 + 1}" for i in range(2500)]
 
 
@@ -32,7 +36,7 @@ def committed(events: Events, began: float) -> float:
     while True:
         heard = events.wait()
         now = time.perf_counter()
-        if any(one.set in ("endpoints", "services") for one in heard):
+        if any(one.set.startswith(("endpoints", "services")) for one in heard):
             return (now - began) * 1e3
 
 
@@ -70,7 +74,7 @@ def burst(fake: Fake, events: Events, proxy: Proxy, count: int, changes: int) ->
     waiting = len(services)
     while waiting > 0:
         for heard in events.wait():
-            if heard.set == "endpoints" and heard.kind == NEWSETELEM:
+            if heard.set.startswith("endpoints") and heard.kind == NEWSETELEM:
                 waiting -= len(heard.keys)
     return (time.perf_counter() - began) * 1e3
 
@@ -79,7 +83,42 @@ def p99(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
-def measure(count: int, endpoints: int, repeats: int, changes: int, pause_s: float, folder: Path) -> dict[str, Any]:
+def touch_all(space: Space, count: int) -> None:
+    """One connection to every service: from now on each has numbers that a scrape tells."""
+    for service in range(count):
+        space.reached(service)
+
+
+@contextlib.contextmanager
+def scraped(space: Space, every_s: float) -> Iterator[list[float]]:
+    """Somebody reads /metrics again and again; yields the milliseconds that each reading took. 0 for nobody."""
+    took_ms: list[float] = []
+    ended = threading.Event()
+
+    def scrape() -> None:
+        while not ended.wait(every_s):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", METRICS_PORT)) as asker:
+                asker.sock = space.socket()
+                asker.sock.connect(("127.0.0.1", METRICS_PORT))
+                began = time.perf_counter()
+                asker.request("GET", "/metrics")
+                asker.getresponse().read()
+                took_ms.append((time.perf_counter() - began) * 1e3)
+
+    thread = threading.Thread(target=scrape)
+    if every_s:
+        thread.start()
+    try:
+        yield took_ms
+    finally:
+        ended.set()
+        if every_s:
+            thread.join()
+
+
+def measure(
+    count: int, endpoints: int, repeats: int, changes: int, pause_s: float, scrape_s: float, folder: Path
+) -> dict[str, Any]:
     with (
         Space() as space,
         space.fake(count, endpoints) as fake,
@@ -88,13 +127,18 @@ def measure(count: int, endpoints: int, repeats: int, changes: int, pause_s: flo
         space.wait_reached(count - 1, proxy)
         proxy.wait_synced()
         time.sleep(1.0)  # its HTTP server is imported after the first sync
+        if scrape_s:
+            touch_all(space, count)
         with space.events() as events:
-            times = one_by_one(fake, events, count, repeats, pause_s)
+            with scraped(space, scrape_s) as scrapes_ms:
+                times = one_by_one(fake, events, count, repeats, pause_s)
             burst_ms = burst(fake, events, proxy, count, changes)
     row: dict[str, Any] = {"services x endpoints": f"{count}x{endpoints}"}
     for what, values in times.items():
         row |= {f"{what} p50 ms": statistics.median(values), f"{what} p99 ms": p99(values)}
     together = times["replace"] + times["add"] + times["remove"]
+    if scrapes_ms:
+        row["a scrape ms"] = statistics.median(scrapes_ms)
     return row | {
         "all p50 ms": statistics.median(together),
         "all p99 ms": p99(together),
@@ -108,11 +152,23 @@ def measure(count: int, endpoints: int, repeats: int, changes: int, pause_s: flo
 @click.option("--repeats", default=300, show_default=True, help="Changes of each sort.")
 @click.option("--at-once", default=1_000, show_default=True, help="Changes of the burst.")
 @click.option("--pause-ms", default=30.0, show_default=True, help="Between two changes.")
+@click.option("--scrape-ms", default=0.0, show_default=True, help="Between two readings of /metrics; 0: none.")
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
-def main(counts: tuple[int, ...], endpoints: int, repeats: int, at_once: int, pause_ms: float, output: str) -> None:
+def main(
+    counts: tuple[int, ...],
+    endpoints: int,
+    repeats: int,
+    at_once: int,
+    pause_ms: float,
+    scrape_ms: float,
+    output: str,
+) -> None:
     """Measure each size in a namespace of its own."""
     with tempfile.TemporaryDirectory(prefix="npt-bench-") as folder:
-        rows = [measure(count, endpoints, repeats, at_once, pause_ms / 1e3, Path(folder)) for count in counts]
+        rows = [
+            measure(count, endpoints, repeats, at_once, pause_ms / 1e3, scrape_ms / 1e3, Path(folder))
+            for count in counts
+        ]
     show(f"netplane-proxy: apiserver's write to kernel's commit, {busy()}", rows, as_json=output == "json")
 
 

@@ -2,17 +2,18 @@
 
     services, ext-services …         each element counts the packets it led to a balancer           connections
     rejects, local-drops …           sets to which rules add the frontends they refuse              the rest
-    `Counters.read`                  one dump per map or set, added up by service port              only when scraped
+    `Counters.gather`                one dump per map or set, added up by service port              only when scraped
 
 Only the first packet of a connection passes the rules, so packets are connections. A map's element is replaced when its
 service gets another number of endpoints; the plane keeps what it had counted.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from netplane.kernel.nft import Nft, NftError
+from netplane.kernel.nft import Counted, Nft, NftError
 from netplane.nft import types
 from netplane.nft.elements import Change, Transaction
 from netplane.obs import logs
@@ -22,6 +23,8 @@ from proxy.plan.skeleton import REFUSALS, VERDICT_MAPS, is_balancer
 from proxy.plane import Plane
 
 log = logs.get("proxy.counters")
+
+STEP_ELEMENTS = 300
 
 
 class ServicePort(NamedTuple):
@@ -48,7 +51,11 @@ class Count(NamedTuple):
 
 
 class Counters:
-    """Reads the counters of planes. To be used by the thread that their Nft belongs to."""
+    """Reads the counters of planes, through a socket of its own: a dump that pauses must not meet other answers.
+
+    At 10,000 services a reading takes tens of milliseconds, so it goes in steps of about one: whoever runs them in an
+    event loop lets changes through in between.
+    """
 
     def __init__(self, nft: Nft, planes: Iterable[Plane], tracker: Tracker) -> None:
         self._nft = nft
@@ -56,22 +63,37 @@ class Counters:
         self._tracker = tracker
         self._seen: dict[tuple[str, str], dict[bytes, int]] = {}
         self._totals: dict[ServicePort, Counter[str]] = {}
+        self._reading = asyncio.Lock()
 
     def read(self) -> dict[ServicePort, Count]:
         """Every service port that anybody asked for. Numbers only grow, until the service goes."""
+        found: dict[ServicePort, Count] = {}
+        for _ in self._steps(found):
+            pass
+        return found
+
+    async def gather(self) -> dict[ServicePort, Count]:
+        """The same, with pauses for everybody else in this event loop."""
+        found: dict[ServicePort, Count] = {}
+        async with self._reading:
+            for _ in self._steps(found):
+                await asyncio.sleep(0)
+        return found
+
+    def _steps(self, found: dict[ServicePort, Count]) -> Iterator[None]:
         for plane in self._planes:
             try:
-                self._read(plane)
+                yield from self._read(plane)
             except NftError as error:
                 log.warning("counters cannot be read", table=plane.table.spec, why=error.message)
         known = self._tracker.services
         gone = [port for port in self._totals if f"{port.namespace}/{port.service}" not in known]
         for port in gone:
             del self._totals[port]
-        return {
-            port: Count(**total, endpoints=self._endpoints(port))  # a total's keys are fields
-            for port, total in self._totals.items()
-        }
+        for number, (port, total) in enumerate(self._totals.items()):
+            found[port] = Count(**total, endpoints=self._endpoints(port))  # a total's keys are fields
+            if number % STEP_ELEMENTS == 0:
+                yield
 
     def _endpoints(self, port: ServicePort) -> int:
         """Of the family that has more: those of dual-stack services are the same pods."""
@@ -86,39 +108,64 @@ class Counters:
                     found = max(found, len(frontend.rows) // plane.ledger.width)
         return found
 
-    def _read(self, plane: Plane) -> None:
-        carried, plane.carried = plane.carried, {}
+    def _read(self, plane: Plane) -> Iterator[None]:
         for name in VERDICT_MAPS:
-            counted = self._nft.list_counters(plane.table, plane.table.set(name))
+            carried = _of_map(plane, name)
+            counted = yield from self._dump(plane, name)
             now = {key: n for key, (verdict, n) in counted.items() if n and is_balancer(verdict.removeprefix("goto "))}
-            before = {key: packets for (owner, key), packets in carried.items() if owner == name}
-            self._add(plane, name, "connections", now, before)
+            # Of an element that was replaced during the dump, nobody knows which of the two was seen: next time.
+            unsure = {key for key, packets in _of_map(plane, name).items() if carried.get(key) != packets}
+            settled = {key: packets for key, packets in carried.items() if key not in unsure}
+            for key in settled:
+                plane.carried.pop((name, key), None)
+            yield from self._add(plane, name, "connections", now, settled, unsure)
         for name in REFUSALS:
-            owner = plane.table.set(name)
-            now = {key: packets for key, (_, packets) in self._nft.list_counters(plane.table, owner).items()}
-            strays = self._add(plane, name, name.replace("-", "_"), now, {})
+            counted = yield from self._dump(plane, name)
+            now = {key: packets for key, (_, packets) in counted.items()}
+            yield from self._add(plane, name, name.replace("-", "_"), now, {}, ())
+            strays = [key for key in now if self._port(plane, key) is None]
             if strays:
-                self._nft.commit(Transaction(plane.table, (Change(owner, strays),)))
+                self._nft.commit(Transaction(plane.table, (Change(plane.table.set(name), strays),)))
+
+    def _dump(self, plane: Plane, name: str) -> Generator[None, None, dict[bytes, Counted]]:
+        found: dict[bytes, Counted] = {}
+        parts = self._nft.list_counters(plane.table, plane.table.set(name))
+        try:
+            for part in parts:
+                found |= part
+                yield
+        finally:
+            for _ in parts:  # left half-way, the socket would answer the next question with the rest
+                pass
+        return found
 
     def _add(
-        self, plane: Plane, name: str, field: str, now: dict[bytes, int], carried: dict[bytes, int]
-    ) -> list[bytes]:
-        """Add what was counted since the last time; returns what belongs to no service."""
-        before, strays = self._seen.get((plane.table.spec, name), {}), []
-        for key in now.keys() | carried.keys():
+        self,
+        plane: Plane,
+        name: str,
+        field: str,
+        now: dict[bytes, int],
+        carried: Mapping[bytes, int],
+        unsure: Collection[bytes],
+    ) -> Iterator[None]:
+        """Add what was counted since the last time."""
+        before = self._seen.get((plane.table.spec, name), {})
+        for number, key in enumerate(now.keys() | carried.keys()):
             seen, packets = before.get(key, 0), now.get(key, 0)
+            if key in unsure:
+                continue
             if key in carried:
                 more = max(carried[key] - seen, 0) + packets
             else:
                 # Fewer than before: the table was made anew in between.
                 more = packets - seen if packets >= seen else packets
-            port = self._port(plane, key)
-            if port is None:
-                strays.append(key)
-            elif more:
+            port = self._port(plane, key) if more else None
+            if port is not None:
                 self._totals.setdefault(port, Counter())[field] += more
-        self._seen[plane.table.spec, name] = now
-        return strays
+            if number % STEP_ELEMENTS == 0:
+                yield
+        kept = {key: before[key] for key in unsure if key in before}
+        self._seen[plane.table.spec, name] = {key: n for key, n in now.items() if key not in unsure} | kept
 
     def _port(self, plane: Plane, key: bytes) -> ServicePort | None:
         service = plane.ledger.owner(key)
@@ -134,6 +181,10 @@ class Counters:
             return None
         namespace, _, name = service.partition("/")
         return ServicePort(namespace, name, *_labels(found))
+
+
+def _of_map(plane: Plane, name: str) -> dict[bytes, int]:
+    return {key: packets for (owner, key), packets in plane.carried.items() if owner == name}
 
 
 def _labels(port: Port) -> tuple[str, str]:

@@ -94,7 +94,7 @@ def routes(state: State, stats: metrics.Stats, config: bytes) -> dict[str, healt
     }
 
 
-def _counting(route: health.Route, answers: Counter[int]) -> health.Route:
+def _counting(route: Callable[[], Answer], answers: Counter[int]) -> health.Route:
     def answer() -> Answer:
         found = route()
         answers[found[0]] += 1

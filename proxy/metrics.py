@@ -4,13 +4,15 @@ Names beginning with `kubeproxy_` are the reference's, so that its dashboards an
 ours. The client library is imported when the first scrape comes, not at start.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from netplane.obs.health import Answer, Route
 from proxy.counters import Count, ServicePort
+from proxy.exposition import exposition
 from proxy.triggers import Triggers
 
 # From 0.1 ms to 52 s, doubling.
@@ -22,6 +24,8 @@ NETWORK_BUCKETS_S: Sequence[float] = (
     *map(float, range(60, 120, 5)),
     *map(float, range(120, 301, 30)),
 )
+
+REQUEST_BUCKETS_S: Sequence[float] = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 
 class Histogram:
@@ -70,29 +74,41 @@ class Stats:
         self.healthz_answers: Counter[int] = Counter()
         self.livez_answers: Counter[int] = Counter()
         self.requests: Counter[tuple[str, str, int]] = Counter()
-        self.by_service: Callable[[], Mapping[ServicePort, Count]] = dict
+        self.request_s: dict[tuple[str, str], Histogram] = {}
+        self.by_service: Callable[[], Awaitable[Mapping[ServicePort, Count]]] = _nobody
         """What became of each service port's connections; asked at each scrape."""
         self.without_local: Callable[[], Mapping[tuple[str, str], int]] = dict
         """Services that have endpoints but none of this node, by family and policy; asked at each scrape."""
 
-    def requested(self, method: str, host: str, code: int) -> None:
+    def requested(self, method: str, host: str, code: int, took_s: float) -> None:
         """An apiserver answered."""
         self.requests[method, host, code] += 1
+        if (method, host) not in self.request_s:
+            self.request_s[method, host] = Histogram(REQUEST_BUCKETS_S)
+        self.request_s[method, host].observe(took_s)
+
+
+async def _nobody() -> Mapping[ServicePort, Count]:
+    return {}
 
 
 def route(stats: Stats) -> Route:
-    """For /metrics."""
+    """For /metrics. With many services it takes a while to gather and to write, with pauses for changes."""
     registry: list[Any] = []
 
-    def answer() -> Answer:
+    async def answer() -> Answer:
         import prometheus_client  # noqa: PLC0415 - only programs that are scraped need it
 
         if not registry:
             registry.append(prometheus_client.CollectorRegistry(auto_describe=False))
             prometheus_client.ProcessCollector(registry=registry[0])
             registry[0].register(_Collector(stats))
-        body = prometheus_client.generate_latest(registry[0])
-        return 200, {"Content-Type": prometheus_client.CONTENT_TYPE_LATEST}, body
+        counts = await stats.by_service()
+        parts = [prometheus_client.generate_latest(registry[0])]
+        for part in exposition(counts):
+            parts.append(part.encode())
+            await asyncio.sleep(0)
+        return 200, {"Content-Type": prometheus_client.CONTENT_TYPE_LATEST}, b"".join(parts)
 
     return answer
 
@@ -108,7 +124,6 @@ class _Collector:
         yield from self._histograms()
         yield from self._counters()
         yield from self._gauges()
-        yield from self._by_service()
 
     def _histograms(self) -> Iterator[Any]:
         from prometheus_client import core  # noqa: PLC0415 - as above
@@ -125,6 +140,11 @@ class _Collector:
             for label in stats.families:
                 family.add_metric([label], list(histogram.cumulative()), histogram.total_s)
             yield family
+        name, about = "rest_client_request_duration_seconds", "Time to the head of the apiserver's answer"
+        family = core.HistogramMetricFamily(name, about, labels=["verb", "host"])
+        for asked, histogram in stats.request_s.items():
+            family.add_metric(list(asked), list(histogram.cumulative()), histogram.total_s)
+        yield family
 
     def _counters(self) -> Iterator[Any]:
         from prometheus_client import core  # noqa: PLC0415 - as above
@@ -160,29 +180,6 @@ class _Collector:
         about = "Answers of the apiserver"
         labels = ("code", "host", "method")
         yield _labelled(core.CounterMetricFamily, "rest_client_requests", about, asked, labels=labels)
-
-    def _by_service(self) -> Iterator[Any]:
-        """Names end in `_total` when they are shown."""
-        from prometheus_client import core  # noqa: PLC0415 - as above
-
-        counts = self._stats.by_service()
-        labels = ServicePort._fields
-        for name, about, values in (
-            ("connections", "Connections led to an endpoint", {p: c.connections for p, c in counts.items()}),
-            ("rejects", "Connections refused: no endpoints", {p: c.rejects for p, c in counts.items()}),
-        ):
-            yield _labelled(core.CounterMetricFamily, f"netplane_service_{name}", about, values, labels=labels)
-        drops = {
-            (*port, reason): count
-            for port, said in counts.items()
-            for reason, count in (("no-local-endpoints", said.local_drops), ("source-ranges", said.source_drops))
-            if count
-        }
-        name, about = "netplane_service_drops", "Connections dropped, by reason"
-        yield _labelled(core.CounterMetricFamily, name, about, drops, labels=(*labels, "reason"))
-        usable = {port: said.endpoints for port, said in counts.items()}
-        about = "Endpoints that the ClusterIP leads to"
-        yield _labelled(core.GaugeMetricFamily, "netplane_service_endpoints", about, usable, labels=labels)
 
     def _gauges(self) -> Iterator[Any]:
         from prometheus_client import core  # noqa: PLC0415 - as above

@@ -75,7 +75,7 @@ class Program:
         self._planes = [Plane(family, configuration.options(config, family, node_cidrs), nft) for family in families]
         first = node.describe(node_name, None, self._addresses, self._fallback)
         self._syncer = Syncer(self._planes, Cleaner(Conntrack()), first, self._options, self._poke)
-        self._stats.by_service = Counters(nft, self._planes, self._syncer.tracker).read
+        self._stats.by_service = Counters(Nft(), self._planes, self._syncer.tracker).gather
         pace = Pace(resync_s=FULL_RESYNC_S, min_interval_s=durations.parse_s(config.nftables.min_sync_period))
         self._runner = Runner("proxy", self._sync, pace)
         self._sweeper = Runner("proxy.flows", self._sweep, Pace(resync_s=0, min_interval_s=SWEEP_INTERVAL_S))

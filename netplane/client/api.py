@@ -5,6 +5,7 @@ Endpoints, Lease); change a Node, Pod or Service with `patch`.
 """
 
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -53,7 +54,7 @@ class Api:
     Args:
         connection: from `config.load`, or `Connection("http://127.0.0.1:8080")` for a fake.
         agent: what the apiserver's logs should call this program.
-        on_answer: called with the method, the host and the status of every answer, for counting.
+        on_answer: called with the method, the host, the status and the seconds to the head of every answer.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Api:
         connection: Connection,
         *,
         agent: str = "netplane",
-        on_answer: Callable[[str, str, int], None] | None = None,
+        on_answer: Callable[[str, str, int, float], None] | None = None,
     ) -> None:
         self.connection = connection
         # The process environment's proxies are not for us: packets to the apiserver may be what we are here to route.
@@ -83,10 +84,15 @@ class Api:
         if on_answer is not None:
             tell = on_answer
 
-            async def answered(response: httpx2.Response) -> None:
-                tell(response.request.method, response.request.url.netloc.decode(), response.status_code)
+            async def asked(request: httpx2.Request) -> None:
+                request.extensions["asked"] = time.monotonic()
 
-            self._http.event_hooks = {"response": [answered]}
+            async def answered(response: httpx2.Response) -> None:
+                request = response.request
+                took_s = time.monotonic() - request.extensions["asked"]
+                tell(request.method, request.url.netloc.decode(), response.status_code, took_s)
+
+            self._http.event_hooks = {"request": [asked], "response": [answered]}
         name = connection.tls_server_name
         self._extensions: dict[str, Any] = {"sni_hostname": name} if name else {}
 

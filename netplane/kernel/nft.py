@@ -147,17 +147,19 @@ class Nft:
             raise NftError(str(error)) from error
         raise NftError(f"{doing}: the set changed during each of {_DUMP_ATTEMPTS} dumps")
 
-    def list_counters(self, table: Table, owner: Set) -> dict[bytes, Counted]:
-        """Every element of a set with what it counted; empty when the set is not there.
+    def list_counters(self, table: Table, owner: Set) -> Iterator[dict[bytes, Counted]]:
+        """Every element of a set with what it counted, some hundred at a time; nothing when the set is not there.
 
-        A set that grows meanwhile may show an element twice or not at all; the next reading will have it.
+        A set that changes meanwhile may show an element twice or not at all; the next reading will have it. Read it to
+        its end, or close this Nft.
         """
+        request = wire.dump_request(table, owner)
         try:
-            return {key: _counted(owner, rest) for key, rest in self._pairs(table, owner)}
+            for reply in self._socket.dump(wire.GETSETELEM, request, f"dump {table.spec} {owner.name}"):
+                yield {key: _counted(owner, rest) for key, rest in wire.decode(owner, reply.payload)}
         except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return {}
-            raise NftError(str(error)) from error
+            if error.errno != errno.ENOENT:
+                raise NftError(str(error)) from error
 
     def get_counters(self, table: Table, owner: Set, keys: Sequence[bytes]) -> dict[bytes, Counted]:
         """The same of some elements; those that are not there are left out, and perhaps some that came after them."""

@@ -1,7 +1,7 @@
 """A small HTTP server inside a program: /healthz, /livez, /readyz, /metrics, and what else is asked of it.
 
-Routes are plain callables, asked at each request, that return (status, headers, body). They run in the program's own
-event loop, so that a program that hangs also stops being healthy. GET and HEAD only.
+Routes are callables, asked at each request, that return (status, headers, body), or something to await that does. They
+run in the program's own event loop, so that a program that hangs also stops being healthy. GET and HEAD only.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import msgspec
 from netplane.errors import UsageError
 
 Answer = tuple[int, Mapping[str, str], bytes]
-Route = Callable[[], Answer]
+Route = Callable[[], Answer | Awaitable[Answer]]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -64,13 +64,14 @@ class App:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        status, headers, body = self._answer(scope["method"], scope["path"])
+        answer = self._answer(scope["method"], scope["path"])
+        status, headers, body = answer if isinstance(answer, tuple) else await answer
         named = {**headers, "Content-Length": str(len(body)), "X-Content-Type-Options": "nosniff"}
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _answer(self, method: str, path: str) -> Answer:
+    def _answer(self, method: str, path: str) -> Answer | Awaitable[Answer]:
         if method not in ("GET", "HEAD"):
             return 405, {**TEXT, "Allow": "GET, HEAD"}, b"405 method not allowed\n"
         return self.routes.get(path.rstrip("/") or "/", not_found)()

@@ -1,11 +1,16 @@
 """Per-service counters: every connection is counted once, under its reason, through any frontend, across changes."""
 
+import asyncio
+import itertools
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from netplane.kernel.nft import Nft
 from netplane.nft.objects import canonical
 from proxy.counters import Count, Counters, ServicePort
+from proxy.plan import slices
 from proxy.plan.skeleton import missing_balancers, with_balancers
 from tests import packet_hosts as at
 from tests.packet_hosts import Hosts, Probe
@@ -70,6 +75,27 @@ def test_numbers_survive_a_restart_and_session_affinity_counts_too(hosts: Hosts)
         made.restart(sticky, endpoints(1, 2))
         ask(hosts, 2)
         assert counters(made).read() == {WEB: Count(5, endpoints=2)}
+
+
+def test_changes_during_a_reading_are_counted_once(hosts: Hosts) -> None:
+    """A reading pauses for changes: elements are replaced before, behind and at the place it has come to."""
+    with proxy(hosts) as made, closing(Nft(hosts.node)) as apart:
+        reader = Counters(apart, made.planes, made.syncer.tracker)
+        made.put(service(), endpoints(1))
+
+        async def churned(numbers: Iterator[int]) -> None:
+            reading = asyncio.ensure_future(reader.gather())
+            while not reading.done():
+                made.syncer.slice_changed(None, slices.read(endpoints(*range(1, 2 + next(numbers))), "here"))
+                made.syncer.apply(False)
+                await asyncio.sleep(0)
+            await reading
+
+        numbers = itertools.cycle(range(3))
+        for turn in range(1, 6):
+            ask(hosts, 3)
+            asyncio.run(churned(numbers))
+            assert reader.read()[WEB].connections == 3 * turn
 
 
 def test_a_service_that_went_takes_its_numbers_along(hosts: Hosts) -> None:

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
 
 from netplane.api.objects import Node as NodeObject
 from netplane.api.objects import NodeAddress, NodeSpec, NodeStatus, ObjectMeta, Taint
 from netplane.errors import UsageError
 from netplane.net.addresses import packed
 from netplane.nft.types import FAMILIES
+from netplane.obs.health import Answer, Route
 from proxy import config, durations, health, metrics, node, reload, validation
 from proxy.__main__ import command
 from proxy.config import Config
+from proxy.counters import Count, ServicePort
 from proxy.plan.model import Health, Options
 from proxy.triggers import Triggers
 
@@ -319,13 +322,29 @@ def test_metrics_have_the_references_names() -> None:
     stats.sync_s.observe(0.002)
     stats.sync_s.observe(5.0)
     stats.elements_written = 7
-    status, _, body = metrics.route(stats)()
+    stats.requested("GET", "apiserver:6443", 200, 0.3)
+
+    async def by_service() -> dict[ServicePort, Count]:
+        return {ServicePort("ns", f"s{n}", 'a"b', "tcp"): Count(n, 1, 2, 0, 3) for n in range(1200)}
+
+    stats.by_service = by_service
+    status, _, body = asyncio.run(_answer(metrics.route(stats)))
     text = body.decode()
     assert status == 200
     assert 'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2.0' in text
     assert 'kubeproxy_sync_proxy_rules_duration_seconds_bucket{ip_family="IPv4",le="0.0032"} 1.0' in text
     assert "netplane_proxy_elements_written_total 7.0" in text
     assert "kubeproxy_sync_proxy_rules_last_timestamp_seconds" in text
+    assert 'rest_client_request_duration_seconds_bucket{host="apiserver:6443",le="0.5",verb="GET"} 1.0' in text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert len(families["netplane_service_connections"].samples) == 1200
+    (sample, *_) = [s for s in families["netplane_service_drops"].samples if s.labels["service"] == "s7"]
+    assert (sample.labels["port"], sample.labels["reason"], sample.value) == ('a"b', "no-local-endpoints", 2.0)
+
+
+async def _answer(route: Route) -> Answer:
+    answer = route()
+    return answer if isinstance(answer, tuple) else await answer
 
 
 def test_network_programming_counts_what_changed_since_the_start() -> None:
@@ -343,13 +362,13 @@ def test_network_programming_counts_what_changed_since_the_start() -> None:
 
 def test_metrics_tell_what_is_asked_and_answered() -> None:
     stats = metrics.Stats(["IPv4", "IPv6"])
-    stats.requested("GET", "10.96.0.1:443", 200)
+    stats.requested("GET", "10.96.0.1:443", 200, 0.01)
     stats.network_s.observe(1.5)
     stats.service_changes = 3
     stats.without_local = lambda: {("IPv6", "external"): 2}
     routes = health.metric_routes(health.State(Clock()), stats, b"{}")
     routes["/healthz"]()
-    text = routes["/metrics"]()[2].decode()
+    text = asyncio.run(_answer(routes["/metrics"]))[2].decode()
     for line in (
         'rest_client_requests_total{code="200",host="10.96.0.1:443",method="GET"} 1.0',
         'kubeproxy_network_programming_duration_seconds_bucket{ip_family="IPv6",le="2.0"} 1.0',
