@@ -15,6 +15,9 @@ from netplane.obs import logs
 
 log = logs.get("cni.delegate")
 TIMEOUT_S = 90.0
+# What a plugin answers that is older than the verb: of another version, or it does not know the word.
+_TOO_OLD = {Code.INCOMPATIBLE_VERSION, Code.INVALID_ENVIRONMENT}
+_STATUS_CODES = {Code.NOT_AVAILABLE, Code.LIMITED_CONNECTIVITY}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -53,6 +56,30 @@ def delete_quietly(call: Call) -> None:
 def check(call: Call) -> None:
     """Have it compare what it gave."""
     _run(call, Verb.CHECK, call.request.stdin)
+
+
+def status(call: Call) -> None:
+    """Ask whether it could give an address now (CNI 1.1.0, STATUS); one that knows no STATUS is taken to be ready.
+
+    Raises:
+        CniError: with a code of STATUS.
+    """
+    try:
+        _run(call, Verb.STATUS, call.request.stdin)
+    except CniError as error:
+        if error.code in _TOO_OLD:
+            return
+        code = error.code if error.code in _STATUS_CODES else Code.NOT_AVAILABLE
+        raise CniError(code, error.message, error.hint) from error
+
+
+def collect(call: Call) -> None:
+    """Have it collect what belongs to no attachment any more (CNI 1.1.0, GC), where it knows how."""
+    try:
+        _run(call, Verb.GC, call.request.stdin)
+    except CniError as error:
+        if error.code not in _TOO_OLD:
+            raise
 
 
 def find(call: Call) -> Path:

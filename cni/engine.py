@@ -37,7 +37,7 @@ from netplane.kernel import netns, sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
-from netplane.rtnl import Change
+from netplane.rtnl import Change, Veth, delete_link
 
 log = logs.get("cni.engine")
 # The reference plugin's: one probe takes a second, and a port of a bridge some more until it forwards.
@@ -116,7 +116,7 @@ class Engine:
             case Verb.ADD:
                 return self._add(call, netns_fd)
             case Verb.DEL:
-                self._delete(call)
+                self._delete(call, netns_fd)
             case Verb.CHECK:
                 self._check(call, netns_fd)
             case Verb.GC:
@@ -212,14 +212,15 @@ class Engine:
 
     # The other verbs ------------------------------------------------------------------------------------------
 
-    def _delete(self, call: Call) -> None:
+    def _delete(self, call: Call, netns_fd: int | None) -> None:
         if call.network.type == "loopback":
             return
         key, network = _key(call), call.network
         self._forget(Lease(key, "active", pod.link_name(*key)))
         if network.delegate:
             delegate.delete(call)
-        hostlocal.release(network.data_dir, *key)
+        if hostlocal.release(network.data_dir, *key):
+            _delete_foreign(call, netns_fd)
         log.info("deleted", container=call.container, ifname=call.ifname)
 
     def _check(self, call: Call, netns_fd: int | None) -> None:
@@ -256,6 +257,12 @@ class Engine:
                 log.info("collected", container=lease.key.container, ifname=lease.key.ifname)
             except (NetplaneError, OSError, sqlite3.Error) as error:
                 failures.append(as_cni_error(error))
+        try:
+            hostlocal.collect(call.network.data_dir, call.network.name, valid)
+            if call.network.delegate:
+                delegate.collect(call)
+        except (NetplaneError, OSError) as error:
+            failures.append(as_cni_error(error))
         if failures:
             raise failures[0]
 
@@ -263,7 +270,7 @@ class Engine:
         if trouble := self._trouble():
             raise CniError(Code.NOT_AVAILABLE, trouble)
         if call.network.delegate:
-            delegate.find(call)
+            delegate.status(call)
         for ranges in call.network.ranges:
             if not self.leases.free(ranges):
                 raise CniError(Code.NOT_AVAILABLE, f"no address is free in {ipam.describe(ranges)}")
@@ -314,6 +321,16 @@ def _loopback(call: Call, space: int) -> bytes:
     # Like the reference plugin it passes on what it was given, and does not name lo a second time.
     own = results.encode(results.Result((link,)), call.network.version)
     return own if call.network.prev_result is None else passed_on(call, previous(call))
+
+
+def _delete_foreign(call: Call, netns_fd: int | None) -> None:
+    """The interface of a pod that the reference bridge connected before its network was moved to this plugin."""
+    if not call.netns:
+        return
+    with contextlib.suppress(CniError), pod_space(call.netns, netns_fd) as space, Rtnl(space) as inside:
+        found = inside.link(call.ifname)
+        if found is not None and isinstance(found.kind, Veth):
+            inside.apply([delete_link(call.ifname, missing_ok=True)], undo=False)
 
 
 def _enable_ipv6(ifname: str, space: int, *, dad: bool) -> None:

@@ -5,6 +5,7 @@
 Pods that were connected before keep running, so their addresses are not given again; their DEL comes to us.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,6 +28,15 @@ def release(data_dir: str, network: str, container: str, ifname: str) -> list[IP
             file.unlink(missing_ok=True)
             found.append(address)
     return found
+
+
+def collect(data_dir: str, network: str, alive: Collection[tuple[str, str]]) -> None:
+    """GC: remove the reservations of attachments that are not alive; those without an interface, of such containers."""
+    containers = {container for container, _ in alive}
+    for file in _files(data_dir, network).values():
+        owner, *rest = _words(file)
+        if (owner, rest[0]) not in alive if rest else owner not in containers:
+            file.unlink(missing_ok=True)
 
 
 def _words(file: Path) -> list[str]:

@@ -2,15 +2,29 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cni.errors import Code
-from tests.cnitools import Node, Spaces, StandaloneNode, config, door, spaces
+from netplane.rtnl import Link, Veth, add, delete
+from tests.cnitools import (
+    Node,
+    Spaces,
+    StandaloneNode,
+    ask,
+    config,
+    door,
+    echo,
+    environment,
+    run_relay,
+    spaces,
+)
 
 pytestmark = pytest.mark.privileged
+REFERENCE = "/usr/lib/cni"  # Debian's containernetworking-plugins
 RANGES = {"ranges": [[{"subnet": "10.244.1.0/24"}]]}
 GIVEN = {
     "cniVersion": "1.0.0",
@@ -119,8 +133,48 @@ def test_gc_gives_back_what_another_plugin_gave(node: Node, place: Spaces, plugi
     node.call("ADD", "c2", place.name("p2"), config=told())
     valid = {"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}]}
     assert node.call("GC", config=told(**valid)) == (0, {})
-    assert plugin.calls()[2:] == ["DEL c1 eth0"]
+    assert plugin.calls()[2:] == ["DEL c1 eth0", "GC  eth0"]
     assert [lease.key.container for lease in node.engine.leases.all()] == ["c2"]
+
+
+@pytest.mark.parametrize("code", [1, 4])
+def test_a_plugin_too_old_for_a_verb_is_not_asked_too_much(
+    node: Node, place: Spaces, plugin: Plugin, code: int
+) -> None:
+    """A plugin of before 1.1.0 refuses the version or the word; that says nothing about addresses."""
+    for verb in ("STATUS", "GC"):
+        plugin.fail(verb, cniVersion="1.0.0", code=code, msg="what?")
+    assert node.call("STATUS", config=told()) == (0, {})
+    assert node.call("GC", config=told(**{"cni.dev/valid-attachments": []})) == (0, {})
+    assert [words.split()[0] for words in plugin.calls()] == ["STATUS", "GC"]
+
+
+@pytest.mark.parametrize(("code", "told_code"), [(50, 50), (51, 51), (999, 50)])
+def test_status_and_gc_of_another_plugin_are_told(
+    node: Node, place: Spaces, plugin: Plugin, code: int, told_code: int
+) -> None:
+    for verb in ("STATUS", "GC"):
+        plugin.fail(verb, cniVersion="1.1.0", code=code, msg="not now")
+    status = node.call("STATUS", config=told())
+    assert (status.body["code"], status.body["msg"]) == (told_code, "ipam teller: not now")
+    assert node.call("ADD", "c1", place.name("p1"), config=told()).status == 0
+    gc = node.call("GC", config=told(**{"cni.dev/valid-attachments": []}))
+    assert (gc.body["code"], gc.body["msg"]) == (code, "ipam teller: not now")
+    assert node.engine.leases.all() == [], "the rest is collected all the same"
+
+
+def test_a_vanished_pods_lease_waits_for_the_runtime_to_give_its_address_back(
+    node: Node, place: Spaces, plugin: Plugin
+) -> None:
+    pod = place.name("p1")
+    node.call("ADD", "c1", pod, config=told())
+    with door(pod) as rtnl:
+        rtnl.apply([delete(Link("eth0"))])
+    node.restart()
+    assert len(node.engine.leases.all()) == 1
+    assert node.call("GC", config=told(**{"cni.dev/valid-attachments": []})) == (0, {})
+    assert plugin.calls()[1:] == ["DEL c1 eth0", "GC  eth0"]
+    assert node.engine.leases.all() == []
 
 
 def test_wishes_of_the_runtime(node: Node, place: Spaces) -> None:
@@ -169,3 +223,48 @@ def test_what_host_local_reserved_is_respected_and_released(node: Node, place: S
     assert "in use" in asked.body["msg"]
     assert node.call("DEL", "old", config=moved) == (0, {})
     assert sorted(file.name for file in folder.iterdir()) == ["10.244.1.5", "last_reserved_ip.0"]
+
+
+def test_a_pod_of_the_reference_bridge_is_deleted_and_collected(node: Node, place: Spaces, tmp_path: Path) -> None:
+    """The network was moved while it ran: DEL removes its interface, GC the reservations of those that are gone."""
+    folder = tmp_path / "networks" / "net"
+    folder.mkdir(parents=True)
+    for name, text in {"10.244.1.2": "old\r\neth0", "10.244.1.3": "gone\r\neth0", "10.244.1.4": "live\r\neth0"}.items():
+        (folder / name).write_text(text)
+    pod = place.name("old")
+    with door(pod) as rtnl:
+        rtnl.apply([add(Link("eth0", Veth("far")))])
+    moved = config("1.1.0", ipam=RANGES | {"type": "host-local", "dataDir": str(folder.parent)})
+    assert node.call("DEL", "old", pod, config=moved) == (0, {})
+    with door(pod) as rtnl:
+        assert not rtnl.find("eth0")
+    live = {"cni.dev/valid-attachments": [{"containerID": "live", "ifname": "eth0"}]}
+    assert node.call("GC", config=moved | live) == (0, {})
+    assert [file.name for file in folder.iterdir()] == ["10.244.1.4"]
+
+
+def reference(node: Node, program: str, variables: dict[str, str], conf: dict[str, Any]) -> None:
+    """One of Debian's plugins, called in the node's namespace."""
+    call = partial(run_relay, Path(REFERENCE) / program, variables | {"CNI_PATH": REFERENCE}, json.dumps(conf).encode())
+    answer = node.inside(call)
+    assert answer.status == 0, answer.body
+
+
+def test_the_reference_plugins_own_files_are_respected(node: Node, place: Spaces, tmp_path: Path) -> None:
+    """Debian's `bridge` and `host-local` connect two pods; then the network's type is changed."""
+    ipam = RANGES | {"type": "host-local", "dataDir": str(tmp_path / "networks")}
+    conf = config(type="bridge", hostPrefix=False, ipam=ipam)
+    old = [place.name(f"old{i}") for i in range(2)]
+    for i, pod in enumerate(old):
+        reference(node, "bridge", environment("ADD", f"old{i}", pod), conf)
+    moved = conf | {"type": "netplane"}
+    new = place.name("new")
+    answer = node.call("ADD", "new", new, config=moved)
+    assert answer.body["ips"][0]["address"] == "10.244.1.4/24"
+    with echo(new, "10.244.1.4"):
+        assert ask(old[0], "10.244.1.4") == "10.244.1.2"
+    for i, pod in enumerate(old):
+        assert node.call("DEL", f"old{i}", pod, config=moved) == (0, {})
+        with door(pod) as rtnl:
+            assert not rtnl.find("eth0")
+    assert not [f for f in (tmp_path / "networks" / "net").iterdir() if f.name.startswith("10.")]
