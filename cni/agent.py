@@ -129,7 +129,8 @@ class Agent:
             with self._turns.now(caller.container) as mine:
                 if not mine:
                     return False
-                caller.answer(*self._handler(caller.request, caller.netns_fd))
+                with logs.put_off():
+                    caller.answer(*self._handler(caller.request, caller.netns_fd))
         return caller.send()
 
     # The long way, in the event loop -----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import base64
 import os
 import subprocess
 import sys
+import zlib
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -74,13 +75,15 @@ def _compiled(source: str, interpreter: str, changed_ns: int) -> bytes:
     if done.returncode or len(done.stdout) <= _MAGIC_BYTES:
         return (head + source.partition("\n")[2]).encode()
     magic, code = done.stdout[:_MAGIC_BYTES], base64.b64encode(done.stdout[_MAGIC_BYTES:])
+    packed = base64.b64encode(zlib.compress(source.encode(), 9))  # read over at each start, and hardly ever needed
     lines = [
         "# Made by `netplane cni install` out of its file cni/shim.py: the same, compiled, then as it is.",
-        "import _frozen_importlib_external, binascii, marshal",
+        "import _frozen_importlib_external, binascii, marshal, zlib",
         f"compiled = {code!r}",
-        f"source = {source!r}",
+        f"source = {packed!r}",
         f"same = _frozen_importlib_external.MAGIC_NUMBER == {magic!r}",
-        "exec(marshal.loads(binascii.a2b_base64(compiled)) if same else source)",
+        "unpack = binascii.a2b_base64",
+        "exec(marshal.loads(unpack(compiled)) if same else zlib.decompress(unpack(source)))",
     ]
     return (head + "\n".join(lines) + "\n").encode()
 

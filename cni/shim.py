@@ -39,9 +39,9 @@ def refuse(config: bytes, code: int, message: bytes, details: bytes = b"") -> in
 
 
 def read_stdin() -> bytes:
-    """All of it, or one byte more than is allowed."""
+    """All of it, or more than is allowed."""
     data = b""
-    while len(data) <= STDIN_MAX_BYTES and (more := posix.read(0, STDIN_MAX_BYTES + 1 - len(data))):
+    while len(data) <= STDIN_MAX_BYTES and (more := posix.read(0, 1 << 16)):
         data += more
     return data
 

@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from netplane.kernel import netns
+from netplane.obs import logs
 
-pytest.register_assert_rewrite("tests.store_promises")  # it is no test module by name, and asserts as one
+# No test modules by name, but they assert as such.
+pytest.register_assert_rewrite("tests.store_promises", "tests.store_machine")
 
 # What tests' namespaces begin with: `npt-` those of kernel tests, `np-t` and `np-b` of labs, `npv-` of `verify`.
 OURS = ("npt-", "np-t", "np-b", "npv-")
@@ -53,4 +54,4 @@ def _is_empty(mark: pytest.Mark) -> bool:
 def _logs_as_they_were() -> Iterator[None]:
     """A test that runs a whole command sets up logging; the next one must not inherit its level and its stream."""
     yield
-    structlog.reset_defaults()
+    logs.reset()

@@ -4,7 +4,6 @@ On a busy node nearly all news is of pods, a dozen messages each, and whoever li
 kernel itself is told, by a filter on the socket, what is of interest.
 """
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -61,6 +60,8 @@ class Monitor:
 
     async def changes(self) -> AsyncIterator[int]:
         """The index of every link that was made, changed or removed, or whose addresses were; 0 when news was lost."""
+        import asyncio  # noqa: PLC0415 - 15 ms, and a plugin's own process has no loop
+
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._socket.fileno(), ready.set)

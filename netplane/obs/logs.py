@@ -1,12 +1,81 @@
-"""One line per event, `key=value`; colour on a terminal, plain in a pipe, JSON for programs."""
+"""One line per event, `key=value`; colour on a terminal, plain in a pipe, JSON for programs.
 
-import logging
+structlog takes 0.1 s to load, with what it draws tracebacks with. It is loaded when something is said for the first
+time that the level lets through: a CNI plugin's process has nothing to say on most days.
+"""
+
+import contextlib
 import sys
-from typing import Literal
-
-import structlog
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 LogFormat = Literal["auto", "console", "json"]
+# The numbers of the standard library's `logging`.
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Logger:
+    """A component's logger. Values are given as keywords."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bound: tuple[int, Any] | None = None
+
+    def debug(self, event: str, **values: object) -> None:
+        """For who looks for a fault."""
+        self._say("debug", event, values)
+
+    def info(self, event: str, **values: object) -> None:
+        """What happened."""
+        self._say("info", event, values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """What went wrong and is put right."""
+        self._say("warning", event, values)
+
+    def error(self, event: str, **values: object) -> None:
+        """What went wrong."""
+        self._say("error", event, values)
+
+    def exception(self, event: str, **values: object) -> None:
+        """An error, with the traceback of the exception that is being handled."""
+        self._say("error", event, {"exc_info": sys.exc_info(), **values})
+
+    def _say(self, level: str, event: str, values: dict[str, Any]) -> None:
+        if _LEVELS[level] < _state.threshold:
+            return
+        waiting: list[Callable[[], None]] | None = getattr(_held, "waiting", None)
+        if waiting is not None:
+            waiting.append(lambda: getattr(self._logger(), level)(event, **values))
+        else:
+            getattr(self._logger(), level)(event, **values)
+
+    def _logger(self) -> Any:
+        if self._bound is None or self._bound[0] != _state.generation:
+            self._bound = (_state.generation, _make(self._name))
+        return self._bound[1]
+
+
+class _State:
+    threshold = 0
+    generation = 0  # of what `setup` said last
+    configure: Callable[[], None] | None = None
+    lock = threading.Lock()
+
+
+_state = _State()
+_held = threading.local()
+
+
+def _make(name: str) -> Any:
+    import structlog  # noqa: PLC0415 - see the head of this file
+
+    with _state.lock:
+        configure, _state.configure = _state.configure, None
+        if configure is not None:
+            configure()
+    return structlog.get_logger(component=name)
 
 
 def setup(level: str = "info", fmt: LogFormat = "auto") -> None:
@@ -16,6 +85,40 @@ def setup(level: str = "info", fmt: LogFormat = "auto") -> None:
         level: debug, info, warning or error.
         fmt: `auto` colours on a terminal only; `json` prints one object per line.
     """
+    _state.threshold = _LEVELS[level]
+    _state.generation += 1
+    _state.configure = lambda: _configure(_LEVELS[level], fmt)
+
+
+def reset() -> None:
+    """As before `setup`: for tests of whole commands."""
+    _state.threshold, _state.configure = 0, None
+    _state.generation += 1
+    if "structlog" in sys.modules:
+        sys.modules["structlog"].reset_defaults()
+
+
+def get(name: str) -> Logger:
+    """A logger bound to a component name, for example `log = logs.get("proxy.sync")`."""
+    return Logger(name)
+
+
+@contextlib.contextmanager
+def put_off() -> Iterator[None]:
+    """What this thread says in the body is written at its end: for work that somebody waits for."""
+    waiting: list[Callable[[], None]] = []
+    _held.waiting = waiting
+    try:
+        yield
+    finally:
+        _held.waiting = None
+        for write in waiting:
+            write()
+
+
+def _configure(threshold: int, fmt: LogFormat) -> None:
+    import structlog  # noqa: PLC0415 - see the head of this file
+
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -30,13 +133,7 @@ def setup(level: str = "info", fmt: LogFormat = "auto") -> None:
         )
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def get(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger bound to a component name, for example `log = logs.get("proxy.sync")`."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(component=name)
-    return logger
