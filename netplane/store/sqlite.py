@@ -170,6 +170,8 @@ class SqliteStore:
                 if not answer.done():
                     answer.set_exception(failure)
         self._finish(loop, batch)
+        if error is None:  # writers first: they do not wait for a thousand watchers
+            self._hub.publish(batch.events, batch.rev)
 
     def _commit(self, batch: _Batch) -> None:
         for row in batch.rows:
@@ -181,7 +183,6 @@ class SqliteStore:
         self._rev = batch.rev
         self._state.apply(batch.events)
         self._recent.add(batch.events)
-        self._hub.publish(batch.events, batch.rev)
 
     def _finish(self, loop: asyncio.AbstractEventLoop, batch: _Batch) -> None:
         for answer, result in batch.answers:
