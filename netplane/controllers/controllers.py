@@ -38,7 +38,7 @@ class Controller(msgspec.Struct, frozen=True):
     """`touched(world, old, new)` → keys to work on; `plan(world, key, now)` → what to do. `workers` keys at once.
 
     `touched` runs after the world has taken the change in. `reserve(world, key, what)` notes what a plan's writes give
-    to the key, before they begin.
+    to the key, in one breath with the plan: the plan of the next key sees it, though nothing is written yet.
     """
 
     name: str
@@ -119,12 +119,14 @@ def _all(options: Options) -> list[Controller]:
             pod_cidr.NAME,
             touched.of_pod_cidr,
             lambda world, key, now: pod_cidr.plan(world, key, now.text),
+            4,
             reserve=lambda world, key, what: world.ranges.hold(key, what),
         ),
         Controller(
             load_balancer.NAME,
             touched.of_load_balancer,
             lambda world, key, now: load_balancer.plan(world, key, now.text),
+            4,
             reserve=lambda world, key, what: world.balancers.hold(key, map(balancers.address, what)),
         ),
         Controller("service-accounts", touched.of_accounts, lambda world, key, now: accounts.account(world, key), 2),

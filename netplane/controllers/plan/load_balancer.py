@@ -18,7 +18,7 @@ AGAIN_S = 60.0
 
 
 def plan(world: World, key: str, now: str) -> Plan:
-    """Give the Service its addresses, or take them back. One Service is planned at a time."""
+    """Give the Service its addresses, or take them back."""
     service, pool = world.services.get(key), world.balancers
     if service is None or service.metadata.deletion_timestamp:
         return NOTHING

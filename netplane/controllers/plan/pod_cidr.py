@@ -2,7 +2,7 @@
 
 The Nodes themselves are the record: whatever one of them carries is taken, so a restart forgets nothing and hands
 nothing out twice. What a plan means to give is reserved before it is written: if the answer gets lost, nobody else
-gets it meanwhile, and the same node gets the same again. One node is planned at a time.
+gets it meanwhile, and the same node gets the same again.
 """
 
 from netplane.api.objects import Node
