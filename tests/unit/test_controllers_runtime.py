@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from ipaddress import ip_network
 from typing import Any
+from unittest.mock import patch
 
 from netplane.api import kinds
 from netplane.api.errors import StatusError
@@ -12,6 +13,7 @@ from netplane.client.api import Api
 from netplane.client.config import Connection
 from netplane.client.fake import FakeApiserver
 from netplane.controllers.controllers import Options, build, empty_world
+from netplane.controllers.flags import parse_addresses
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.runtime import Runtime
 
@@ -184,3 +186,131 @@ def test_the_apiserver_may_die_and_come_back() -> None:
         assert len(cluster.all(kinds.ENDPOINT_SLICE)) == 1
 
     scenario(body, Options(grace_s=60.0))
+
+
+def namespace(name: str) -> Doc:
+    return {"metadata": {"name": name}, "spec": {}, "status": {"phase": "Active"}}
+
+
+def test_a_namespace_gets_its_account_and_certificates_and_gets_them_back() -> None:
+    async def body(cluster: Cluster) -> None:
+        cluster.store.put(kinds.NAMESPACE, namespace("shop"))
+        account, bundle = "shop/default", "shop/kube-root-ca.crt"
+        await until(lambda: cluster.get(kinds.SERVICE_ACCOUNT, account) and cluster.get(kinds.CONFIG_MAP, bundle))
+        assert cluster.get(kinds.CONFIG_MAP, bundle)["data"] == {"ca.crt": "PEM"}
+        cluster.store.patch(kinds.CONFIG_MAP, bundle, {"data": {"ca.crt": "FORGED"}})
+        await until(lambda: cluster.get(kinds.CONFIG_MAP, bundle)["data"] == {"ca.crt": "PEM"})
+        cluster.store.remove(kinds.SERVICE_ACCOUNT, account)
+        cluster.store.remove(kinds.CONFIG_MAP, bundle)
+        await until(lambda: cluster.get(kinds.SERVICE_ACCOUNT, account) and cluster.get(kinds.CONFIG_MAP, bundle))
+
+    scenario(body, Options(root_ca="PEM"))
+
+
+def test_load_balancers_share_a_pool_of_two_and_the_third_waits_for_the_first() -> None:
+    def balancer(name: str) -> Doc:
+        doc = service(name)
+        doc["spec"]["type"] = "LoadBalancer"
+        return doc
+
+    def addresses(cluster: Cluster) -> dict[str, list[str]]:
+        found = {one["metadata"]["name"]: one.get("status") or {} for one in cluster.all(kinds.SERVICE)}
+        return {
+            name: [each["ip"] for each in status.get("loadBalancer", {}).get("ingress") or ()]
+            for name, status in found.items()
+        }
+
+    async def body(cluster: Cluster) -> None:
+        for name in ("a", "b", "c"):
+            cluster.store.put(kinds.SERVICE, balancer(name))
+        await until(lambda: "AddressAllocationFailed" in [e["reason"] for e in cluster.all(kinds.EVENT)])
+        await until(lambda: sum(map(bool, addresses(cluster).values())) == 2)
+        given = [one for each in addresses(cluster).values() for one in each]
+        assert sorted(given) == ["192.0.2.1", "192.0.2.2"]
+        lucky = next(name for name, some in addresses(cluster).items() if some)
+        freed = addresses(cluster)[lucky]
+        last = next(name for name, some in addresses(cluster).items() if not some)
+        cluster.store.remove(kinds.SERVICE, f"shop/{lucky}")
+        await until(lambda: addresses(cluster)[last] == freed)
+
+    scenario(body, Options(addresses=parse_addresses("192.0.2.1-192.0.2.2")))
+
+
+def test_pods_leave_a_silent_node_when_their_patience_ends() -> None:
+    async def body(cluster: Cluster) -> None:
+        await two_nodes(cluster)
+        for name, seconds in (("hasty", 0), ("patient", 300)):
+            one = pod(name)
+            forever = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"}
+            one["spec"] |= {"nodeName": "n1", "tolerations": [{**forever, "tolerationSeconds": seconds}]}
+            cluster.store.put(kinds.POD, {**one, "status": running("10.244.0.2")})
+        beating = asyncio.create_task(beat(cluster, "n2"))
+        await until(lambda: cluster.get(kinds.POD, "shop/hasty")["metadata"].get("deletionTimestamp"))
+        beating.cancel()
+        assert "deletionTimestamp" not in cluster.get(kinds.POD, "shop/patient")["metadata"]
+        taints = cluster.get(kinds.NODE, "n1")["spec"]["taints"]
+        assert {taint["effect"] for taint in taints} == {"NoSchedule", "NoExecute"}
+        assert "TaintManagerEviction" in [event["reason"] for event in cluster.all(kinds.EVENT)]
+
+    with patch("netplane.controllers.plan.node_taints.SETTLE_S", 0.0):
+        scenario(body, Options(grace_s=0.3))
+
+
+async def beat(cluster: Cluster, name: str) -> None:
+    for count in range(10**6):
+        cluster.store.put(kinds.LEASE, lease(name, f"beat {count}"))
+        await asyncio.sleep(0.05)
+
+
+def test_endpoints_by_hand_are_mirrored_and_followed() -> None:
+    async def body(cluster: Cluster) -> None:
+        one = service("db")
+        del one["spec"]["selector"]
+        cluster.store.put(kinds.SERVICE, one)
+        subsets = [{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 5432}]}]
+        by_hand = {"metadata": {"name": "db", "namespace": "shop"}, "subsets": subsets}
+        cluster.store.put(kinds.ENDPOINTS, by_hand)
+        await until(lambda: cluster.ready_addresses() == ["192.0.2.1"])
+        cluster.store.patch(kinds.ENDPOINTS, "shop/db", {"subsets": None})
+        await until(lambda: cluster.all(kinds.ENDPOINT_SLICE) == [])
+
+    scenario(body)
+
+
+def test_slices_tell_since_when_what_they_say_is_so() -> None:
+    name = "endpoints.kubernetes.io/last-change-trigger-time"
+
+    async def body(cluster: Cluster) -> None:
+        def told() -> str:
+            [one] = cluster.all(kinds.ENDPOINT_SLICE) or [{"metadata": {}}]
+            return str(one["metadata"].get("annotations", {}).get(name, ""))
+
+        await two_nodes(cluster)
+        born = service()
+        born["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        cluster.store.put(kinds.SERVICE, born)
+        await until(lambda: told() == "2026-01-01T00:00:00Z")
+        one = pod("web-1")
+        one["spec"]["nodeName"] = "n1"
+        status = running("10.244.0.2")
+        status["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:07Z"
+        cluster.store.put(kinds.POD, {**one, "status": status})
+        await until(lambda: told() == "2026-01-01T00:00:07Z")
+
+    scenario(body, Options(grace_s=60.0))
+
+
+def test_nothing_is_written_when_the_term_is_over() -> None:
+    async def main() -> None:
+        async with FakeApiserver() as fake, Api(Connection(fake.url)) as api:
+            fake.store.put(kinds.NODE, node("n"))
+            runtime = Runtime(api, build(OPTIONS), world=empty_world(OPTIONS), may_write=lambda: False)
+            task = asyncio.create_task(runtime.run())
+            await until(lambda: runtime.queues["pod-cidr"].retries > 2)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            assert {method for method, _ in fake.requests} == {"GET"}
+            assert runtime.writes == 0
+
+    asyncio.run(main())
