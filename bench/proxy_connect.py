@@ -3,8 +3,9 @@
     ./run bench proxy_connect [--services 10000] [--endpoints 3] [--rounds 40] [-o json]
 
 Namespaces that differ in nothing but their nftables: what a real netplane-proxy loads; one chain with one rule and an
-anonymous map per service, one verdict map in front (kube-proxy's shape, loaded with `nft -f`); and empty nat chains,
-so that connections are tracked there too. They take turns: in each round, each sets up a batch of TCP connections from
+anonymous map per service, one verdict map in front (kube-proxy's shape, loaded with `nft -f`); and empty nat chains
+with one rule that no packet reaches, since the kernel tracks connections only where some rule needs it: without it,
+"no service" would be the price without connection tracking. They take turns: in each round, each sets up a batch of TCP connections from
 a pod's address, to the service or directly to an endpoint. Timed is connect() alone: on loopback, the whole handshake.
 What it costs above no service is the first packet's way through the rules and the translation. With another service
 each time, the rules and elements are not in the processor's caches, as on a node with many services.
@@ -34,6 +35,7 @@ from netplane.kernel.nft import Nft
 BATCH, WARM_UP = 100, 3
 CLIENT, POD_CIDR = "10.255.255.254", "10.128.0.0/9"
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # no TIME_WAIT: the ports are needed again
+TRACKED = ("add chain ip reference unreached", "add rule ip reference unreached masquerade")
 HOOKS = (("prerouting", -100), ("output", -100), ("postrouting", 100))
 
 
@@ -97,7 +99,7 @@ def load_reference(space: Space, count: int, endpoints: int) -> None:
 
 def load_nothing(space: Space, _count: int, _endpoints: int) -> None:
     with closing(Nft(space.fd)) as nft:
-        nft.run_text("\n".join(hook_lines()) + "\n")
+        nft.run_text("\n".join((*hook_lines(), *TRACKED)) + "\n")
 
 
 def contestants(stack: ExitStack, count: int, endpoints: int) -> list[Contestant]:

@@ -35,6 +35,7 @@ _DATA_VALUE, _DATA_VERDICT = 1, 2
 _INTERVAL_END = 1
 _CODES = {"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -4, "return": -5}
 _CODE_NAMES = {code: name for name, code in _CODES.items()}
+_BYTES_HEAD, _PACKETS_HEAD = struct.pack("=HH", 12, 1), struct.pack("=HH", 12, _COUNTER_PACKETS)
 _HEAD = struct.Struct("=HHHHHH")
 _LENGTH = struct.Struct("=H")
 
@@ -256,6 +257,9 @@ def get_request(table: Table, owner: Set, keys: Sequence[bytes]) -> bytes:
 
 def packets(rest: bytes) -> int:
     """How many packets an element's counter saw; 0 without one. `rest` is what follows the element's key."""
+    # The kernel ends an element with its counter and a counter with its packets, so they are mostly read right there.
+    if rest[-12:-8] == _PACKETS_HEAD and rest[-24:-20] == _BYTES_HEAD:
+        return nl.be64(rest[-8:])
     said = nl.attr_map(rest).get(_ELEM_EXPR)
     return nl.be64(nl.attr_map(nl.attr_map(said)[_EXPR_DATA])[_COUNTER_PACKETS]) if said else 0
 
