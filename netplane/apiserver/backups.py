@@ -2,10 +2,11 @@
 
 import asyncio
 import datetime
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import orjson
@@ -167,10 +168,8 @@ def _link(etcd: EtcdServers) -> Any:
 @contextmanager
 def _progress(label: str, length: int, entries: Iterable[Any], *, quiet: bool) -> Iterator[Any]:
     """A bar on stderr where a person looks at it. It gives the entries, or is advanced by hand."""
-    stream = click.get_text_stream("stderr")
-    hidden = quiet or not stream.isatty()
-    make: Any = click.progressbar
-    bar = make(entries or None, length=length, label=label, file=stream, hidden=hidden)
+    hidden = quiet or not sys.stderr.isatty()
+    bar = cast("Any", click.progressbar)(entries or None, length=length, label=label, file=sys.stderr, hidden=hidden)
     with bar:
         yield bar
 
