@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from netplane.api import codec, kinds, protobuf, typecheck
 from netplane.api.errors import StatusError
+from netplane.api.protobuf import encode
 
 SERVICE = {
     "kind": "Service",
@@ -217,3 +218,69 @@ def test_garbage_is_the_clients_fault(garbage: bytes) -> None:
         except StatusError as error:
             code = error.code
         assert code in (200, 400)
+
+
+# Protobuf, written ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read_back() -> None:
+    """Through every form a field has: maps, lists, times, numbers or strings, quantities, bytes, inlined structs."""
+    objects: list[dict[str, Any]] = [
+        {**SERVICE, "spec": {"ports": [{"port": 80, "targetPort": "web"}, {"port": 81, "targetPort": 8080}]}},
+        {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}, "data": {"a": "Yg==", "z": ""}},
+        {
+            "kind": "Lease",
+            "apiVersion": "coordination.k8s.io/v1",
+            "metadata": {"name": "l", "creationTimestamp": "2026-01-02T03:04:05Z"},
+            "spec": {"renewTime": "2026-01-02T03:04:05.000006Z", "leaseDurationSeconds": 40},
+        },
+        {
+            "kind": "Pod",
+            "apiVersion": "v1",
+            "metadata": {"name": "p", "labels": {"b": "1", "a": "2"}},
+            "spec": {
+                "containers": [{"name": "c", "resources": {"limits": {"cpu": "500m"}}}],
+                "automountServiceAccountToken": False,
+            },
+        },
+        {
+            "kind": "ServiceCIDR",
+            "apiVersion": "networking.k8s.io/v1",
+            "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": ["10.96.0.0/16"]},
+        },
+        {
+            "kind": "ServiceList",
+            "apiVersion": "v1",
+            "metadata": {"resourceVersion": "7", "remainingItemCount": 3},
+            "items": [{"metadata": {"name": "a"}, "spec": {"clusterIP": "None"}}],
+        },
+    ]
+    for obj in objects:
+        back = protobuf.decode(encode.encode(obj))
+        for key in ("data", "kind", "apiVersion"):
+            assert back.get(key) == obj.get(key)
+        assert _within(obj, back), (obj, back)
+
+
+def _within(part: Any, whole: Any) -> bool:
+    """Whether everything in `part` is in `whole`; an empty value may be left out."""
+    if isinstance(part, dict):
+        return all(key in whole and _within(value, whole[key]) for key, value in part.items())
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(_within(one, other) for one, other in zip(part, whole, strict=True))
+    return bool(part == whole)
+
+
+def test_a_watch_is_a_row_of_frames() -> None:
+    event = {"type": "ADDED", "object": {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "c"}}}
+    raw = encode.frame(event)
+    assert int.from_bytes(raw[:4], "big") == len(raw) - 4
+    inner = raw[raw.index(protobuf.MAGIC) :]
+    assert protobuf.decode(inner)["metadata"]["name"] == "c"
+
+
+def test_a_status_is_written_too() -> None:
+    status = StatusError(404, "NotFound", "gone", {"name": "x", "kind": "pods"}).status()
+    back = protobuf.decode(encode.encode(status))
+    assert (back["code"], back["reason"], back["details"]["name"]) == (404, "NotFound", "x")

@@ -6,7 +6,9 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
+from netplane.api import protobuf
 from netplane.store.memory import MemoryStore
 from tests.apiserver_app import Server, serving
 
@@ -355,6 +357,32 @@ def test_json_is_answered_wherever_it_is_accepted(accept: str) -> None:
     async def test(ask: Server) -> None:
         answer = await ask("GET", CONFIG, accept=accept)
         assert (answer.headers["content-type"], answer.json["kind"]) == ("application/json", "ConfigMapList")
+
+    run(test)
+
+
+def test_protobuf_and_yaml_where_nothing_else_is_accepted() -> None:
+    async def test(ask: Server) -> None:
+        made = await ask.create(CONFIG, {"metadata": {"name": "c"}, "data": {"a": "ü"}})
+        yaml_answer = await ask("GET", f"{CONFIG}/c", accept="application/yaml")
+        assert yaml_answer.headers["content-type"] == "application/yaml"
+        assert yaml.safe_load(yaml_answer.body) == made
+        binary = "application/vnd.kubernetes.protobuf"
+        answer = await ask("GET", f"{CONFIG}/c", accept=binary)
+        assert answer.headers["content-type"] == binary
+        assert protobuf.decode(answer.body)["data"] == {"a": "ü"}
+        listed = await ask("GET", CONFIG, accept=binary)
+        assert "c" in [one["metadata"]["name"] for one in protobuf.decode(listed.body)["items"]]
+        missing = await ask("GET", f"{CONFIG}/zz", accept=binary)
+        assert (missing.status, protobuf.decode(missing.body)["reason"]) == (404, "NotFound")
+        watch = await ask("GET", f"{CONFIG}?watch=1&timeoutSeconds=1", accept=binary)
+        assert watch.headers["content-type"] == f"{binary};stream=watch"
+        length = int.from_bytes(watch.body[:4], "big")
+        assert b"ADDED" in watch.body[4 : 4 + length]
+        table = await ask("GET", CONFIG, accept="application/json;as=Table;g=meta.k8s.io;v=v1,application/json")
+        assert table.json["kind"] == "Table"
+        none = await ask("GET", f"{CONFIG}/c", accept="application/cbor")
+        assert (none.status, none.json["reason"]) == (406, "NotAcceptable")
 
     run(test)
 

@@ -103,9 +103,10 @@ def decode(body: bytes) -> Json:
 
 
 def message_of(api_version: str, kind: str) -> str:
-    """The message of a kind; options (DeleteOptions and such) are the same in every group. Raises StatusError 400."""
+    """The message of a kind; options and Status are the same in every group. Raises StatusError 400."""
     kinds, _ = _table()
-    name = kinds.get(f"{api_version} {kind}") or (kinds.get(f"{_META} {kind}") if kind.endswith("Options") else None)
+    common = kind.endswith("Options") or kind == "Status"
+    name = kinds.get(f"{api_version} {kind}") or (kinds.get(f"{_META} {kind}") if common else None)
     if name is None:
         raise bad_request(f'no kind "{kind}" is registered for version "{api_version}"')
     return name

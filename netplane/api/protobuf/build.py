@@ -1,6 +1,6 @@
 """Extracts field numbers and types of Kubernetes' protobuf messages; run at development time only.
 
-    python -m netplane.api.protobuf.build FOLDER      # …/src/k8s.io of Debian 13's golang-k8s-{api,apimachinery}-dev
+    python -m netplane.api.protobuf.build FOLDER      # holds the Go modules api and apimachinery of k8s.io, v0.36.3
 
 Two sources, joined by message and number: generated.proto says types, types.go says how a field looks in JSON (its
 name, inlined or not) and whether it is a pointer, so that "false" is told from "not said". Only facts are kept.

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 def encode(obj: Json) -> bytes:
     """A whole object, with the head that says what it is. Raises StatusError 400 for a kind without a message."""
     api_version, kind = obj["apiVersion"], obj["kind"]
-    name = protobuf.message_of("meta.k8s.io/v1" if kind == "Status" else api_version, kind)
+    name = protobuf.message_of(api_version, kind)
     head = block(1, api_version.encode()) + block(2, kind.encode())
     return MAGIC + block(1, head) + block(2, _message(name, obj)) + block(3, b"") + block(4, b"")
 
