@@ -15,6 +15,9 @@ from netplane.store.protocol import Event, WatchOverflow
 BUFFER_EVENTS = 32_768
 """Events are shared, so this bounds pointers; it must hold one large transaction group (a collection's deletion)."""
 
+BUFFER_BYTES = 64 << 20
+"""Values that nobody but a slow watcher holds any more; what comes into an empty buffer is taken whatever its size."""
+
 Older = Callable[[], Awaitable[list[Event]]]
 """Gives the next batch of events that lie in the past, none at their end. May be cancelled and called again."""
 
@@ -34,6 +37,7 @@ class Watcher:
         self._backlog = backlog
         self._older: Older | None = None
         self._events: list[Event] = []
+        self._bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._delivered = max(from_rev - 1, 0)
         self._overflowed = False
@@ -70,7 +74,7 @@ class Watcher:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        events, self._events = self._events, []
+        events, self._events, self._bytes = self._events, [], 0
         self._delivered = events[-1].rev
         return events
 
@@ -80,11 +84,13 @@ class Watcher:
         caught_up = self._open and self._older is None and not self._events
         return max(self._delivered, self._hub.rev) if caught_up else self._delivered
 
-    def offer(self, events: Sequence[Event]) -> None:
-        """Buffer events (of this prefix, in order); close the watch when they do not fit."""
+    def offer(self, events: Sequence[Event], size: int = 0) -> None:
+        """Buffer events (of this prefix, in order; values of `size` bytes); close the watch when they do not fit."""
         if events[0].rev < self.from_rev:
             events = [event for event in events if event.rev >= self.from_rev]
-        if len(self._events) + len(events) > self._hub.buffer_events:
+        self._bytes += size
+        too_large = self._bytes > self._hub.buffer_bytes and self._events
+        if too_large or len(self._events) + len(events) > self._hub.buffer_events:
             self._events = []
             self._overflowed = True
             self.end()
@@ -106,9 +112,10 @@ class Watcher:
 class Hub:
     """All watchers of one store. `rev` is the last published revision."""
 
-    def __init__(self, rev: int, buffer_events: int = BUFFER_EVENTS) -> None:
+    def __init__(self, rev: int, buffer_events: int = BUFFER_EVENTS, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.rev = rev
         self.buffer_events = buffer_events
+        self.buffer_bytes = buffer_bytes
         self._by_prefix: defaultdict[str, dict[Watcher, None]] = defaultdict(dict)
 
     def add(self, watcher: Watcher) -> None:
@@ -129,8 +136,9 @@ class Hub:
         for prefix, watchers in list(self._by_prefix.items()):
             matching = [event for event in events if event.kv.key.startswith(prefix)]
             if matching:
+                size = sum(len(event.kv.value) for event in matching)
                 for watcher in list(watchers):
-                    watcher.offer(matching)
+                    watcher.offer(matching, size)
 
     def close(self) -> None:
         """End all watches."""
