@@ -8,10 +8,13 @@ What can be said after a failure decides what may be done about it:
 """
 
 import asyncio
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core writes to stderr by itself; errors come as exceptions
 
 import grpc
 from grpc import StatusCode
