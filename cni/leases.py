@@ -78,6 +78,11 @@ _INSERT = "INSERT INTO leases (network, container, ifname, state, link, netns, p
 _INSERT_DELEGATED = (
     "INSERT INTO delegated VALUES ((SELECT id FROM leases WHERE network = ? AND container = ? AND ifname = ?), ?, ?)"
 )
+# Whether an address is taken, and when it was freed if it is still cooling (a clock set back ends that, too).
+_STATE_OF = (
+    "SELECT EXISTS (SELECT 1 FROM addresses WHERE address = ?1),"
+    " (SELECT freed_s FROM cooling WHERE address = ?1 AND freed_s > ?2 AND freed_s <= ?3)"
+)
 COOLDOWN_S = 60.0
 
 
@@ -95,6 +100,7 @@ class Leases:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = path
         self._lock = threading.Lock()
+        self._tidied_s = 0.0
         self.fresh = False
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -192,15 +198,16 @@ class Leases:
         return address
 
     def _next(self, ranges: ipam.RangeSet, after: IP | None, now_s: float, avoid: frozenset[IP]) -> IP:
-        self._db.execute("DELETE FROM cooling WHERE freed_s <= ? OR freed_s > ?", (now_s - COOLDOWN_S, now_s))
         coolest: tuple[float, IP] | None = None
         for address in ipam.candidates(ranges, after):
-            if address in avoid or self._taken(address):
+            if address in avoid:
                 continue
-            row = self._db.execute("SELECT freed_s FROM cooling WHERE address = ?", (str(address),)).fetchone()
-            if row is None:
+            taken, freed_s = self._db.execute(_STATE_OF, (str(address), now_s - COOLDOWN_S, now_s)).fetchone()
+            if taken:
+                continue
+            if freed_s is None:
                 return address
-            coolest = min(coolest, (row[0], address), key=lambda c: c[0]) if coolest else (row[0], address)
+            coolest = min(coolest, (freed_s, address), key=lambda c: c[0]) if coolest else (freed_s, address)
         if coolest is None:
             raise CniError(
                 Code.ADDRESSES_EXHAUSTED,
@@ -226,7 +233,7 @@ class Leases:
 
     def activate(self, key: Key) -> None:
         """The pod is wired: from now on the lease survives a restart."""
-        with self._transaction():
+        with self._lock:  # one statement is a transaction by itself
             self._db.execute(
                 "UPDATE leases SET state = 'active' WHERE network = ? AND container = ? AND ifname = ?", key
             )
@@ -242,6 +249,9 @@ class Leases:
     def release(self, key: Key, now_s: float) -> bool:
         """Forget a lease once its link is gone; its addresses cool down. Returns whether there was one."""
         with self._transaction():
+            if not 0 <= now_s - self._tidied_s < COOLDOWN_S:
+                self._db.execute("DELETE FROM cooling WHERE freed_s <= ? OR freed_s > ?", (now_s - COOLDOWN_S, now_s))
+                self._tidied_s = now_s
             self._db.execute(
                 "INSERT OR REPLACE INTO cooling SELECT address, ? FROM addresses JOIN leases ON leases.id = lease"
                 " WHERE network = ? AND container = ? AND ifname = ?",
