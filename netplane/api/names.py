@@ -18,6 +18,8 @@ _ENV_NAME_BAD = re.compile(r"[^ -<>-~]")
 
 _DNS_LABEL_RE = re.compile(_DNS_LABEL)
 _SUBDOMAIN_RE = re.compile(_SUBDOMAIN)
+_WILDCARD = rf"\*\.{_SUBDOMAIN}"
+_WILDCARD_RE = re.compile(_WILDCARD)
 _LABEL_1035_RE = re.compile(_LABEL_1035)
 _QUALIFIED_RE = re.compile(_QUALIFIED)
 _LABEL_VALUE_RE = re.compile(_LABEL_VALUE)
@@ -69,6 +71,19 @@ def dns_subdomain(value: str) -> list[str]:
         )
         errors.append(_pattern(text, _SUBDOMAIN, "example.com"))
     return errors
+
+
+def host(value: str) -> list[str]:
+    """A host name, whose first label may be `*`."""
+    if not value.startswith("*"):
+        return dns_subdomain(value)
+    if _WILDCARD_RE.fullmatch(value):
+        return _length(value, SUBDOMAIN_BYTES)
+    text = (
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+        "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+    )
+    return [*_length(value, SUBDOMAIN_BYTES), _pattern(text, _WILDCARD, "*.example.com")]
 
 
 def dns_label_1035(value: str) -> list[str]:

@@ -85,6 +85,7 @@ def _inside(part: Any, whole: Any) -> bool:
     return part.version == whole.version and part != whole and bool(part.subnet_of(whole))
 
 
+_NOT_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 
 
@@ -97,6 +98,11 @@ def ingress(obj: Json, old: Json | None) -> list[FieldError]:
         errors.append(invalid("spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified"))
     if spec.get("defaultBackend") is not None:
         errors += _backend(spec["defaultBackend"], "spec.defaultBackend")
+    for i, one in enumerate(spec.get("tls") or ()):
+        for j, host in enumerate(one.get("hosts") or ()):
+            errors += all_invalid(f"spec.tls[{i}].hosts[{j}]", host, names.host(host))
+        if secret := one.get("secretName"):
+            errors += all_invalid(f"spec.tls[{i}].secretName", secret, names.dns_subdomain(secret))
     if (name := spec.get("ingressClassName")) is not None:
         errors += all_invalid("spec.ingressClassName", name, names.dns_subdomain(name))
     for i, rule in enumerate(spec.get("rules") or ()):
@@ -104,7 +110,7 @@ def ingress(obj: Json, old: Json | None) -> list[FieldError]:
         if host and names.parse_ip(host):
             errors.append(invalid(f"{path}.host", host, "must be a DNS name, not an IP address"))
         elif host:
-            errors += all_invalid(f"{path}.host", host, names.dns_subdomain(host.removeprefix("*.")))
+            errors += all_invalid(f"{path}.host", host, names.host(host))
         http = rule.get("http")
         if http is not None and not http.get("paths"):
             errors.append(required(f"{path}.http.paths"))
@@ -125,6 +131,11 @@ def _path(one: Json, path: str) -> list[FieldError]:
         errors.append(not_supported(f"{path}.pathType", kind, _PATH_TYPES))
     if kind != "ImplementationSpecific" and not text.startswith("/"):
         errors.append(invalid(f"{path}.path", text, "must be an absolute path"))
+    elif kind in ("Exact", "Prefix"):
+        bad = [one for one in _NOT_IN_PATHS if one in text]
+        errors += [invalid(f"{path}.path", text, f"must not contain '{one}'") for one in bad]
+        ends = [one for one in ("/..", "/.") if text.endswith(one)]
+        errors += [invalid(f"{path}.path", text, f"cannot end with '{one}'") for one in ends]
     return errors + _backend(one.get("backend") or {}, f"{path}.backend")
 
 

@@ -9,6 +9,7 @@ from netplane.api.validation import meta
 Json = dict[str, Any]
 
 CONFIG_MAP_BYTES = 1024 * 1024
+MAX_REPORTER, MAX_NOTE = 128, 1024
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -81,13 +82,39 @@ def config_map(obj: Json, old: Json | None) -> list[FieldError]:
 
 
 def event(obj: Json, old: Json | None) -> list[FieldError]:
-    """core/v1 Event: it lives where the object it is about does; cluster-scoped ones go to default."""
+    """core/v1 Event: it lives where the object it is about does; cluster-scoped ones go to default.
+
+    One with an eventTime is of the new form, and says who reports what.
+    """
     del old
     about, namespace = obj.get("involvedObject") or {}, (obj.get("metadata") or {}).get("namespace") or ""
     of = about.get("namespace") or ""
-    if namespace == of or (not of and namespace == "default"):
-        return []
-    return [invalid("involvedObject.namespace", of, "does not match event.namespace")]
+    errors: list[FieldError] = []
+    if namespace != of and (of or namespace != "default"):
+        errors.append(invalid("involvedObject.namespace", of, "does not match event.namespace"))
+    return errors + (_reported(obj) if obj.get("eventTime") else [])
+
+
+def _reported(obj: Json) -> list[FieldError]:
+    errors: list[FieldError] = []
+    controller, instance = obj.get("reportingComponent") or "", obj.get("reportingInstance") or ""
+    errors += (
+        all_invalid("reportingController", controller, names.qualified_name(controller))
+        if controller
+        else [required("reportingController")]
+    )
+    if not instance:
+        errors.append(required("reportingInstance"))
+    elif len(instance) > MAX_REPORTER:
+        errors.append(invalid("reportingInstance", "", f"can have at most {MAX_REPORTER} characters"))
+    for field, most in (("action", MAX_REPORTER), ("reason", MAX_REPORTER)):
+        if not obj.get(field):
+            errors.append(required(field))
+        elif len(obj[field]) > most:
+            errors.append(invalid(field, "", f"can have at most {most} characters"))
+    if len(obj.get("message") or "") > MAX_NOTE:
+        errors.append(invalid("message", "", f"can have at most {MAX_NOTE} characters"))
+    return errors
 
 
 def lease(obj: Json, old: Json | None) -> list[FieldError]:

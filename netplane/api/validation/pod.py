@@ -7,8 +7,9 @@ import copy
 from typing import Any
 
 from netplane.api import names
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, not_found, required
-from netplane.api.validation import meta
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, not_supported, required
+from netplane.api.validation import containers, meta
+from netplane.api.validation import volumes as mounted
 
 Json = dict[str, Any]
 
@@ -16,6 +17,8 @@ RESTART_POLICIES = frozenset({"Always", "OnFailure", "Never"})
 DNS_POLICIES = frozenset({"ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"})
 PULL_POLICIES = frozenset({"Always", "IfNotPresent", "Never"})
 MESSAGE_POLICIES = frozenset({"File", "FallbackToLogsOnError"})
+SPREAD_ACTIONS = frozenset({"DoNotSchedule", "ScheduleAnyway"})
+MAX_NAMESERVERS, MAX_SEARCHES = 3, 32
 TOLERATION_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _NOT_NEGATIVE = "must be greater than or equal to 0"
 _MAY_CHANGE = (
@@ -44,6 +47,9 @@ def validate_spec(spec: Json, path: str) -> list[FieldError]:
         ("nodeName", names.dns_subdomain),
         ("hostname", names.dns_label),
         ("subdomain", names.dns_label),
+        ("serviceAccountName", names.dns_subdomain),
+        ("priorityClassName", names.dns_subdomain),
+        ("runtimeClassName", names.dns_subdomain),
     ):
         if value := spec.get(field):
             errors += all_invalid(f"{path}.{field}", value, check(value))
@@ -57,7 +63,57 @@ def validate_spec(spec: Json, path: str) -> list[FieldError]:
         errors += all_invalid(f"{path}.hostAliases[{i}].ip", alias.get("ip") or "", names.ip(alias.get("ip") or ""))
         for host in alias.get("hostnames") or ():
             errors += all_invalid(f"{path}.hostAliases[{i}].hostnames", host, names.dns_subdomain(host))
+    errors += containers.ids(spec.get("securityContext") or {}, f"{path}.securityContext")
+    errors += _dns(spec, path) + _spread(
+        spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints"
+    )
+    for i, gate in enumerate(spec.get("readinessGates") or ()):
+        kind = gate.get("conditionType") or ""
+        errors += all_invalid(f"{path}.readinessGates[{i}].conditionType", kind, names.qualified_name(kind))
+    if (system := (spec.get("os") or {}).get("name")) not in (None, "linux", "windows"):
+        errors.append(not_supported(f"{path}.os.name", system, ("linux", "windows")))
     return errors + _tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
+
+
+def _dns(spec: Json, path: str) -> list[FieldError]:
+    given = spec.get("dnsConfig") or {}
+    servers, searches = given.get("nameservers") or [], given.get("searches") or []
+    if spec.get("dnsPolicy") == "None" and not servers:
+        if spec.get("dnsConfig") is None:
+            return [required(f"{path}.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None")]
+        why = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        return [required(f"{path}.dnsConfig.nameservers", why)]
+    errors: list[FieldError] = []
+    if len(servers) > MAX_NAMESERVERS:
+        why = f"must not have more than {MAX_NAMESERVERS} nameservers"
+        errors.append(invalid(f"{path}.dnsConfig.nameservers", servers, why))
+    for i, one in enumerate(servers):
+        errors += all_invalid(f"{path}.dnsConfig.nameservers[{i}]", one, names.ip(one))
+    if len(searches) > MAX_SEARCHES:
+        why = f"must not have more than {MAX_SEARCHES} search paths"
+        errors.append(invalid(f"{path}.dnsConfig.searches", searches, why))
+    for i, option in enumerate(given.get("options") or ()):
+        if not option.get("name"):
+            errors.append(required(f"{path}.dnsConfig.options[{i}]", "must not be empty"))
+    return errors
+
+
+def _spread(constraints: list[Json], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for i, one in enumerate(constraints):
+        where, key, otherwise = f"{path}[{i}]", one.get("topologyKey") or "", one.get("whenUnsatisfiable") or ""
+        if (one.get("maxSkew") or 0) <= 0:
+            errors.append(invalid(f"{where}.maxSkew", one.get("maxSkew") or 0, "must be greater than zero"))
+        if not key:
+            errors.append(required(f"{where}.topologyKey", "can not be empty"))
+        if otherwise not in SPREAD_ACTIONS:
+            errors.append(not_supported(f"{where}.whenUnsatisfiable", otherwise, SPREAD_ACTIONS))
+        pair = f"{{{key}, {otherwise}}}"
+        if pair in seen:
+            errors.append(duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", pair))
+        seen.add(pair)
+    return errors
 
 
 def _containers(spec: Json, path: str, volumes: set[str]) -> list[FieldError]:
@@ -74,9 +130,19 @@ def _containers(spec: Json, path: str, volumes: set[str]) -> list[FieldError]:
                 errors.append(duplicate(f"{where}.name", name))
             seen.add(name)
             errors += _container(container, where, volumes)
+            errors += _life(container, where, init=field == "initContainers")
             if spec.get("hostNetwork"):
                 errors += _host_ports(container, where)
     return errors
+
+
+def _life(container: Json, path: str, *, init: bool) -> list[FieldError]:
+    """Hooks and probes are for containers that stay."""
+    if not init or container.get("restartPolicy") == "Always":
+        return containers.life(container, path)
+    why = "may not be set for init containers without restartPolicy=Always"
+    given = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+    return [forbidden(f"{path}.{one}", why) for one in given if container.get(one) is not None]
 
 
 def _required_name(name: str, path: str) -> list[FieldError]:
@@ -90,15 +156,14 @@ def _container(container: Json, path: str, volumes: set[str]) -> list[FieldError
         errors.append(required(f"{path}.image"))
     elif image != image.strip():
         errors.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
-    errors += _ports(container.get("ports") or [], f"{path}.ports")
-    for i, env in enumerate(container.get("env") or ()):
-        where = f"{path}.env[{i}].name"
-        errors += all_invalid(where, env["name"], names.env_name(env["name"])) if env.get("name") else [required(where)]
-    errors += _mounts(container.get("volumeMounts") or [], f"{path}.volumeMounts", volumes)
-    errors += meta.one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), PULL_POLICIES)
-    return errors + meta.one_of(
+    errors += meta.one_of(
         f"{path}.terminationMessagePolicy", container.get("terminationMessagePolicy"), MESSAGE_POLICIES
     )
+    errors += _ports(container.get("ports") or [], f"{path}.ports")
+    errors += containers.environment(container, path)
+    errors += mounted.mounts(container, f"{path}.volumeMounts", volumes)
+    errors += meta.one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), PULL_POLICIES)
+    return errors + containers.resources(container, path) + containers.rights(container, path)
 
 
 def _ports(ports: list[Json], path: str) -> list[FieldError]:
@@ -146,23 +211,8 @@ def _volumes(volumes: list[Json], path: str) -> tuple[set[str], list[FieldError]
         sources = [key for key, value in volume.items() if key != "name" and value is not None]
         for extra in sources[1:]:
             errors.append(forbidden(f"{where}.{extra}", "may not specify more than 1 volume type"))
+        errors += mounted.source(volume, where)
     return seen, errors
-
-
-def _mounts(mounts: list[Json], path: str, volumes: set[str]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    at = [mount.get("mountPath") or "" for mount in mounts]
-    for i, mount in enumerate(mounts):
-        name = mount.get("name") or ""
-        if not name:
-            errors.append(required(f"{path}[{i}].name"))
-        elif name not in volumes:
-            errors.append(not_found(f"{path}[{i}].name", name))
-        if not at[i]:
-            errors.append(required(f"{path}[{i}].mountPath"))
-        elif at[i] in at[:i]:
-            errors.append(invalid(f"{path}[{i}].mountPath", at[i], "must be unique"))
-    return errors
 
 
 def _tolerations(tolerations: list[Json], path: str) -> list[FieldError]:

@@ -6,7 +6,7 @@ Source: apps/v1 and batch/v1 validation of Kubernetes 1.36.
 import re
 from typing import Any
 
-from netplane.api import names, selectors
+from netplane.api import cron, names, selectors
 from netplane.api.errors import StatusError
 from netplane.api.fields import FieldError, forbidden, invalid, not_supported, required
 from netplane.api.validation import meta, pod
@@ -14,8 +14,9 @@ from netplane.api.validation import meta, pod
 Json = dict[str, Any]
 
 _OPERATORS = ("Exists", "DoesNotExist", "In", "NotIn")
-_CRON_FIELD = re.compile(r"[\d*/,\-?LW#a-zA-Z]+")
-_CRON_MACRO = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourly|every \S+)")
+_MODES = frozenset({"Indexed", "NonIndexed"})
+_NO_ZONE = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+MOST_INDEXED = 100_000
 _SET_MAY_CHANGE = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
@@ -98,10 +99,47 @@ def deployment(obj: Json, old: Json | None) -> list[FieldError]:
     if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate"):
         why = "may not be specified when strategy `type` is 'Recreate'"
         errors.append(forbidden("spec.strategy.rollingUpdate", why))
+    if strategy.get("type") == "RollingUpdate":
+        errors += _rolling(strategy.get("rollingUpdate") or {}, "spec.strategy.rollingUpdate")
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None and deadline <= (spec.get("minReadySeconds") or 0):
         errors.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
     return errors
+
+
+def _rolling(given: Json, path: str) -> list[FieldError]:
+    """How many may be missing and how many too many: not none of both."""
+    missing, more = given.get("maxUnavailable"), given.get("maxSurge")
+    errors = [*_part(missing, f"{path}.maxUnavailable"), *_part(more, f"{path}.maxSurge")]
+    if _is_none(missing) and _is_none(more):
+        errors.append(invalid(f"{path}.maxUnavailable", missing, "may not be 0 when `maxSurge` is 0"))
+    return errors + _not_all(missing, f"{path}.maxUnavailable")
+
+
+def _part(value: Any, path: str) -> list[FieldError]:
+    """A number, or a percentage."""
+    if isinstance(value, str) and not _PERCENT.fullmatch(value):
+        return [invalid(path, value, _NO_PERCENT)]
+    if isinstance(value, int) and value < 0:
+        return [invalid(path, value, "must be greater than or equal to 0")]
+    return []
+
+
+def _is_none(value: Any) -> bool:
+    return value in (None, 0) or (isinstance(value, str) and bool(re.fullmatch("0+%", value)))
+
+
+def _not_all(value: Any, path: str) -> list[FieldError]:
+    if isinstance(value, str) and _PERCENT.fullmatch(value) and int(value[:-1]) > 100:
+        return [invalid(path, value, "must not be greater than 100%")]
+    return []
+
+
+_PERCENT = re.compile("[0-9]+%")
+_NO_PERCENT = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+    "validation is '[0-9]+%')"
+)
 
 
 def replica_set(obj: Json, old: Json | None) -> list[FieldError]:
@@ -116,9 +154,23 @@ def daemon_set(obj: Json, old: Json | None) -> list[FieldError]:
     spec = obj["spec"]
     errors = [*_selected(spec, "daemonset"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
     errors += not_negative(spec, "minReadySeconds", "revisionHistoryLimit")
-    return errors + meta.one_of(
-        "spec.updateStrategy.type", spec["updateStrategy"].get("type"), ("RollingUpdate", "OnDelete")
-    )
+    strategy = spec["updateStrategy"]
+    errors += meta.one_of("spec.updateStrategy.type", strategy.get("type"), ("RollingUpdate", "OnDelete"))
+    if strategy.get("type") == "RollingUpdate":
+        errors += _daemons(strategy.get("rollingUpdate") or {}, "spec.updateStrategy.rollingUpdate")
+    return errors
+
+
+def _daemons(given: Json, path: str) -> list[FieldError]:
+    """On each node either the old goes first or the new comes first."""
+    missing, more = given.get("maxUnavailable"), given.get("maxSurge")
+    errors = [*_part(missing, f"{path}.maxUnavailable"), *_part(more, f"{path}.maxSurge")]
+    errors += [*_not_all(missing, f"{path}.maxUnavailable"), *_not_all(more, f"{path}.maxSurge")]
+    if _is_none(missing) and _is_none(more):
+        errors.append(invalid(f"{path}.maxUnavailable", missing, "cannot be 0 when maxSurge is 0"))
+    elif not _is_none(missing) and not _is_none(more):
+        errors.append(invalid(f"{path}.maxSurge", more, "may not be set when maxUnavailable is non-zero"))
+    return errors
 
 
 def stateful_set(obj: Json, old: Json | None) -> list[FieldError]:
@@ -126,6 +178,11 @@ def stateful_set(obj: Json, old: Json | None) -> list[FieldError]:
     spec = obj["spec"]
     errors = meta.one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel"))
     errors += meta.one_of("spec.updateStrategy.type", spec["updateStrategy"].get("type"), ("RollingUpdate", "OnDelete"))
+    rolling = spec["updateStrategy"].get("rollingUpdate")
+    if rolling is not None and spec["updateStrategy"].get("type") == "OnDelete":
+        why = "only allowed for updateStrategy 'RollingUpdate'"
+        errors.append(invalid("spec.updateStrategy.rollingUpdate", rolling, why))
+    errors += not_negative(rolling or {}, "partition", path="spec.updateStrategy.rollingUpdate")
     errors += not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
     errors += [*_selected(spec, "statefulset"), *_template(spec, "Always")]
     before = (old or {}).get("spec")
@@ -157,11 +214,27 @@ def job(obj: Json, old: Json | None) -> list[FieldError]:
 def _job_spec(spec: Json, path: str) -> list[FieldError]:
     numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
     errors = not_negative(spec, *numbers, path=path)
-    errors += _template(spec, path=f"{path}.template")
+    errors += _completion(spec, path) + _template(spec, path=f"{path}.template")
     policy = (spec.get("template", {}).get("spec") or {}).get("restartPolicy")
     if policy == "Always":
-        where = f"{path}.template.spec.restartPolicy"
-        errors.append(not_supported(where, policy, ("OnFailure", "Never")))
+        errors.append(required(f"{path}.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
+    return errors
+
+
+def _completion(spec: Json, path: str) -> list[FieldError]:
+    """When a job is done: after so many pods, or each index once."""
+    mode = spec.get("completionMode")
+    errors: list[FieldError] = []
+    if mode is not None and mode not in _MODES:
+        errors.append(not_supported(f"{path}.completionMode", mode, _MODES))
+    if mode == "Indexed" and spec.get("completions") is None:
+        errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    if mode == "Indexed" and (spec.get("parallelism") or 0) > MOST_INDEXED:
+        why = f"must be less than or equal to {MOST_INDEXED} when completion mode is Indexed"
+        errors.append(invalid(f"{path}.parallelism", spec["parallelism"], why))
+    if mode != "Indexed" and spec.get("backoffLimitPerIndex") is not None:
+        why = "requires indexed completion mode"
+        errors.append(invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], why))
     return errors
 
 
@@ -174,16 +247,16 @@ def cron_job(obj: Json, old: Json | None) -> list[FieldError]:
     schedule = spec.get("schedule") or ""
     if not schedule:
         errors.append(required("spec.schedule"))
-    elif not _is_schedule(schedule):
-        why = f"expected exactly 5 fields, found {len(schedule.split())}: [{' '.join(schedule.split())}]"
+    elif why := cron.problem(schedule):
         errors.append(invalid("spec.schedule", schedule, why))
+    elif "TZ" in schedule and old is None:
+        both = spec.get("timeZone") is not None
+        why = "cannot use both timeZone field and TZ or CRON_TZ in schedule" if both else _NO_ZONE
+        errors.append(invalid("spec.schedule", schedule, why))
+    if spec.get("timeZone") == "":
+        errors.append(invalid("spec.timeZone", "", "timeZone must be nil or non-empty string"))
     policies = ("Allow", "Forbid", "Replace")
     errors += meta.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies)
     numbers = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
     errors += not_negative(spec, *numbers)
     return errors + _job_spec(spec["jobTemplate"].get("spec") or {}, "spec.jobTemplate.spec")
-
-
-def _is_schedule(text: str) -> bool:
-    parts = text.split()
-    return bool(_CRON_MACRO.fullmatch(text)) or (len(parts) == 5 and all(_CRON_FIELD.fullmatch(p) for p in parts))
