@@ -26,6 +26,8 @@ APISERVER_PORT = 6443
 CLUSTER_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
 NODE_PORTS = "30000-32767"
+# Addresses of Services of type LoadBalancer: the machine outside sends them to the first node.
+BALANCER_CIDR = "172.31.0.0/24"
 MAX_NODES = 80
 _NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 from labs import processes
-from labs.topology import LABS_DIR, UNDERLAY, Lab, LabNode, checked_name
+from labs.topology import BALANCER_CIDR, LABS_DIR, UNDERLAY, Lab, LabNode, checked_name
 from netplane.kernel import netns, sysctl
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Address, Bridge, Change, Link, Request, Route, Veth, add
@@ -50,6 +50,8 @@ def build(lab: Lab) -> None:
         for node in lab.nodes:
             _attach(lab, node.netns, node.address, node.name)
             _make_folders(node)
+        with netns.opened(lab.outside) as fd, Rtnl(fd) as rt:
+            rt.apply([add(Route.of(BALANCER_CIDR, via=lab.nodes[0].address, dev="eth0"))])
     except BaseException:
         remove_namespaces(lab.name)
         raise

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterator
 
+from netplane.api import conditions
 from netplane.api.objects import (
     Container,
     Endpoint,
@@ -56,15 +57,9 @@ def is_backend(pod: Pod) -> bool:
     return status is not None and bool(status.pod_ip or status.pod_ips) and status.phase not in FINISHED
 
 
-def is_ready(pod: Pod) -> bool:
-    """Its Ready condition."""
-    conditions = (pod.status.conditions if pod.status else None) or ()
-    return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
-
-
 def endpoint(service: Service, pod: Pod, node: Node | None, family: str) -> Endpoint:
     """The pod as an endpoint. A terminating pod is never ready, but serves while its Ready condition holds."""
-    meta, serving, terminating = pod.metadata, is_ready(pod), pod.metadata.deletion_timestamp is not None
+    meta, serving, terminating = pod.metadata, conditions.is_ready(pod), pod.metadata.deletion_timestamp is not None
     ready = service.spec.publish_not_ready_addresses or (serving and not terminating)
     return Endpoint(
         addresses=[address(pod, family)],

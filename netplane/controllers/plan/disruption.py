@@ -13,6 +13,7 @@ The last time a node of a zone was marked is read off the marks, so a restart ne
 from datetime import datetime
 from typing import NamedTuple
 
+from netplane.api import conditions
 from netplane.api.objects import Node
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
@@ -57,7 +58,7 @@ class Health:
             self._add(*before, -1)
             self._marked.get(before[0], {}).pop(name, None)
         if node is not None:
-            now = self._nodes[name] = zone_of(node), is_ready(node)
+            now = self._nodes[name] = zone_of(node), conditions.is_ready(node)
             self._add(*now, 1)
             marked = marked_s(node)
             if marked is not None:
@@ -90,12 +91,6 @@ def zone_of(node: Node) -> str:
     """Region and zone."""
     labels = node.metadata.labels or {}
     return f"{labels.get(REGION, '')}/{labels.get(ZONE, '')}"
-
-
-def is_ready(node: Node) -> bool:
-    """Its Ready condition."""
-    conditions = (node.status.conditions if node.status else None) or ()
-    return any(one.type == "Ready" and one.status == "True" for one in conditions)
 
 
 def marked_s(node: Node) -> float | None:

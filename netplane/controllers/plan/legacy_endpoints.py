@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from netplane.api import conditions
 from netplane.api.objects import (
     EndpointAddress,
     EndpointPort,
@@ -79,14 +80,14 @@ def _subsets(service: Service, pods: Iterable[Pod]) -> tuple[list[EndpointSubset
     ready: dict[Ports, list[EndpointAddress]] = {}
     not_ready: dict[Ports, list[EndpointAddress]] = {}
     count = 0
-    for pod in sorted(pods, key=lambda pod: (not backends.is_ready(pod), pod.metadata.name)):
+    for pod in sorted(pods, key=lambda pod: (not conditions.is_ready(pod), pod.metadata.name)):
         ip = backends.address(pod, family) if _belongs(service, pod) else ""
         ports = port_key(backends.ports(service, pod))
         if not ip or (not ports and service.spec.ports):
             continue  # serves none of the Service's ports
         count += 1
         if count <= MAX_ADDRESSES:
-            lot = ready if service.spec.publish_not_ready_addresses or backends.is_ready(pod) else not_ready
+            lot = ready if service.spec.publish_not_ready_addresses or conditions.is_ready(pod) else not_ready
             lot.setdefault(ports, []).append(_address(service, pod, ip))
     every = sorted({*ready, *not_ready}, key=repr)
     return [_subset(ready.get(ports), not_ready.get(ports), ports) for ports in every], count > MAX_ADDRESSES

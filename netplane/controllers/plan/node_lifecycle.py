@@ -13,8 +13,9 @@ Who has to leave such a node, and when, is decided in `node_taints` and `evictio
 Source: KEP-589 (node heartbeats), KEP-382 (taint nodes by condition).
 """
 
+from netplane.api import conditions
 from netplane.api.objects import Condition, Node, Pod, Taint
-from netplane.controllers.plan import backends, node_taints
+from netplane.controllers.plan import node_taints
 from netplane.controllers.plan.disruption import NOT_READY, UNREACHABLE
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Patch, Plan, Write
@@ -41,20 +42,14 @@ def plan(world: World, key: str, grace_s: float, clock_s: float, now: str) -> Pl
     age_s = clock_s - world.renewed_at.get(key, clock_s)
     alive = age_s < grace_s
     heard = world.lease_of(key) is not None
-    before = ready_of(node)
+    before = conditions.ready(node)
     after = _judge(before, alive=alive, heard=heard)
     writes = _taints(node, after)
     if after != (before.status if before else ""):
         writes.append(_condition(node, after, heard=heard, now=now))
     if not alive:
-        writes += [_not_ready(pod, now) for pod in world.pods_on(key) if backends.is_ready(pod)]
+        writes += [_not_ready(pod, now) for pod in world.pods_on(key) if conditions.is_ready(pod)]
     return Plan(tuple(writes), grace_s - age_s if alive else None)
-
-
-def ready_of(node: Node) -> Condition | None:
-    """The node's Ready condition."""
-    conditions = (node.status.conditions if node.status else None) or ()
-    return next((condition for condition in conditions if condition.type == "Ready"), None)
 
 
 def _judge(before: Condition | None, *, alive: bool, heard: bool) -> str:
@@ -96,8 +91,8 @@ def _taints(node: Node, ready: str) -> list[Write]:
 
 
 def _wanted(node: Node, ready: str) -> set[str]:
-    conditions = (node.status.conditions if node.status else None) or ()
-    found = {BY_CONDITION[one.type] for one in conditions if one.type in BY_CONDITION and one.status == "True"}
+    said = (node.status.conditions if node.status else None) or ()
+    found = {BY_CONDITION[one.type] for one in said if one.type in BY_CONDITION and one.status == "True"}
     if node_taints.TAINT_OF.get(ready):
         found.add(node_taints.TAINT_OF[ready])
     return found | {UNSCHEDULABLE} if node.spec.unschedulable else found

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from netplane.api import conditions
 from netplane.api.objects import Node, Taint
 from netplane.controllers.plan import disruption
 from netplane.controllers.plan.disruption import NO_EXECUTE, NOT_READY, OURS, UNREACHABLE
@@ -46,16 +47,14 @@ def plan(world: World, key: str, wall_s: float, now: str) -> Plan:
 
 def ready_status(node: Node) -> str:
     """True, False, Unknown; "" for a node that has not said."""
-    conditions = (node.status.conditions if node.status else None) or ()
-    said = next((one.status for one in conditions if one.type == "Ready"), "")
-    return said if said in TAINT_OF else ""
+    said = conditions.ready(node)
+    return said.status if said is not None and said.status in TAINT_OF else ""
 
 
 def ill_since_s(node: Node) -> float:
     """When its Ready condition became what it is, in seconds since 1970; 0 when it does not say."""
-    conditions = (node.status.conditions if node.status else None) or ()
-    times = [disruption.seconds(one.last_transition_time) for one in conditions if one.type == "Ready"]
-    return next((time for time in times if time is not None), 0.0)
+    said = conditions.ready(node)
+    return (disruption.seconds(said.last_transition_time) if said is not None else None) or 0.0
 
 
 def patch(node: Node, taints: Iterable[Taint]) -> Patch:

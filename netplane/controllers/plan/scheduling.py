@@ -9,9 +9,9 @@ namespace and labels), then the fewest pods at all, then the first by name.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from netplane.api import conditions
 from netplane.api.objects import Node, Pod, Taint
 from netplane.controllers.plan import backends
-from netplane.controllers.plan.node_lifecycle import ready_of
 from netplane.controllers.plan.tolerations import tolerates
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Bind, Patch, Plan, event
@@ -60,7 +60,7 @@ def refuses(node: Node, pod: Pod, neighbours: Iterable[Pod]) -> str:
         ("didn't match Pod's node affinity/selector", lambda: _selected(node, pod)),
         ("were unschedulable", lambda: not node.spec.unschedulable or _tolerates(pod, Taint(key=UNSCHEDULABLE))),
         ("had untolerated taint(s)", lambda: _tolerated(node, pod)),
-        ("were not ready", lambda: (ready := ready_of(node)) is not None and ready.status == "True"),
+        ("were not ready", lambda: conditions.is_ready(node)),
         ("didn't have free ports for the requested pod ports", lambda: not _host_ports(pod) & _all_ports(running)),
         ("had too many pods", lambda: len(running) < _max_pods(node)),
     )
@@ -79,8 +79,8 @@ def _score(node: Node, pod: Pod, world: World) -> tuple[int, int, str]:
 def _unschedulable(pod: Pod, nodes: int, reasons: Mapping[str, int], now: str) -> Plan:
     told = ", ".join(f"{count} node(s) {why}" for why, count in sorted(reasons.items()))
     message = f"0/{nodes} nodes are available: {told}." if told else "no nodes available to schedule pods"
-    conditions = (pod.status.conditions if pod.status else None) or ()
-    if any(one.type == "PodScheduled" and one.message == message for one in conditions):
+    said = (pod.status.conditions if pod.status else None) or ()
+    if any(one.type == "PodScheduled" and one.message == message for one in said):
         return Plan(again_s=AGAIN_S)
     condition = {
         "type": "PodScheduled",

@@ -6,6 +6,7 @@ Programs that read slices measure by it how long the network takes to follow a c
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from netplane.api import conditions
 from netplane.api.objects import Pod, Service
 
 Times = Mapping[str, str]
@@ -28,5 +29,5 @@ def since(seen: Times | None, service: Service, pods: Iterable[Pod]) -> Trigger:
 
 
 def _ready_since(pod: Pod) -> str:
-    conditions = (pod.status.conditions if pod.status else None) or ()
-    return next((one.last_transition_time or "" for one in conditions if one.type == "Ready"), "")
+    said = conditions.ready(pod)
+    return (said.last_transition_time if said is not None else None) or ""

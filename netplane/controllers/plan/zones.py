@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from netplane.api import conditions
 from netplane.api.objects import Endpoint, Node
 from netplane.controllers.plan import hints
 from netplane.controllers.plan.backends import ZONE
@@ -73,9 +74,7 @@ def wanted(annotations: Mapping[str, str] | None) -> bool:
 def contribution(node: Node) -> Contribution | None:
     """None for nodes that do not count: not ready, or of the control plane."""
     labels = node.metadata.labels or {}
-    conditions = (node.status.conditions if node.status else None) or ()
-    ready = any(one.type == "Ready" and one.status == "True" for one in conditions)
-    if not ready or any(name in labels for name in EXCLUDED):
+    if not conditions.is_ready(node) or any(name in labels for name in EXCLUDED):
         return None
     allocatable = (node.status.allocatable if node.status else None) or {}
     return Contribution(labels.get(ZONE, ""), milli(allocatable.get("cpu", 0)))
