@@ -11,7 +11,7 @@ from cni.plan.lease import Key
 from cni.reaper import Reaper
 from netplane.kernel.netlink import KernelError
 from netplane.obs import logs
-from netplane.rtnl import TokenBucket
+from netplane.rtnl import CLASSIFIERS, TokenBucket
 
 log = logs.get("cni.shaping")
 # What a kernel answers that was built without a queue, classifier, action or kind of link.
@@ -31,6 +31,7 @@ class Shaper:
         self._doors = doors
         self._reaper = reaper
         self._owner = owner
+        self._classifiers = CLASSIFIERS  # the one that works, once that is known
 
     def limit(self, key: Key, link: str, mtu_bytes: int, wanted: Bandwidth) -> None:
         """Limit a pod, wholly or not at all. `link` is the node's end of its pair.
@@ -40,17 +41,23 @@ class Shaper:
         """
         if not wanted:
             return
-        try:
-            self._doors.here.apply(bandwidth.requests(key, link, mtu_bytes, wanted, self._owner))
-        except KernelError as error:
-            self.release(key)
-            if error.errno not in _LACKS:
-                raise
-            raise CniError(
-                Code.UNSUPPORTED_BY_KERNEL,
-                f"bandwidth: this kernel cannot do it: {error.message}",
-                "it needs sch_tbf, and for egress also ifb, sch_ingress, cls_u32 and act_mirred",
-            ) from error
+        for classifier in self._classifiers:
+            try:
+                self._doors.here.apply(bandwidth.requests(key, link, mtu_bytes, wanted, self._owner, classifier))
+            except KernelError as error:
+                self.release(key)
+                if error.errno not in _LACKS:
+                    raise
+                refused = error
+            else:
+                if wanted.egress is not None:
+                    self._classifiers = (classifier,)
+                return
+        raise CniError(
+            Code.UNSUPPORTED_BY_KERNEL,
+            f"bandwidth: this kernel cannot do it: {refused.message}",
+            f"it needs sch_tbf, and for egress also ifb, sch_ingress, act_mirred, and cls_{' or cls_'.join(CLASSIFIERS)}",
+        ) from refused
 
     def release(self, key: Key) -> None:
         """Remove what outlives the pod's own link; repeating it is harmless."""

@@ -14,7 +14,18 @@ import msgspec
 from cni.errors import invalid
 from cni.plan.lease import Key
 from netplane.net import names
-from netplane.rtnl import Change, Ifb, Ingress, Link, Redirect, Request, TokenBucket, add
+from netplane.rtnl import (
+    CLASSIFIERS,
+    Change,
+    Classifier,
+    Ifb,
+    Ingress,
+    Link,
+    Redirect,
+    Request,
+    TokenBucket,
+    add,
+)
 
 # How long a packet may wait (the reference plugin's 25 ms): longer ones are dropped, so that senders notice.
 LATENCY_MS = 25
@@ -85,7 +96,9 @@ def device(key: Key) -> str:
     return names.fitted("ifb", *key)
 
 
-def requests(key: Key, link: str, mtu_bytes: int, wanted: Bandwidth, owner: str) -> list[Request]:
+def requests(
+    key: Key, link: str, mtu_bytes: int, wanted: Bandwidth, owner: str, classifier: Classifier = CLASSIFIERS[0]
+) -> list[Request]:
     """Everything that limits one pod.
 
     Args:
@@ -94,6 +107,7 @@ def requests(key: Key, link: str, mtu_bytes: int, wanted: Bandwidth, owner: str)
         mtu_bytes: of both ends.
         wanted: the limits.
         owner: mark of the lease store.
+        classifier: how the kernel is told that all packets are meant.
     """
     found: list[Request] = []
     if wanted.ingress is not None:
@@ -105,7 +119,7 @@ def requests(key: Key, link: str, mtu_bytes: int, wanted: Bandwidth, owner: str)
             Change(ifb, alias=alias(key, link, owner)),
             add(bucket(ifb, wanted.egress, mtu_bytes)),
             add(Ingress(link)),
-            add(Redirect(link, ifb)),
+            add(Redirect(link, ifb, classifier)),
         ]
     return found
 

@@ -24,7 +24,7 @@ from netplane.rtnl.requests import (
     inverse,
     replace,
 )
-from netplane.rtnl.shaping import Ingress, Redirect, TokenBucket
+from netplane.rtnl.shaping import CLASSIFIERS, Classifier, Ingress, Redirect, TokenBucket
 from netplane.rtnl.values import (
     IP,
     MAIN_TABLE,
@@ -49,6 +49,7 @@ from netplane.rtnl.values import (
 )
 
 __all__ = [
+    "CLASSIFIERS",
     "IP",
     "MAIN_TABLE",
     "PROTO_BOOT",
@@ -57,6 +58,7 @@ __all__ = [
     "Bridge",
     "BridgePort",
     "Change",
+    "Classifier",
     "Delete",
     "DeleteGroup",
     "Dummy",

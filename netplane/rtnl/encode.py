@@ -223,7 +223,7 @@ def _(value: Ingress, index: Index) -> tuple[int, bytes]:
 
 @_body.register
 def _(value: Redirect, index: Index) -> tuple[int, bytes]:
-    return shaping.redirect(index(value.dev), index(value.to))
+    return shaping.redirect(index(value.dev), index(value.to), value.classifier)
 
 
 def _change(change: Change, index: Index) -> bytes:

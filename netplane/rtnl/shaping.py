@@ -7,6 +7,7 @@ A queue shapes only what leaves a device. What comes in is first redirected to l
 """
 
 import struct
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +23,10 @@ _LINKLAYER_ETHERNET = 1
 _U32_SEL, _U32_ACT, _U32_TERMINAL = 5, 7, 1
 _ACT_KIND, _ACT_OPTIONS, _MIRRED_PARMS = 1, 2, 2
 _ACT_STOLEN, _EGRESS_REDIRECT = 4, 1
+_MATCHALL_ACT = 2
+_BPF_ACT, _BPF_OPS_LEN, _BPF_OPS = 1, 4, 5
+# Classic BPF: return -1, which is "every packet" (cls_bpf; linux/filter.h, struct sock_filter).
+_BPF_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 _PRIORITY_AND_ALL_PROTOCOLS = 1 << 16 | int.from_bytes((3).to_bytes(2, "big"), "little")
 _U32_MAX = 0xFFFFFFFF
 
@@ -47,14 +52,21 @@ class Ingress(msgspec.Struct, frozen=True):
         return f"dev {self.dev} ingress"
 
 
+Classifier = Literal["u32", "matchall", "bpf"]
+CLASSIFIERS: tuple[Classifier, ...] = ("u32", "matchall", "bpf")
+_EVERY_PACKET = {"u32": "u32 match u32 0 0", "matchall": "matchall", "bpf": "bpf bytecode '1,6 0 0 4294967295'"}
+
+
 class Redirect(msgspec.Struct, frozen=True):
-    """Everything that comes in by `dev` leaves by `to`."""
+    """Everything that comes in by `dev` leaves by `to`. Each classifier can say "all"; kernels lack one or another."""
 
     dev: str
     to: str
+    classifier: Classifier = "u32"
 
     def __str__(self) -> str:
-        return f"dev {self.dev} ingress protocol all u32 match u32 0 0 action mirred egress redirect dev {self.to}"
+        every = _EVERY_PACKET[self.classifier]
+        return f"dev {self.dev} ingress protocol all {every} action mirred egress redirect dev {self.to}"
 
 
 def bucket(value: TokenBucket, index: int) -> tuple[int, bytes]:
@@ -72,15 +84,26 @@ def ingress(index: int) -> tuple[int, bytes]:
     return RTM_NEWQDISC, TCMSG.pack(0, index, _INGRESS_HANDLE, _INGRESS, 0) + nl.attr_str(TCA_KIND, "ingress")
 
 
-def redirect(index: int, to: int) -> tuple[int, bytes]:
+def redirect(index: int, to: int, classifier: Classifier) -> tuple[int, bytes]:
     """Message type and payload."""
-    # One key whose mask is zero: it matches every packet. matchall would say so plainly, but kernels lack it.
-    selector = struct.pack("=BBBxHHhhI", _U32_TERMINAL, 0, 1, 0, 0, 0, 0, 0) + struct.pack("=IIii", 0, 0, 0, 0)
     mirred = struct.pack("=IIiiiiI", 0, 0, _ACT_STOLEN, 0, 0, _EGRESS_REDIRECT, to)
     action = nl.nested(1, nl.attr_str(_ACT_KIND, "mirred"), nl.nested(_ACT_OPTIONS, nl.attr(_MIRRED_PARMS, mirred)))
     head = TCMSG.pack(0, index, 0, _INGRESS_HANDLE, _PRIORITY_AND_ALL_PROTOCOLS)
-    options = nl.nested(TCA_OPTIONS, nl.attr(_U32_SEL, selector), nl.nested(_U32_ACT, action))
-    return RTM_NEWTFILTER, head + nl.attr_str(TCA_KIND, "u32") + options
+    options = nl.nested(TCA_OPTIONS, *_every_packet(classifier, action))
+    return RTM_NEWTFILTER, head + nl.attr_str(TCA_KIND, classifier) + options
+
+
+def _every_packet(classifier: Classifier, action: bytes) -> list[bytes]:
+    match classifier:
+        case "u32":
+            # One key whose mask is zero: it matches every packet.
+            selector = struct.pack("=BBBxHHhhI", _U32_TERMINAL, 0, 1, 0, 0, 0, 0, 0) + struct.pack("=IIii", 0, 0, 0, 0)
+            return [nl.attr(_U32_SEL, selector), nl.nested(_U32_ACT, action)]
+        case "matchall":
+            return [nl.nested(_MATCHALL_ACT, action)]
+        case "bpf":
+            ops = [nl.attr_u16(_BPF_OPS_LEN, 1), nl.attr(_BPF_OPS, _BPF_ALL)]
+            return [*ops, nl.nested(_BPF_ACT, action)]
 
 
 def decode_bucket(payload: bytes, dev: str) -> TokenBucket | None:

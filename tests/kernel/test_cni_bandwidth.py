@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from cni import shaping
 from cni.errors import Code
 from netplane.kernel import netns
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
 from netplane.net import netlink
-from netplane.rtnl import Ifb, Link, TokenBucket, Veth, delete
+from netplane.rtnl import Classifier, Ifb, Link, TokenBucket, Veth, delete
 from tests.cnitools import Answer, Node, Spaces, StandaloneNode, config, door, spaces
 
 pytestmark = pytest.mark.privileged
@@ -166,4 +167,22 @@ def test_a_kernel_that_lacks_it_is_named_and_nothing_is_left(
     assert (node.links(), node.engine.leases.all(), ifbs(node)) == ([], [], [])
     with door(node.space) as rtnl:
         assert not [link for link in rtnl.links() if isinstance(link.kind, Veth)]
+    node.close()
+
+
+@pytest.mark.parametrize("order", [("u32",), ("matchall", "u32"), ("bpf",), ("matchall", "bpf")], ids="-".join)
+def test_any_classifier_that_the_kernel_has_will_do(
+    place: Spaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[Classifier, ...]
+) -> None:
+    """A kernel without matchall refuses it, and the next one is tried, and kept."""
+    monkeypatch.setattr(shaping, "CLASSIFIERS", order)
+    node = Node(place.name("node"), tmp_path)
+    address = native(node, place, "p1", **SLOW)
+    assert received(place.made[-1], node.space, "10.244.1.1") < SENT / 2
+    assert received(node.space, place.made[-1], address) < SENT / 2
+    native(node, place, "p2", **SLOW)
+    assert len(ifbs(node)) == 2
+    for pod in ("p1", "p2"):
+        assert node.call("DEL", pod, config=config("1.1.0")) == (0, {})
+    assert (ifbs(node), node.links()) == ([], [])
     node.close()
