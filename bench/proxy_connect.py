@@ -5,10 +5,11 @@
 Namespaces that differ in nothing but their nftables: what a real netplane-proxy loads; one chain with one rule and an
 anonymous map per service, one verdict map in front (kube-proxy's shape, loaded with `nft -f`); and empty nat chains
 with one rule that no packet reaches, since the kernel tracks connections only where some rule needs it: without it,
-"no service" would be the price without connection tracking. They take turns: in each round, each sets up a batch of TCP connections from
-a pod's address, to the service or directly to an endpoint. Timed is connect() alone: on loopback, the whole handshake.
-What it costs above no service is the first packet's way through the rules and the translation. With another service
-each time, the rules and elements are not in the processor's caches, as on a node with many services.
+"no service" would be the price without connection tracking. They take turns: in each round, each sets up a batch of
+TCP connections from a pod's address, to the service or directly to an endpoint. Timed is connect() alone: on loopback,
+the whole handshake. What it costs above no service is the first packet's way through the rules and the translation.
+With another service each time, the rules and elements are not in the processor's caches, as on a node with many
+services.
 """
 
 import itertools

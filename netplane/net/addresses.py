@@ -16,3 +16,21 @@ def packed(text: str) -> bytes:
     if _IPV4.fullmatch(text):
         return bytes(map(int, text.split(".")))
     return ipaddress.ip_address(text).packed
+
+
+_LEADING_ZEROS = re.compile(r"\b0+(?=\d)", re.ASCII)
+_DOTTED = re.compile(r"\d+(?:\.\d+){3}", re.ASCII)
+
+
+def lenient(text: str) -> bytes:
+    """The same, as objects may have it that an apiserver took long ago: `010.1.0.001` is decimal, and an IPv4 address
+    written as IPv6 (`::ffff:10.1.0.1`) is the IPv4 address.
+
+    Raises:
+        ValueError: when it is neither.
+    """
+    found = packed(_LEADING_ZEROS.sub("", text) if _DOTTED.fullmatch(text) else text)
+    return found[12:] if found[:12] == _MAPPED else found
+
+
+_MAPPED = bytes(10) + b"\xff\xff"

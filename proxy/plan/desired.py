@@ -18,8 +18,11 @@ from proxy.plan import nodeports, slices, topology
 from proxy.plan.flows import GONE, Expected, Flows
 from proxy.plan.model import (
     EMPTY,
+    EXTERNAL,
     LB,
+    LOAD_BALANCER,
     NO_LOCAL,
+    NODE_PORT,
     REJECT,
     SHORT,
     Endpoint,
@@ -119,11 +122,12 @@ def _frontends(
         outside = outside._replace(sticky=sticky, timeout_s=view.affinity_timeout_s)
     if port.node_port:
         for address in nodeports.addresses(view.family, node, options):
-            yield frontend_key(address, port.protocol, port.node_port), outside
+            yield frontend_key(address, port.protocol, port.node_port), outside._replace(rank=NODE_PORT)
     for address in view.external_ips:
-        yield frontend_key(address, port.protocol, port.port), outside
+        yield frontend_key(address, port.protocol, port.port), outside._replace(rank=EXTERNAL)
     for address in view.load_balancer_ips:
-        yield frontend_key(address, port.protocol, port.port), _guarded(view, address, outside, node)
+        guarded = _guarded(view, address, outside, node)
+        yield frontend_key(address, port.protocol, port.port), guarded._replace(rank=LOAD_BALANCER)
     inside = chosen.local if view.internal_local else chosen.cluster
     made = _inside(inside or [], chosen.any)
     if sticky:

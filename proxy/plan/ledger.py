@@ -2,8 +2,9 @@
 
 The ledger answers `update(service, fragment)` with element changes and remembers the result; nothing else is kept of a
 service. Elements that several services may share are counted (hairpin addresses, ClusterIPs) or claimed: of two
-services that ask for the same frontend, the one whose key sorts first has it, whatever came first. So the outcome does
-not depend on the order of events: incremental equals from scratch.
+services that ask for the same frontend, the one of the better rank has it (nobody takes a ClusterIP away by an external
+IP), and among equals the one whose key sorts first, whatever came first. So the outcome does not depend on the order of
+events: incremental equals from scratch.
 """
 
 import itertools
@@ -104,7 +105,7 @@ class Ledger:
             return
         claims = self._contested.setdefault(key, {held[0]: held[1]})
         claims[service] = wanted
-        winner = min(claims)
+        winner = min(claims, key=lambda name: (claims[name].rank, name))
         self._frontends[key] = (winner, claims[winner])
 
     def _drop_claim(self, service: str, key: bytes) -> None:
@@ -113,7 +114,7 @@ class Ledger:
             del self._frontends[key]
             return
         claims.pop(service, None)
-        winner = min(claims)
+        winner = min(claims, key=lambda name: (claims[name].rank, name))
         self._frontends[key] = (winner, claims[winner])
         if len(claims) == 1:
             del self._contested[key]

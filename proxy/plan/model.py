@@ -19,6 +19,8 @@ STICKY, STICKY_SHORT = "st", "ss"
 ROW_SHARDS = ("endpoints", *(f"endpoints-{number}" for number in range(1, 16)))
 """Maps of frontends' rows. The kernel dumps a map in time that grows with the square of its size (each message begins
 from the start again), so rows are spread over several: each frontend's are in one, which its verdict names."""
+CLUSTER_IP, LOAD_BALANCER, EXTERNAL, NODE_PORT = range(4)
+"""Ranks of frontends."""
 SHARD_ROWS = 32_768
 """From this many rows on, newcomers go to the next map. 0.04 s to dump, where 250,000 in one map take 3 s."""
 READY, SERVING, TERMINATING, LOCAL = 1, 2, 4, 8
@@ -123,6 +125,8 @@ class Frontend(NamedTuple):
                 then say st_N_T and ss_N_T, and rows are found by handles:
     handles     sticky-ids      handle of index 0, 1, 2 …; sticky-endpoints: handle → row
     short_handles               likewise for short_rows
+    rank        of two services that ask for one frontend, who has it: a ClusterIP before a load balancer's IP before an
+                external IP before a NodePort
     shard       S: which of the endpoint maps (`ROW_SHARDS`) holds the rows; verdicts name it, 0 by saying nothing
     """
 
@@ -138,6 +142,7 @@ class Frontend(NamedTuple):
     handles: bytes = b""
     short_handles: bytes = b""
     shard: int = 0
+    rank: int = 0
 
 
 class Fragment(NamedTuple):

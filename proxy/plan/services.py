@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from netplane.api.objects import Service
-from netplane.net.addresses import packed
+from netplane.net.addresses import lenient
 from netplane.nft.elements import cidr_elements
 from netplane.nft.types import FAMILIES, PROTOCOLS, Family
 from proxy.plan.model import HEADLESS, OTHER_PROXY, Port, ServiceView
@@ -55,6 +55,7 @@ def _view(service: Service, ports: tuple[Port, ...], family: Family, problems: P
     if not cluster_ips:
         return None
     ingress = (service.status.load_balancer.ingress if service.status and service.status.load_balancer else None) or []
+    external_local = spec.external_traffic_policy == "Local"
     vips = [item.ip for item in ingress if item.ip and item.ip_mode in (None, "VIP")]
     return ServiceView(
         key=key,
@@ -65,9 +66,10 @@ def _view(service: Service, ports: tuple[Port, ...], family: Family, problems: P
         load_balancer_ips=_addresses(key, "loadBalancer ingress", vips, family, problems),
         source_ranges=_source_ranges(key, spec.load_balancer_source_ranges or [], family, problems),
         internal_local=spec.internal_traffic_policy == "Local",
-        external_local=spec.external_traffic_policy == "Local",
+        external_local=external_local,
         affinity_timeout_s=_affinity(service, problems),
-        health_port=spec.health_check_node_port,
+        # A service that was a load balancer once may have kept its port.
+        health_port=spec.health_check_node_port if spec.type == "LoadBalancer" and external_local else 0,
     )
 
 
@@ -99,7 +101,7 @@ def _addresses(key: str, field: str, texts: Iterable[str], family: Family, probl
     found: dict[bytes, None] = {}
     for text in texts:
         try:
-            address = packed(text)
+            address = lenient(text)
         except ValueError:
             problems.append(f"service {key}: {field} has {text!r}, which is no IP address")
             continue
@@ -113,7 +115,8 @@ def _source_ranges(key: str, texts: list[str], family: Family, problems: Problem
     good, bad = [], False
     for text in texts:
         try:
-            network = ipaddress.ip_network(text.strip(), strict=False)
+            address, _, bits = text.strip().partition("/")
+            network = ipaddress.ip_network((lenient(address), int(bits)), strict=False)
         except ValueError:
             problems.append(f"service {key}: loadBalancerSourceRanges has {text!r}, which is no CIDR")
             bad = True

@@ -2,7 +2,7 @@
 
 A cluster's endpoints are the bulk of what a proxy remembers, so a slice keeps one byte of conditions and its packed
 address per endpoint, and hints only where there are any. Conditions that were not said are read as the API documents:
-ready means yes, serving means what ready says, terminating means no. What cannot be read is named and left out.
+ready means yes, serving means yes, terminating means no. What cannot be read is named and left out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from netplane.api.objects import Endpoint as SliceEndpoint
 from netplane.api.objects import EndpointSlice
-from netplane.net.addresses import packed
+from netplane.net.addresses import lenient
 from netplane.nft.types import FAMILIES, PROTOCOLS, Family
 from proxy.plan.model import HEADLESS, LOCAL, OTHER_PROXY, READY, SERVING, TERMINATING, Endpoint
 
@@ -93,7 +93,7 @@ def _address(item: EndpointSlice, endpoint: SliceEndpoint, family: Family, probl
     if not endpoint.addresses:
         return None
     try:
-        address = packed(endpoint.addresses[0])
+        address = lenient(endpoint.addresses[0])
     except ValueError:
         address = b""
     if len(address) != family.address.size:
@@ -108,7 +108,7 @@ def _conditions(endpoint: SliceEndpoint, node_name: str) -> int:
     if said is None:
         return local | READY | SERVING
     ready = said.ready is None or said.ready
-    serving = ready if said.serving is None else said.serving
+    serving = said.serving is None or said.serving
     return local | (READY if ready else 0) | (SERVING if serving else 0) | (TERMINATING if said.terminating else 0)
 
 

@@ -355,6 +355,7 @@ if TABLES.is_dir():
             "ports": [("port3", "UDP", 8675), ("port4", "UDP", 8676)],
         },
         "load balancer service with only local traffic policy": {
+            "type": "LoadBalancer",
             "clusterIP": "172.16.55.12",
             "ports": [("portx", "UDP", 8677), ("porty", "UDP", 8678)],
             "externalTrafficPolicy": "Local",

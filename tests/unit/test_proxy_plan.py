@@ -78,7 +78,7 @@ def test_services_that_are_none_of_our_business(made: Service) -> None:
     ("spec", "named"),
     [
         ({"externalIPs": ["999.1.1.1"]}, "externalIPs has '999.1.1.1'"),
-        ({"externalIPs": ["010.1.1.1"]}, "externalIPs has '010.1.1.1'"),
+        ({"externalIPs": ["010.1.1.256"]}, "externalIPs has '010.1.1.256'"),
         ({"ports": [{"name": "http", "port": 0}]}, "port 'http' (0/TCP)"),
         ({"ports": [{"name": "http", "port": 80, "protocol": "ICMPX"}]}, "port 'http' (80/ICMPX)"),
         ({"ports": [{"name": "http", "port": 80, "nodePort": 70000}]}, "port 'http' (80/TCP)"),
@@ -129,6 +129,7 @@ def test_a_bad_endpoint_is_named_and_the_others_serve(endpoint: dict[str, Any], 
         ({"ready": False, "serving": True, "terminating": True}, True),
         ({"ready": False, "serving": False, "terminating": True}, False),
         ({"serving": False}, True),
+        ({"ready": False, "terminating": True}, True),
     ],
 )
 def test_conditions_read_as_the_api_documents(conditions: dict[str, bool] | None, takes: bool) -> None:
@@ -284,7 +285,8 @@ def test_two_ports_that_a_number_does_not_tell_apart_keep_the_flows_of_both() ->
 
 
 def test_the_health_check_counts_ready_endpoints_of_this_node_once() -> None:
-    made = services.read(service(healthCheckNodePort=32000))
+    local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
+    made = services.read(service(**local))
     endpoints: list[dict[str, Any]] = [
         {"addresses": ["10.1.0.1"], "nodeName": "here"},
         {"addresses": ["10.1.0.2"], "nodeName": "there"},
@@ -293,4 +295,5 @@ def test_the_health_check_counts_ready_endpoints_of_this_node_once() -> None:
     item = slices.read(piece(*endpoints, ports=[{"name": "a", "port": 1}, {"name": "b", "port": 2}]), "here")
     assert item is not None
     assert desired.health(made, [item]) == ("ns/web", 32000, 1)
-    assert desired.health(services.read(service()), [item]) is None
+    for other in ({"healthCheckNodePort": 0}, {"externalTrafficPolicy": "Cluster"}, {"type": "NodePort"}):
+        assert desired.health(services.read(service(**local | other)), [item]) is None
