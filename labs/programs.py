@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from labs.topology import APISERVER_PORT, BALANCER_CIDR, CLUSTER_CIDR, NODE_PORTS, SERVICE_CIDR, Lab, LabNode
+from labs.topology import APISERVER_PORT, BALANCER_POOL, CLUSTER_CIDR, NODE_PORTS, SERVICE_CIDR, Lab, LabNode
 
 NODE_GRACE_S = 8
 
@@ -51,7 +51,7 @@ def _controllers(lab: Lab) -> Program:
         [
             *(_tool("netplane"), "controllers", "--kubeconfig", str(lab.kubeconfig)),
             *("--cluster-cidr", CLUSTER_CIDR, "--node-cidr-mask-size", "24"),
-            *("--node-monitor-grace-period", str(NODE_GRACE_S), "--load-balancer-pool", BALANCER_CIDR),
+            *("--node-monitor-grace-period", str(NODE_GRACE_S), "--load-balancer-pool", BALANCER_POOL),
         ],
         needs=lab.kubeconfig,
     )

@@ -28,6 +28,7 @@ SERVICE_CIDR = "10.96.0.0/16"
 NODE_PORTS = "30000-32767"
 # Addresses of Services of type LoadBalancer: the machine outside sends them to the first node.
 BALANCER_CIDR = "172.31.0.0/24"
+BALANCER_POOL = "172.31.0.1-172.31.0.254"
 MAX_NODES = 80
 _NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 
