@@ -77,6 +77,7 @@ class Stream:
             self._pump_task.cancel()
             gone.cancel()
             await asyncio.gather(self._pump_task, gone, return_exceptions=True)
+            self._pump_task = None  # it knows this stream: together they would stay until a garbage collection
         await self._transmit({"type": "http.response.body", "body": b""})
 
     async def _supervise(self, deadline: float, gone: asyncio.Task[None]) -> None:
