@@ -71,12 +71,16 @@ def viewed(value: bytes) -> bytes:
 
 def list_bytes(kind: Kind, items: list[bytes], rev: int, token: str = "", remaining: int = 0) -> bytes:
     """A list of encoded items read at `rev`; `token` continues it, `remaining` counts what is left (0: not said)."""
-    return b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[%b]}' % (
+    head = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[' % (
         kind.kind.encode(),
         kind.api_version.encode(),
         orjson.dumps(list_meta(rev, token, remaining)),
-        b",".join(items),
     )
+    parts = items or [b""]
+    # Joined once: a second copy of 10,000 Services is 11 MB more.
+    parts = [head + parts[0], *parts[1:]]
+    parts[-1] += b"]}"
+    return b",".join(parts)
 
 
 def list_meta(rev: int, token: str = "", remaining: int = 0) -> Json:

@@ -44,6 +44,8 @@ _EVENT: dict[str, Callable[[Json], bytes]] = {
 class Translated:
     """What handlers send, in `media`; answers that are no JSON pass as they are."""
 
+    wants_whole = True  # bodies in one message
+
     def __init__(self, media: str, transmit: Send) -> None:
         self._media = media
         self._transmit = transmit

@@ -13,6 +13,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+PART_BYTES = 256 * 1024
+
 _JSON = b"application/json"
 _TEXT = b"text/plain; charset=utf-8"
 _NO_CACHE: Header = (b"cache-control", b"no-cache, private")
@@ -59,4 +61,15 @@ async def send(reply: Reply, transmit: Send) -> None:
         *reply.headers,
     ]
     await transmit({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await transmit({"type": "http.response.body", "body": reply.body})
+    if len(reply.body) > PART_BYTES and not getattr(transmit, "wants_whole", False):
+        await _in_parts(reply.body, transmit)
+    else:
+        await transmit({"type": "http.response.body", "body": reply.body})
+
+
+async def _in_parts(body: bytes, transmit: Send) -> None:
+    """Encrypt and send piece by piece: the client reads the first while the next are made, and others get a turn."""
+    whole = memoryview(body)
+    for at in range(0, len(body), PART_BYTES):
+        part = whole[at : at + PART_BYTES]
+        await transmit({"type": "http.response.body", "body": part, "more_body": at + PART_BYTES < len(body)})
