@@ -24,9 +24,14 @@ class _Job(NamedTuple):
 
 
 class Announcer:
-    """One thread that sends what is due; made when the first pod comes. Methods may be called from any thread."""
+    """One thread that sends what is due; made when the first pod comes. Methods may be called from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        threaded: False leaves the sending to `close`, for a process that ends after one call.
+    """
+
+    def __init__(self, *, threaded: bool = True) -> None:
+        self._threaded = threaded
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -34,16 +39,23 @@ class Announcer:
     def announce(self, space: int, ifname: str, frames: Sequence[bytes]) -> None:
         """Send frames out of an interface of the namespace `space` (a descriptor; it may be closed afterwards)."""
         with self._lock:
-            if self._thread is None:
+            if self._thread is None and self._threaded:
                 self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
                 self._thread.start()
         self._jobs.put(_Job(time.monotonic() + DELAY_S, os.dup(space), ifname, frames))
 
     def close(self) -> None:
         """Send what waits."""
+        self._jobs.put(None)
         if self._thread is not None:
-            self._jobs.put(None)
             self._thread.join()
+        else:
+            self._run()
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is still to be sent."""
+        return not self._jobs.empty()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

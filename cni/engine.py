@@ -51,10 +51,16 @@ class Engine:
         leases: the lease store; the engine's links carry its mark.
         trouble: why ADD cannot be served now, "" when it can; asked by STATUS.
         clock: Unix time in seconds.
+        announcer: tells new pods' neighbours.
     """
 
     def __init__(
-        self, leases: Leases, *, trouble: Callable[[], str] = str, clock: Callable[[], float] = time.time
+        self,
+        leases: Leases,
+        *,
+        trouble: Callable[[], str] = str,
+        clock: Callable[[], float] = time.time,
+        announcer: Announcer | None = None,
     ) -> None:
         self.leases = leases
         self.owner = pod.owner_mark(str(leases.path.parent.resolve()))
@@ -63,7 +69,7 @@ class Engine:
         self._doors = Doors()
         self._reaper = Reaper(self._doors)
         self._bridges = Bridges(self._doors)
-        self._announcer = Announcer()
+        self._announcer = announcer or Announcer()
         self._ports = HostPorts(self._doors, self.owner)
         self._guards = Guards(self.owner)
         self._shaper = Shaper(self._doors, self._reaper, self.owner)

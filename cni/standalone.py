@@ -2,8 +2,9 @@
 
     runtime ─▶ relay ─ exec ─▶ BIN_DIR/.netplane-standalone ─▶ lock ─▶ reconcile ─▶ engine ─▶ answer
 
-Calls take turns by a lock on the state folder. Whoever holds it is alone, so a lease still reserved by then belongs
-to a process that died, and is put right before the call. An agent holds the same lock for as long as it runs.
+Calls take turns by a lock on the state folder, held for as long as the store is open and no longer. Whoever holds it is
+alone, so a lease still reserved by then belongs to a process that died, and is put right before the call. An agent holds
+the same lock for as long as it runs.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cni import errors
+from cni.announce import Announcer
 from cni.config import version_of
 from cni.errors import CniError, Code
 from cni.frames import STDIN_MAX_BYTES, Request
@@ -23,7 +25,7 @@ from netplane.errors import NetplaneError
 from netplane.obs import logs
 
 LOCK_TIMEOUT_S = 60.0
-_POLL_S = 0.01
+_POLL_S = 0.003
 # The other verbs answer from the store and the kernel as they are.
 _CHANGING = ("ADD", "DEL", "GC")
 
@@ -35,37 +37,58 @@ def main(state_dir: str) -> None:
         state_dir: folder of the lease store.
     """
     logs.setup("error")
-    status, text = run(Path(state_dir), sys.argv[0], os.environ, sys.stdin.buffer.read(STDIN_MAX_BYTES + 1))
+    announcer = Announcer(threaded=False)
+    stdin = sys.stdin.buffer.read(STDIN_MAX_BYTES + 1)
+    status, text = run(Path(state_dir), sys.argv[0], os.environ, stdin, announcer)
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
-    sys.exit(status)
+    # A runtime waits for the process and for its stdout; the announcement is due later, and is a child's.
+    if announcer.waits and os.fork() == 0:
+        _announce(announcer)
+    os._exit(status)  # what is left in memory is of no use, and the kernel frees it sooner than Python
 
 
-def run(state_dir: Path, argv0: str, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
-    """One call: exit status and what is printed. Never raises."""
-    variables = {key: value for key, value in environment.items() if key.startswith("CNI_")}
-    try:
-        with _locked(state_dir):
-            return _handle(state_dir, Request(argv0, variables, stdin))
-    except (NetplaneError, OSError, sqlite3.Error) as error:
-        from cni.engine import as_cni_error  # noqa: PLC0415
-
-        failure = as_cni_error(error)
-        return 1, errors.encode(failure, version_of(stdin))
+def _announce(announcer: Announcer) -> None:
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    announcer.close()
+    os._exit(0)
 
 
-def _handle(state_dir: Path, request: Request) -> tuple[int, bytes]:
-    # The lock may be long in coming; what is needed only with it is imported then.
-    from cni.engine import Engine  # noqa: PLC0415
+def run(
+    state_dir: Path, argv0: str, environment: Mapping[str, str], stdin: bytes, announcer: Announcer | None = None
+) -> tuple[int, bytes]:
+    """One call: exit status and what is printed. Never raises.
+
+    Args:
+        state_dir: folder of the lease store.
+        argv0: the name the plugin was called by.
+        environment: with CNI_*.
+        stdin: the configuration.
+        announcer: keeps what is to be announced for the caller to send; None: it is sent before this returns.
+    """
+    # Loaded before the lock is asked for: others need not wait for that.
+    from cni.engine import Engine, as_cni_error  # noqa: PLC0415
     from cni.leases import Leases, boot_id  # noqa: PLC0415
 
-    engine = Engine(Leases(state_dir / "leases.db", boot_id()))
+    variables = {key: value for key, value in environment.items() if key.startswith("CNI_")}
+    mine = announcer or Announcer(threaded=False)
     try:
-        if request.environment.get("CNI_COMMAND") in _CHANGING:
-            engine.reconcile()
-        return engine.handle(request)
-    finally:
+        with _locked(state_dir):
+            engine = Engine(Leases(state_dir / "leases.db", boot_id()), announcer=mine)
+            try:
+                if variables.get("CNI_COMMAND") in _CHANGING:
+                    engine.reconcile()
+                answer = engine.handle(Request(argv0, variables, stdin))
+            finally:
+                engine.leases.close()
+    except (NetplaneError, OSError, sqlite3.Error) as error:
+        return 1, errors.encode(as_cni_error(error), version_of(stdin))
+    if announcer is None:
         engine.close()
+    return answer
 
 
 @contextmanager
