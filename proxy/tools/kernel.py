@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from netplane.errors import UsageError
 from netplane.kernel.conntrack import Conntrack
 from netplane.kernel.nft import Nft
+from netplane.net.addresses import lenient
 from netplane.nft import elements
 from netplane.nft.objects import Table
 from netplane.nft.types import PROTOCOLS, Family
@@ -70,7 +71,7 @@ def _endpoints(world: World) -> Iterator[tuple[str, int, str]]:
             for port in item.ports or ():
                 protocol = (port.protocol or "TCP").lower()
                 if endpoint.addresses and _is_address(endpoint.addresses[0]) and port.port and protocol in _SPOKEN:
-                    yield endpoint.addresses[0], port.port, protocol
+                    yield str(ipaddress.ip_address(lenient(endpoint.addresses[0]))), port.port, protocol
 
 
 class _Run:
@@ -240,7 +241,7 @@ class _Run:
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        lenient(text)
     except ValueError:
         return False
     return True
