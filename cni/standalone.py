@@ -2,9 +2,9 @@
 
     runtime ─▶ relay ─ exec ─▶ BIN_DIR/.netplane-standalone ─▶ lock ─▶ reconcile ─▶ engine ─▶ answer
 
-Calls take turns by a lock on the state folder, held for as long as the store is open and no longer. Whoever holds it is
-alone, so a lease still reserved by then belongs to a process that died, and is put right before the call. An agent holds
-the same lock for as long as it runs.
+Calls take turns by a lock on the state folder, held for as long as the store is open. Whoever holds it is alone, so a
+lease still reserved by then belongs to a process that died, and is put right before the call. An agent holds the same
+lock for as long as it runs.
 """
 
 import fcntl
