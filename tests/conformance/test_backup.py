@@ -33,7 +33,7 @@ def netplane(*args: str, ok: bool = True) -> str:
 
 def keys(file: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
-    return {line["key"]: line.get("value") or line["base64"] for line in lines if "key" in line}
+    return {line["key"]: line["value"] if "value" in line else line["base64"] for line in lines if "key" in line}
 
 
 @pytest.fixture
