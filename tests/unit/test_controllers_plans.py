@@ -11,6 +11,7 @@ from netplane.api.objects import (
     Container,
     ContainerPort,
     Endpoints,
+    Event,
     Lease,
     LeaseSpec,
     Node,
@@ -118,6 +119,10 @@ def lifecycle(world: World, clock_s: float) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     plan = node_lifecycle.plan(world, "n", 40.0, clock_s, NOW)
     for write in plan.writes:
+        if isinstance(write, Create):
+            assert isinstance(write.obj, Event)
+            assert write.obj.reason == "NodeNotReady"
+            continue
         assert isinstance(write, Patch)
         if write.cls is Pod:
             changed.setdefault("pods", []).append(write.name)
@@ -168,6 +173,28 @@ def test_a_lease_that_does_not_change_is_no_heartbeat() -> None:
     world = World.of(node("n"), lease("n", "1"))
     world.apply(lease("n", "1"), lease("n", "1"), 39.0)
     assert lifecycle(world, 40.0)["ready"] == "Unknown"
+
+
+def test_a_status_that_a_kubelet_posts_is_a_heartbeat_too() -> None:
+    def posted(at: str) -> Node:
+        ready = Condition(type="Ready", status="True", last_heartbeat_time=at)
+        return Node(metadata=ObjectMeta(name="n"), status=NodeStatus(conditions=[ready]))
+
+    world = World.of(posted("1"))
+    world.apply(posted("1"), posted("2"), 39.0)
+    assert lifecycle(world, 40.0) == {"again": 39.0}
+    world.apply(posted("2"), posted("2"), 70.0)
+    assert lifecycle(world, 79.0)["ready"] == "Unknown"
+
+
+def test_what_a_silent_kubelet_reported_is_unknown_and_no_heartbeat() -> None:
+    some = [Condition(type=name, status="False") for name in ("MemoryPressure", "NetworkUnavailable")]
+    silent = Node(metadata=ObjectMeta(name="n"), status=NodeStatus(conditions=some))
+    writes = node_lifecycle.plan(World.of(silent), "n", 40.0, 40.0, NOW).writes
+    [write] = [one for one in writes if isinstance(one, Patch) and one.subresource]
+    changed = write.patch["status"]["conditions"]
+    assert [(one["type"], one["status"]) for one in changed] == [("Ready", "Unknown"), ("MemoryPressure", "Unknown")]
+    assert not any("lastHeartbeatTime" in one for one in changed)
 
 
 # scheduler

@@ -1,5 +1,7 @@
 """Is a node alive? Its Lease says so; its Ready condition, its NoSchedule taints and its pods' readiness follow.
 
+    a heartbeat is a renewed Lease, or a status that says when the kubelet posted it
+
     heartbeat fresh, Ready absent or Unknown ──► Ready=True      (a node that says False itself is left alone)
     no heartbeat for the grace period        ──► Ready=Unknown, its pods Ready=False
 
@@ -18,8 +20,9 @@ from netplane.api.objects import Condition, Node, Pod, Taint
 from netplane.controllers.plan import node_taints
 from netplane.controllers.plan.disruption import NOT_READY, UNREACHABLE
 from netplane.controllers.plan.world import World
-from netplane.controllers.plan.writes import NOTHING, Patch, Plan, Write
+from netplane.controllers.plan.writes import NOTHING, Patch, Plan, Write, event
 
+COMPONENT = "node-controller"
 NO_SCHEDULE = "NoSchedule"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 BY_CONDITION = {
@@ -28,6 +31,7 @@ BY_CONDITION = {
     "PIDPressure": "node.kubernetes.io/pid-pressure",
     "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
 }
+PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 MANAGED = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE, *BY_CONDITION.values()})
 
 
@@ -46,7 +50,10 @@ def plan(world: World, key: str, grace_s: float, clock_s: float, now: str) -> Pl
     after = _judge(before, alive=alive, heard=heard)
     writes = _taints(node, after)
     if after != (before.status if before else ""):
-        writes.append(_condition(node, after, heard=heard, now=now))
+        writes.append(_conditions(node, after, heard=heard, now=now))
+        if before is not None and before.status == "True":
+            text = f"Node {key} status is now: NodeNotReady"
+            writes.append(event(node, "NodeNotReady", text, now=now, kind="Normal", by=COMPONENT))
     if not alive:
         writes += [_not_ready(pod, now) for pod in world.pods_on(key) if conditions.is_ready(pod)]
     return Plan(tuple(writes), grace_s - age_s if alive else None)
@@ -62,22 +69,24 @@ def _judge(before: Condition | None, *, alive: bool, heard: bool) -> str:
     return before.status if before else ""  # new: it has the grace period to say its first word
 
 
-def _condition(node: Node, status: str, *, heard: bool, now: str) -> Patch:
+def _conditions(node: Node, status: str, *, heard: bool, now: str) -> Patch:
+    """The Ready condition; of a silent node the others that a kubelet reports are as unknown.
+
+    Only a heartbeat is noted as one.
+    """
     reason, message = {
         "True": ("NodeLeaseRenewed", "the node renews its lease"),
         "Unknown": ("NodeStatusUnknown", "the node stopped renewing its lease")
         if heard
         else ("NodeStatusNeverUpdated", "the node never renewed a lease"),
     }[status]
-    condition = {
-        "type": "Ready",
-        "status": status,
-        "reason": reason,
-        "message": message,
-        "lastHeartbeatTime": now,
-        "lastTransitionTime": now,
-    }
-    return Patch(Node, "", node.metadata.name, {"status": {"conditions": [condition]}}, "status")
+    said = {"status": status, "reason": reason, "message": message, "lastTransitionTime": now}
+    if status == "True":
+        said["lastHeartbeatTime"] = now
+    reported = (one.type for one in (node.status.conditions if node.status else None) or ())
+    others = [name for name in reported if name in PRESSURES] if status == "Unknown" else []
+    changed = [{"type": name, **said} for name in ("Ready", *others)]
+    return Patch(Node, "", node.metadata.name, {"status": {"conditions": changed}}, "status")
 
 
 def _taints(node: Node, ready: str) -> list[Write]:

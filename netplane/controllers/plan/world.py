@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from netplane.api import conditions
 from netplane.api.objects import (
     ConfigMap,
     Endpoints,
@@ -194,6 +195,9 @@ class World:
                 self.renewed_at.pop(name, None)
                 self.missing_since[name] = now
             else:
+                posted = _posted(new) if isinstance(new, Node) else None
+                if posted and posted != _posted(old if isinstance(old, Node) else None):
+                    self.renewed_at[name] = now
                 self.renewed_at.setdefault(name, now)
                 self.missing_since.pop(name, None)
         elif isinstance(new, Pod):
@@ -209,6 +213,12 @@ class World:
 def selects(selector: Mapping[str, str], labels: Mapping[str, str] | None) -> bool:
     """Whether every pair of a (non-empty) selector is among the labels."""
     return bool(selector) and selector.items() <= (labels or {}).items()
+
+
+def _posted(node: Node | None) -> str | None:
+    """When a kubelet says that it posted the node's status."""
+    said = conditions.ready(node) if node is not None else None
+    return said.last_heartbeat_time if said is not None else None
 
 
 def _service_token(obj: Object | None) -> list[Token]:
