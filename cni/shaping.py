@@ -53,10 +53,11 @@ class Shaper:
                 if wanted.egress is not None:
                     self._classifiers = (classifier,)
                 return
+        classifiers = " or ".join(f"cls_{name}" for name in CLASSIFIERS)
         raise CniError(
             Code.UNSUPPORTED_BY_KERNEL,
             f"bandwidth: this kernel cannot do it: {refused.message}",
-            f"it needs sch_tbf, and for egress also ifb, sch_ingress, act_mirred, and cls_{' or cls_'.join(CLASSIFIERS)}",
+            f"it needs sch_tbf, and for egress also ifb, sch_ingress, act_mirred and {classifiers}",
         ) from refused
 
     def release(self, key: Key) -> None:

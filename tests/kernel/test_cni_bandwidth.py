@@ -1,5 +1,6 @@
 """Rate limits: what a token bucket lets through of a burst, in both directions, and what is left behind."""
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
@@ -15,12 +16,12 @@ from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
 from netplane.net import netlink
 from netplane.rtnl import Classifier, Ifb, Link, TokenBucket, Veth, delete
-from tests.cnitools import Answer, Node, Spaces, StandaloneNode, config, door, spaces
+from tests.cnitools import Answer, Node, Spaces, StandaloneNode, config, door, spaces, until
 
 pytestmark = pytest.mark.privileged
 # 10 kB/s and 4 kB at once: of 100 kB sent in one go a handful passes, the rest finds the queue full.
 SLOW = {"ingressRate": 80_000, "ingressBurst": 32_000, "egressRate": 80_000, "egressBurst": 32_000}
-SENT = 100
+SENT, SIZE = 100, 1000
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 
@@ -45,16 +46,25 @@ def received(sender: str, receiver: str, address: str) -> int:
     with out, into:
         into.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
         into.bind((address, 9))
+        into.settimeout(0.1)
+        until(lambda: passes(out, into, address), "the way is open: a new port of a bridge takes a moment")
         into.settimeout(1.0)
         for _ in range(SENT):
-            out.sendto(b"x" * 1000, (address, 9))
+            out.sendto(b"x" * SIZE, (address, 9))
         count = 0
-        try:
-            while into.recv(2000):
-                count += 1
-        except TimeoutError:
-            return count
-    return count
+        with contextlib.suppress(TimeoutError):
+            while True:
+                count += len(into.recv(2000)) == SIZE
+        return count
+
+
+def passes(out: socket.socket, into: socket.socket, address: str) -> bool:
+    """Whether a small datagram arrives."""
+    out.sendto(b"?", (address, 9))
+    try:
+        return into.recv(2000) == b"?"
+    except TimeoutError:
+        return False
 
 
 def native(node: Node, place: Spaces, name: str, **limits: int) -> str:
