@@ -1,7 +1,8 @@
 """Transactions per second of the stores, through the API the apiserver uses, at several numbers of callers.
 
 Each transaction creates one key of 800 bytes with "must be absent", as the creation of a Service does; SQLite commits
-are synchronous (fsync). Then: opening a store that holds all of them, and handing every event to watchers.
+are synchronous (fsync), and so are those of the one etcd member, on the same disk, over loopback. Then: opening a store
+that holds 100,000 of them, and handing every event to watchers.
 
     ./run bench store [-o json] [--seconds S]
 """
@@ -16,9 +17,11 @@ from typing import Any
 import uvloop
 
 from bench import _table
+from netplane.store.etcd.store import EtcdStore
 from netplane.store.memory import MemoryStore
 from netplane.store.protocol import Compare, Put, Store
 from netplane.store.sqlite import SqliteStore
+from tests.etcd_process import Etcd
 
 VALUE = bytes(range(32)) * 25
 
@@ -61,25 +64,54 @@ async def fan_out(store: Store, watchers: int, events: int) -> float:
     return watchers * events / (time.perf_counter() - begin)
 
 
-async def measure(seconds: float) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "store.db"
-        store = await SqliteStore.open(path)
-        memory = MemoryStore()
-        for callers in (1, 16, 64, 128):
-            ours = await writes(store, callers, seconds, f"b{callers}")
-            model = await writes(memory, callers, seconds / 4, f"b{callers}")
-            rows.append({"what": f"create, {callers} callers", "sqlite /s": round(ours), "memory /s": round(model)})
-        total = (await store.range("")).count
+KEYS = 100_000
+
+
+async def fill(store: Store, count: int) -> None:
+    """Bring the store to `count` keys."""
+    have = (await store.range("")).count
+    for first in range(have, count, 512):
+        some = range(first, min(first + 512, count))
+        await asyncio.gather(*(store.txn([], [Put(f"/registry/services/fill/{n}", VALUE)]) for n in some))
+
+
+async def opening(path: Path, etcd: Etcd) -> dict[str, Any]:
+    """Seconds to open each with KEYS keys."""
+    row: dict[str, Any] = {"what": f"open with {KEYS:,} keys, s"}
+    for name, open_it in (
+        ("sqlite", lambda: SqliteStore.open(path)),
+        ("etcd", lambda: EtcdStore.open([etcd.url])),
+    ):
+        store: Store = await open_it()
+        await fill(store, KEYS)
         await store.close()
         begin = time.perf_counter()
-        store = await SqliteStore.open(path)
-        rate = round(total / (time.perf_counter() - begin))
-        rows.append({"what": f"open, {total} keys", "sqlite /s": rate, "memory /s": ""})
-        ours, model = await fan_out(store, 1000, 512), await fan_out(memory, 1000, 512)
-        rows.append({"what": "events to 1000 watchers", "sqlite /s": round(ours), "memory /s": round(model)})
+        store = await open_it()
+        row[name] = round(time.perf_counter() - begin, 2)
+        assert (await store.range("")).count >= KEYS
         await store.close()
+    return row
+
+
+async def measure(seconds: float) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, Etcd(Path(folder) / "etcd") as etcd:
+        path = Path(folder) / "store.db"
+        stores: dict[str, Store] = {
+            "sqlite": await SqliteStore.open(path),
+            "etcd": await EtcdStore.open([etcd.url]),
+            "memory": MemoryStore(),
+        }
+        for callers in (1, 16, 64):
+            row: dict[str, Any] = {"what": f"create/s, {callers} callers"}
+            for name, store in stores.items():
+                row[name] = round(await writes(store, callers, seconds / (1 + 3 * (name == "memory")), f"b{callers}"))
+            rows.append(row)
+        handed = {name: round(await fan_out(store, 1000, 512)) for name, store in stores.items()}
+        rows.append({"what": "events/s to 1,000 watchers", **handed})
+        for store in stores.values():
+            await store.close()
+        rows.append(await opening(path, etcd))
     return rows
 
 
