@@ -12,7 +12,7 @@ from netplane.nft.types import Family, Verdict
 
 Field = Literal["saddr", "daddr", "l4proto", "dport", "client", "priority"]
 
-CLIENT_SEED, CLIENT_MODULUS = 0x5EED, 0xFFFFFFFF
+CLIENT_SEEDS, CLIENT_MODULUS = (0x5EED, 0xC0FFEE, 0x1CEB00DA), 0xFFFFFFFF
 HIGH_HALF = 0xFFFF0000
 
 FRONTEND: tuple[Field, ...] = ("daddr", "l4proto", "dport")
@@ -28,14 +28,14 @@ class Expr(msgspec.Struct, frozen=True):
 
 
 def client_text(family: Family) -> str:
-    """Who asks, in 4 bytes: the source address, or a hash of it where it is longer.
+    """Who asks: the source address, or three hashes of it where it is longer than 4 bytes.
 
-    nft 1.0.6 gives the key of `update @map { … }` 16 bytes of registers and lets the data overwrite what is beyond. Two
-    clients of one hash share an endpoint; nothing else comes of it.
+    nft 1.0.6 gives the key of `update @map { … }` 16 bytes of registers and lets the data overwrite what is beyond; a
+    service port's number takes 4 of them. In 12 bytes, two of a million clients have the same hashes once in 10^17.
     """
     if family.address.size == 4:
         return f"{family.nft} saddr"
-    return f"jhash {family.nft} saddr mod {CLIENT_MODULUS} seed {CLIENT_SEED:#x}"
+    return " . ".join(f"jhash {family.nft} saddr mod {CLIENT_MODULUS} seed {seed:#x}" for seed in CLIENT_SEEDS)
 
 
 def fields_text(fields: tuple[Field, ...], family: Family) -> str:

@@ -386,8 +386,8 @@ def client_slot(saddr: bytes) -> bytes:
     """The register form of `expr.client_text`."""
     if len(saddr) == 4:
         return saddr
-    hashed = jhash(saddr, expr.CLIENT_SEED) * expr.CLIENT_MODULUS >> 32
-    return types.INTEGER.pack(hashed)
+    hashed = (jhash(saddr, seed) * expr.CLIENT_MODULUS >> 32 for seed in expr.CLIENT_SEEDS)
+    return b"".join(map(types.INTEGER.pack, hashed))
 
 
 def _number(value: Value) -> int:

@@ -109,10 +109,13 @@ def _sticky_maps(prefix: str, family: Family) -> Iterator[Map]:
 
 def _affinity(family: Family) -> Map:
     """Who sticks to what. `numgen` in the type stands for any 4 computed bytes: `jhash` there crashes nft 1.0.6."""
-    client = f"{family.nft} saddr" if family.address.size == 4 else "numgen random mod 65536"
+    plain, hashed = (family.address,), (types.INTEGER,) * len(expr.CLIENT_SEEDS)
+    client = (
+        f"{family.nft} saddr" if family.address.size == 4 else " . ".join("numgen random mod 65536" for _ in hashed)
+    )
     return Map(
         AFFINITY,
-        (types.CLASSID, family.address if family.address.size == 4 else types.INTEGER),
+        (types.CLASSID, *(plain if family.address.size == 4 else hashed)),
         ("dynamic", "timeout"),
         data=(types.CLASSID,),
         declared=f"typeof meta priority . {client} : meta priority",

@@ -8,7 +8,7 @@ import pytest
 from netplane.api.objects import EndpointSlice, Service
 from netplane.nft import types
 from netplane.nft.trace import Ruleset, client_slot, packet
-from netplane.nft.types import CLASSID, FAMILIES, Family
+from netplane.nft.types import CLASSID, FAMILIES, IPV6, Family
 from proxy.plan import offline
 from proxy.plan.ledger import Ledger
 from proxy.plan.model import Node, Options
@@ -94,3 +94,16 @@ def test_the_timeout_is_in_the_chains_name_and_rules() -> None:
     assert "goto st_2_90" in ledger.verdicts()
     (chain,) = (c for c in offline.ruleset(ledger, Node("here")).table.chains if c.name == "st_2_90")
     assert "timeout 1m30s" in "\n".join(chain.lines(types.IPV4))
+
+
+def test_clients_of_one_32_bit_hash_are_two_clients() -> None:
+    """These two have the same first hash; one's endpoint is not the other's."""
+    one, other = "2001:db8:1:0:f2ed:c141:0:1491", "2001:db8:1:0:4b4d:4b4b:0:97bb"
+    slots = [client_slot(ipaddress.ip_address(text).packed) for text in (one, other)]
+    assert slots[0][:4] == slots[1][:4]
+    ledger = plan(IPV6, 3)
+    handle = next(iter(ledger.contents()["sticky-ids"].values()))
+    assert isinstance(handle, bytes)
+    rules = remembering(ledger, one, handle)
+    assert len(reached(rules, one, "fd00:96::1")) == 1
+    assert len(reached(rules, other, "fd00:96::1")) == 3
