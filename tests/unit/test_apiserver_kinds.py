@@ -157,6 +157,7 @@ def test_events_are_one_object_under_two_names() -> None:
         body = {
             "metadata": {"name": "e"}, "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "note": "n",
             "reason": "r", "type": "Normal", "eventTime": "2026-01-01T00:00:00.000000Z",
+            "action": "a", "reportingController": "c", "reportingInstance": "c-1",
         }  # fmt: skip
         made = await server.create(new, body)
         assert (made["apiVersion"], made["note"]) == ("events.k8s.io/v1", "n")
