@@ -115,6 +115,9 @@ class Agent:
         except OSError as error:
             _went_away(error)
             done = True
+        except Exception:
+            log.exception("a call failed; its client is hung up on")
+            done = True
         if done:
             caller.close()
         else:

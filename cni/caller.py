@@ -60,14 +60,16 @@ class Caller:
         """Take what is there; whether the request is whole now, or was none and has its answer.
 
         Args:
-            patience_s: how long to wait for more when it is not.
+            patience_s: how long to wait, once, for more.
         """
         try:
             while self.request is None:
                 if len(self._data) >= self._size():
                     self.request = frames.decode_request(bytes(self._data))
-                elif not self._receive(patience_s):
-                    return False
+                elif not self._receive():
+                    if not patience_s or not _readable(self.client, patience_s):
+                        return False
+                    patience_s = 0.0
         except FrameError as error:
             failure = CniError(Code.DECODING, str(error))
             self.rest = frames.encode_reply(1, errors.encode(failure, VERSIONS[-1]))
@@ -79,12 +81,13 @@ class Caller:
             return frames.HEADER.size
         return frames.HEADER.size + sum(frames.request_sizes(bytes(self._data[: frames.HEADER.size])))
 
-    def _receive(self, patience_s: float) -> bool:
+    def _receive(self) -> bool:
+        """Take what is there; whether there was something."""
         room = socket.CMSG_SPACE(_MAX_RIGHTS * array.array("i").itemsize)
         try:
             data, control, _, _ = self.client.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
-            return patience_s > 0 and _readable(self.client, patience_s)
+            return False
         for level, kind, packed in control:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds = array.array("i")

@@ -47,8 +47,12 @@ class Crew:
         self._free += 1
         # Daemons: a call that never ends does not keep the process from ending.
         thread = threading.Thread(target=self._work, name=f"cni-{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads are allowed: those there are go on
+            self._free -= 1
+        else:
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while not self._stopped:
