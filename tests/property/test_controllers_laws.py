@@ -8,6 +8,8 @@ from netplane.api.objects import (
     Condition,
     Container,
     ContainerPort,
+    Endpoint,
+    EndpointConditions,
     EndpointSlice,
     Node,
     ObjectMeta,
@@ -18,7 +20,8 @@ from netplane.api.objects import (
     ServicePort,
     ServiceSpec,
 )
-from netplane.controllers.plan import endpoint_slices
+from netplane.controllers.plan import endpoint_slices, zones
+from netplane.controllers.plan.hints import Lot
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Create, Delete, Replace
 
@@ -102,3 +105,38 @@ def test_indices_are_what_a_search_finds(changes: list[tuple[Pod, bool]]) -> Non
         assert {p.key for p in world.pods_of(SERVICE)} == set(world.pods)
         assert {p.key for p in world.pods_on("n")} == set(world.pods)
         assert list(world.services_of(one)) == [KEY]
+
+
+ZONES = "abcd"
+CPUS = st.dictionaries(st.sampled_from(ZONES[:3]), st.integers(1, 20), min_size=2)
+LOTS = st.lists(st.lists(st.tuples(st.sampled_from(ZONES), st.booleans()), max_size=12), min_size=1, max_size=4)
+
+
+@given(CPUS, LOTS)
+def test_proportions_hold_cover_every_zone_and_settle(cpus: dict[str, int], raw: list[list[tuple[str, bool]]]) -> None:
+    shares = zones.shares(zones.Contribution(zone, cpu) for zone, cpu in cpus.items())
+    lots = [
+        Lot(
+            tuple(
+                Endpoint(addresses=["10.0.0.1"], zone=zone, conditions=EndpointConditions(ready=ready))
+                for zone, ready in lot
+            ),
+            touched=True,
+        )
+        for lot in raw
+    ]
+    verdict = zones.allocate(shares, lots)
+    meant = [one.hints.for_zones or [] for lot in verdict.lots for one in lot.endpoints if one.hints]
+    ready = sum(ready for lot in raw for _, ready in lot)
+    if verdict.problem:
+        assert not meant
+    else:
+        assert len(meant) == ready
+        counts = {zone: sum(each[0].name == zone for each in meant) for zone in shares}
+        assert sum(counts.values()) == ready, "nobody is meant for a zone without nodes"
+        for zone, share in shares.items():
+            assert counts[zone] > share * ready - 1
+            assert counts[zone] < share * ready + 2
+    again = zones.allocate(shares, [lot._replace(touched=False) for lot in verdict.lots])
+    assert again.lots == [lot._replace(touched=False) for lot in verdict.lots]
+    assert again.problem == verdict.problem

@@ -148,7 +148,7 @@ def _sort_out(
             kept[i] = lot
             held.update({zone: held.get(zone, 0) + number for zone, number in counts.items()})
         else:
-            free[i] = lot._replace(touched=True)
+            free[i] = lot
     return kept, free, held
 
 
@@ -195,16 +195,27 @@ def _zone_for(one: Endpoint, giving: dict[str, int], receiving: dict[str, int], 
 
 
 def _transfers(allocations: Mapping[str, Allocation], held: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """Whole endpoints that zones give and receive; less than half of one is not worth a move."""
+    """Whole endpoints that zones give and receive; less than half of one is not worth a move.
+
+    A zone that has no share gives all it has: nobody is there who would ask for them.
+    """
     off = {zone: held.get(zone, 0) - one.desired for zone, one in allocations.items()}
-    giving: dict[str, int] = {}
+    giving = {zone: number for zone, number in held.items() if zone not in allocations}
     receiving: dict[str, int] = {}
+    for _ in range(sum(giving.values())):
+        _receive(off, receiving)
     while True:
         giver, taker = max(off, key=lambda zone: off[zone]), min(off, key=lambda zone: off[zone])
         more, fewer = off[giver], -off[taker]
         if max(more, fewer) < 1 or min(more, fewer) < 0.5:
             return giving, receiving
         off[giver] -= 1
-        off[taker] += 1
         giving[giver] = giving.get(giver, 0) + 1
-        receiving[taker] = receiving.get(taker, 0) + 1
+        _receive(off, receiving)
+
+
+def _receive(off: dict[str, float], receiving: dict[str, int]) -> None:
+    """One more for the zone that lacks most."""
+    taker = min(off, key=lambda zone: off[zone])
+    off[taker] += 1
+    receiving[taker] = receiving.get(taker, 0) + 1
