@@ -7,20 +7,25 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from bench._apiserver import Server, config_map
 from bench._wire import Target, Watchers, Wire
 
-NS = "churn"
-PATH = f"/api/v1/namespaces/{NS}/configmaps"
 MERGE = "application/merge-patch+json"
+
+
+def path(namespace: str) -> str:
+    """Of the objects that are written."""
+    return f"/api/v1/namespaces/{namespace}/configmaps"
 
 
 class Writer:
     """Makes, changes and deletes objects of its own, one request after the other; `done` counts them."""
 
-    def __init__(self, wire: Wire, number: int) -> None:
-        self._wire, self._number = wire, number
+    def __init__(self, wire: Wire, namespace: str, number: int) -> None:
+        self._wire, self._namespace, self._number = wire, namespace, number
+        self._path = path(namespace)
         self.done = 0
         self.wrote: list[tuple[str, str, str]] = []
 
@@ -29,13 +34,13 @@ class Writer:
         loop = asyncio.get_running_loop()
         while loop.time() < until:
             name = f"w{self._number}-{self.done}"
-            await self._one("ADDED", name, "POST", PATH, config_map(NS, name))
+            await self._one("ADDED", name, "POST", self._path, config_map(self._namespace, name))
             patch = json.dumps({"data": {"k": name}}).encode()
-            await self._one("MODIFIED", name, "PATCH", f"{PATH}/{name}", patch, MERGE)
-            await self._one("DELETED", name, "DELETE", f"{PATH}/{name}")
+            await self._one("MODIFIED", name, "PATCH", f"{self._path}/{name}", patch, MERGE)
+            await self._one("DELETED", name, "DELETE", f"{self._path}/{name}")
 
-    async def _one(self, kind: str, name: str, method: str, path: str, body: bytes = b"", media: str = "") -> None:
-        answer = await self._wire.send(method, path, body, media or "application/json")
+    async def _one(self, kind: str, name: str, method: str, where: str, body: bytes = b"", media: str = "") -> None:
+        answer = await self._wire.send(method, where, body, media or "application/json")
         assert answer.status < 300, answer
         self.done += 1
         self.wrote.append((kind, name, method))
@@ -58,16 +63,24 @@ class Seen:
         return [(kind, one["name"], int(one["resourceVersion"])) for kind, one in meta]
 
 
-async def churn(server: Server, watchers: int, writers: int, seconds: float) -> dict[str, str]:
-    """What was found, for a table. Raises AssertionError when a watcher missed, repeated or reordered anything."""
+class Found(NamedTuple):
+    """Writes per second, and MiB before, with the watches, at the end of writing, and when they were gone."""
+
+    writes: int
+    per_s: float
+    mib: tuple[int, int, int, int]
+
+
+async def churn(server: Server, watchers: int, writers: int, seconds: float, namespace: str = "churn") -> Found:
+    """Write while many watch. Raises AssertionError when a watcher missed, repeated or reordered anything."""
     target = server.target
     wires = await target.wires(writers)
-    await wires[0].send("POST", "/api/v1/namespaces", json.dumps({"metadata": {"name": NS}}).encode())
+    await wires[0].send("POST", "/api/v1/namespaces", json.dumps({"metadata": {"name": namespace}}).encode())
     before_mib = server.rss_mib
     seen = Seen()
-    many = await Watchers.open(target, await _from_now(wires[0]), watchers, seen)
+    many = await Watchers.open(target, await from_now(wires[0], namespace), watchers, seen)
     open_mib = server.rss_mib
-    writing = [Writer(wire, i) for i, wire in enumerate(wires)]
+    writing = [Writer(wire, namespace, i) for i, wire in enumerate(wires)]
     began = asyncio.get_running_loop().time()
     await asyncio.gather(*(one.run(began + seconds) for one in writing))
     took = asyncio.get_running_loop().time() - began
@@ -77,19 +90,15 @@ async def churn(server: Server, watchers: int, writers: int, seconds: float) -> 
     many.close()
     await _gone(target)
     writes = sum(one.done for one in writing)
-    return {
-        f"{watchers} watchers, {writers} writers, {seconds:g} s": f"{writes * watchers} events, none missed",
-        "writes then": f"{writes / took:.0f} /s",
-        "events then": f"{writes * watchers / took:.0f} /s",
-        "memory before, with the watches, at the end, without them": (
-            f"{before_mib}, {open_mib}, {most_mib}, {server.rss_mib} MiB"
-        ),
-    }
+    for wire in wires:
+        wire.close()
+    return Found(writes, writes / took, (before_mib, open_mib, most_mib, server.rss_mib))
 
 
-async def _from_now(wire: Wire) -> str:
-    listed = json.loads((await wire.send("GET", f"{PATH}?limit=1")).body)
-    return f"{PATH}?watch=1&resourceVersion={listed['metadata']['resourceVersion']}"
+async def from_now(wire: Wire, namespace: str) -> str:
+    """The path of a watch that begins now."""
+    listed = json.loads((await wire.send("GET", f"{path(namespace)}?limit=1")).body)
+    return f"{path(namespace)}?watch=1&resourceVersion={listed['metadata']['resourceVersion']}"
 
 
 def _all_there(seen: Seen, writing: list[Writer]) -> bool:

@@ -195,9 +195,10 @@ async def measure(options: argparse.Namespace) -> list[Row]:
         await bench.run()
         if options.churn:
             found = await churn(server, options.watchers, MANY, options.churn)
-            bench.rows += [
-                {"what": what, **dict.fromkeys(list(bench.rows[0])[2:], ""), "ours": found[what]} for what in found
-            ]
+            what = f"{MANY} writers beside {options.watchers} watchers, {options.churn:g} s"
+            mib = "MiB before, with watches, at the end, without: " + ", ".join(map(str, found.mib))
+            bench.add(what, found.per_s, "/s", None, f"all saw all {found.writes} events, in order")
+            bench.add("events to all watchers then", found.per_s * options.watchers, "/s", None, mib)
         return bench.rows
 
 
