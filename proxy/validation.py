@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from netplane.api.fields import FieldError, invalid, not_supported
 from netplane.errors import UsageError
 from proxy import durations
-from proxy.config import IPVS, Config, Conntrack, DetectLocalConfig
+from proxy.settings import IPVS, Config, Conntrack, DetectLocalConfig
 
 Problems = Iterator[FieldError]
 

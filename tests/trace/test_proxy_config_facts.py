@@ -17,7 +17,7 @@ from netplane.api.objects import NodeAddress, NodeSpec, NodeStatus, ObjectMeta
 from netplane.net.addresses import packed
 from netplane.nft import types
 from netplane.nft.elements import cidr_elements
-from proxy import config, node, reload, validation
+from proxy import config, node, reload, settings, validation
 from proxy.config import Config
 from proxy.plan import nodeports, skeleton
 from proxy.plan.detector import of_family
@@ -75,13 +75,13 @@ if TABLES.is_dir():
 
     @named("TestValidateClientConnectionConfiguration#1")
     def test_client_connection(row: dict[str, Any]) -> None:
-        said = Config(client_connection=config.ClientConnection(burst=row["ccc"]["Burst"]))
+        said = Config(client_connection=settings.ClientConnection(burst=row["ccc"]["Burst"]))
         assert told(validation.problems(said), "KubeProxyConfiguration.ClientConnection") == expected(row)
 
     @named("TestValidateDetectLocalConfiguration#1")
     def test_detect_local(row: dict[str, Any]) -> None:
         said = row["config"]
-        chosen = config.DetectLocalConfig(
+        chosen = settings.DetectLocalConfig(
             bridge_interface=said.get("BridgeInterface", ""), interface_name_prefix=said.get("InterfaceNamePrefix", "")
         )
         found = validation.detect_local(MODES[row["mode"]], chosen, said.get("ClusterCIDRs", ()), "p")
@@ -116,7 +116,7 @@ if TABLES.is_dir():
     @named("TestValidateKubeProxyIPVSConfiguration#1")
     def test_ipvs(row: dict[str, Any]) -> None:
         said = row["config"]
-        chosen = config.IPVS(
+        chosen = settings.IPVS(
             tcp_timeout=duration(said["TCPTimeout"]),
             tcp_fin_timeout=duration(said["TCPFinTimeout"]),
             udp_timeout=duration(said["UDPTimeout"]),
@@ -126,7 +126,7 @@ if TABLES.is_dir():
     @named("TestValidateKubeProxyLinuxConfiguration#1")
     def test_linux(row: dict[str, Any]) -> None:
         said = row["config"]["Conntrack"]
-        tracked = config.Conntrack(
+        tracked = settings.Conntrack(
             max_per_core=said["MaxPerCore"],
             min=said["Min"],
             tcp_established_timeout=duration(said["TCPEstablishedTimeout"]),
@@ -145,7 +145,10 @@ if TABLES.is_dir():
     # The table changes a good configuration with functions; here they are, by the rows' names.
     CHANGES: dict[str, dict[str, Any]] = {
         "basic config, unspecified Mode": {},
-        "Mode specified, extra mode-specific configs": {"mode": "ipvs", "nftables": config.NFTables(sync_period="5s")},
+        "Mode specified, extra mode-specific configs": {
+            "mode": "ipvs",
+            "nftables": settings.NFTables(sync_period="5s"),
+        },
         "empty HealthzBindAddress": {"healthz_bind_address": ""},
         "IPv6": {"bind_address": "fd00:192:168:59::103", "healthz_bind_address": "", "cluster_cidr": "fd00:192::/64"},
         "alternate healthz port": {"healthz_bind_address": "0.0.0.0:12345"},
@@ -153,19 +156,19 @@ if TABLES.is_dir():
         "ClusterCIDR is dual-stack": {"cluster_cidr": "192.168.59.0/24,fd00:192:168::/64"},
         "LocalModeInterfaceNamePrefix": {
             "detect_local_mode": "InterfaceNamePrefix",
-            "detect_local": config.DetectLocalConfig(interface_name_prefix="vethabcde"),
+            "detect_local": settings.DetectLocalConfig(interface_name_prefix="vethabcde"),
         },
         "LocalModeBridgeInterface": {
             "detect_local_mode": "BridgeInterface",
-            "detect_local": config.DetectLocalConfig(bridge_interface="avz"),
+            "detect_local": settings.DetectLocalConfig(bridge_interface="avz"),
         },
         "invalid BindAddress": {"bind_address": "10.10.12.11:2000"},
         "ConfigSyncPeriod must be > 0": {"config_sync_period": "-1s"},
-        "SyncPeriod must be > 0": {"iptables": config.IPTables(sync_period="-5s", min_sync_period="2s")},
-        "MinSyncPeriod must be > 0": {"iptables": config.IPTables(sync_period="5s", min_sync_period="-2s")},
-        "SyncPeriod must be >= MinSyncPeriod": {"iptables": config.IPTables(sync_period="1s", min_sync_period="5s")},
+        "SyncPeriod must be > 0": {"iptables": settings.IPTables(sync_period="-5s", min_sync_period="2s")},
+        "MinSyncPeriod must be > 0": {"iptables": settings.IPTables(sync_period="5s", min_sync_period="-2s")},
+        "SyncPeriod must be >= MinSyncPeriod": {"iptables": settings.IPTables(sync_period="1s", min_sync_period="5s")},
         "invalid DetectLocalMode": {"detect_local_mode": "Guess"},
-        "invalid logging format": {"logging": config.Logging(format="unsupported format")},
+        "invalid logging format": {"logging": settings.Logging(format="unsupported format")},
     }
     # Addresses without a port get the default one here, as in the reference's versioned files.
     PORTLESS = {"invalid HealthzBindAddress": "0.0.0.0", "invalid MetricsBindAddress": "127.0.0.1"}
@@ -216,7 +219,7 @@ if TABLES.is_dir():
         made = Config(
             detect_local_mode=MODES.get(said["DetectLocalMode"], said["DetectLocalMode"]),
             cluster_cidr=",".join(local.get("ClusterCIDRs", ())),
-            detect_local=config.DetectLocalConfig(
+            detect_local=settings.DetectLocalConfig(
                 bridge_interface=local.get("BridgeInterface", ""),
                 interface_name_prefix=local.get("InterfaceNamePrefix", ""),
             ),

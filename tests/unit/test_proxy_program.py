@@ -15,7 +15,7 @@ from netplane.errors import UsageError
 from netplane.net.addresses import packed
 from netplane.nft.types import FAMILIES
 from netplane.obs.health import Answer, Route
-from proxy import config, durations, health, metrics, node, reload, validation
+from proxy import config, durations, health, metrics, node, reload, settings, validation
 from proxy.__main__ import command
 from proxy.config import Config
 from proxy.counters import Count, ServicePort
@@ -134,7 +134,7 @@ def test_deprecated_port_flags_keep_the_address() -> None:
 
 
 def test_configz_shows_what_is_in_force() -> None:
-    shown = json.loads(config.shown(Config(iptables=config.IPTables(masquerade_all=True))))["kubeproxy.config.k8s.io"]
+    shown = json.loads(config.shown(Config(iptables=settings.IPTables(masquerade_all=True))))["kubeproxy.config.k8s.io"]
     assert shown["mode"] == "nftables"
     assert (shown["nftables"]["masqueradeAll"], shown["nftables"]["masqueradeBit"]) == (True, 14)
     assert (shown["detectLocalMode"], shown["healthzBindAddress"]) == ("ClusterCIDR", "0.0.0.0:10256")
@@ -177,9 +177,9 @@ def test_conntrack_is_configured_as_the_reference_does() -> None:
         f"{prefix}tcp_timeout_close_wait": 3600,
     }
     assert config.sysctls(Config(), 1)[f"{prefix}max"] == 131_072
-    none = config.Conntrack(max_per_core=0, tcp_established_timeout="0s", tcp_close_wait_timeout="0")
+    none = settings.Conntrack(max_per_core=0, tcp_established_timeout="0s", tcp_close_wait_timeout="0")
     assert config.sysctls(Config(conntrack=none), 8) == {}
-    tracked = config.Conntrack(
+    tracked = settings.Conntrack(
         max_per_core=1000,
         min=9000,
         tcp_be_liberal=True,
