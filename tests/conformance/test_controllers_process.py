@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 
 from netplane.api.objects import (
+    ConfigMap,
     Container,
     EndpointSlice,
     Event,
@@ -24,6 +25,7 @@ from netplane.api.objects import (
     Pod,
     PodSpec,
     Service,
+    ServiceAccount,
     ServicePort,
     ServiceSpec,
 )
@@ -221,6 +223,19 @@ async def walk(folder: Path) -> None:
 
         async with httpx2.AsyncClient(trust_env=False) as http:
             assert (await http.get(f"http://127.0.0.1:{one.health_port}/readyz")).text == "ok"
+            measured = (await http.get(f"http://127.0.0.1:{one.health_port}/metrics")).text
+        for name in (
+            "adds_total",
+            "retries_total",
+            "depth",
+            "queue_duration_seconds_count",
+            "work_duration_seconds_sum",
+        ):
+            assert f'workqueue_{name}{{name="endpointslices"}}' in measured
+        bundle = await one.api.get(ConfigMap, "kube-root-ca.crt", "default")
+        assert (bundle.data or {})["ca.crt"] == config.load(str(one.kubeconfig)).ca_pem
+        assert "BEGIN CERTIFICATE" in (bundle.data or {})["ca.crt"]
+        assert (await one.api.get(ServiceAccount, "default", "default")).metadata.uid
         one.controllers.send_signal(signal.SIGTERM)
         assert await one.controllers.wait() == 0
         assert one.ready()

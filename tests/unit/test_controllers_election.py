@@ -16,7 +16,7 @@ from netplane.controllers.plan import election
 from netplane.controllers.plan.election import Seen, Timing
 
 NAME = ObjectMeta(name="lock", namespace="kube-system")
-FAST = Timing(lease_s=1.0, renew_s=0.5, retry_s=0.05)
+FAST = Timing(lease_s=2.0, renew_s=1.5, retry_s=0.1)
 
 
 class Worker:

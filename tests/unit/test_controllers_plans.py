@@ -1,6 +1,7 @@
 """Plans of the controllers beside EndpointSlices, as tables; and the queue of keys."""
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from netplane.api.objects import (
     ServiceSpec,
     Taint,
 )
-from netplane.controllers.flags import parse_duration, parse_pools
+from netplane.controllers.flags import parse_controllers, parse_duration, parse_pools, parse_timing, read_root_ca
 from netplane.controllers.plan import legacy_endpoints, node_lifecycle, pod_cidr, pod_gc, scheduling
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
@@ -374,6 +375,44 @@ def test_bad_ranges_name_the_flag(cidr: str, size: int | None, expected: str) ->
 
 def test_default_sizes() -> None:
     assert [pool.node_prefix for pool in parse_pools("10.0.0.0/16, fd00::/56", {4: None, 6: None})] == [24, 64]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*", {"a", "b", "c"}),
+        ("a", {"a"}),
+        ("*,-b", {"a", "c"}),
+        ("a, c", {"a", "c"}),
+        ("-*,b", {"b"}),
+    ],
+)
+def test_which_controllers_run(text: str, expected: set[str]) -> None:
+    assert parse_controllers(text, ["a", "b", "c"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("d", "there is no 'd'"), ("", "there is no ''"), ("-a", "none is left")]
+)
+def test_controllers_that_cannot_run_are_told(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_controllers(text, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("times", [("10s", "10s", "2s"), ("15s", "2s", "2s"), ("500ms", "400ms", "100ms")])
+def test_leases_that_cannot_keep_two_apart_are_refused(times: tuple[str, str, str]) -> None:
+    with pytest.raises(UsageError, match="--leader-elect-"):
+        parse_timing(*times)
+    assert parse_timing("15s", "10s", "2s") == (15.0, 10.0, 2.0)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"key", b"\xff\xfe"])
+def test_a_file_without_certificates_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "ca.crt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match="--root-ca-file"):
+        read_root_ca(str(path))
 
 
 # the queue
