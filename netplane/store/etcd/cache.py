@@ -27,6 +27,7 @@ class Cache:
         self.hub = hub.Hub(rev, buffer_events)
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = count()
+        self._over = False
 
     @property
     def etcd_rev(self) -> int:
@@ -61,21 +62,29 @@ class Cache:
         self.state.apply([event])
         return event
 
+    def shown(self, rev: int) -> "asyncio.Future[None]":
+        """Done when `rev` is shown, or never will be."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._over:
+            waiter.set_result(None)
+            return waiter
+        heapq.heappush(self._waiting, (rev, next(self._tickets), waiter))
+        return waiter
+
     async def reach(self, rev: int, timeout_s: float) -> bool:
         """Wait until `rev` is shown; False when that took too long."""
         if self.rev >= rev:
             return True
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (rev, next(self._tickets), waiter))
         try:
             async with asyncio.timeout(timeout_s):  # wait_for may swallow a cancellation (Python 3.11)
-                await waiter
+                await self.shown(rev)
         except TimeoutError:
             return False
         return True
 
     def close(self) -> None:
         """End all watches, and all waiting: what is waited for will not come."""
+        self._over = True
         self.hub.close()
         for _, _, waiter in self._waiting:
             if not waiter.done():

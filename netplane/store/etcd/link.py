@@ -27,7 +27,8 @@ log = logs.get("store.etcd")
 
 REQUEST_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
-_NEEDS_LEADER = (("hasleader", "true"),)  # a member that lost its leader says so instead of keeping quiet
+# A member that lost its leader says so instead of keeping quiet.
+_NEEDS_LEADER = grpc.aio.Metadata(("hasleader", "true"))
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # a page of the largest objects, or a long catch-up
     ("grpc.max_send_message_length", -1),  # etcd says what it takes (--max-request-bytes)

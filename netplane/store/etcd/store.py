@@ -151,7 +151,10 @@ class EtcdStore:
         """Wait until memory shows `rev`; unless an event is `certain` to come, make one."""
         if cache.rev >= rev:
             return
-        if not certain and not await cache.reach(rev, PATIENCE_S):
+        if certain:
+            await cache.shown(rev)
+            return
+        if not await cache.reach(rev, PATIENCE_S):
             await self._fence()
         await cache.reach(rev, REACH_S)
 
