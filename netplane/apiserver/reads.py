@@ -3,7 +3,7 @@
 from netplane.api import errors
 from netplane.apiserver import cluster, filtering
 from netplane.apiserver.call import Call
-from netplane.apiserver.options import ListOptions, Position, decode_token, encode_token, list_options, revision
+from netplane.apiserver.options import NEWEST, ListOptions, Position, decode_token, encode_token, list_options, revision
 from netplane.apiserver.reply import Reply
 from netplane.apiserver.show import Shower
 from netplane.store.protocol import KV, Compacted, FutureRevision
@@ -61,7 +61,10 @@ async def _page(call: Call, options: ListOptions, wanted: filtering.Filter, pref
             return await _plain(call, prefix, rev, start, limit)
         return await _selected(call, wanted, prefix, rev, start, limit)
     except Compacted as error:
-        raise errors.expired() from error
+        if not options.token:
+            raise errors.expired() from error
+        go_on = Position(NEWEST, decode_token(options.token).start)
+        raise errors.continue_expired(encode_token(go_on)) from error
     except FutureRevision as error:
         raise errors.too_large_resource_version(rev, error.rev) from error
 
@@ -72,7 +75,7 @@ async def _where(call: Call, options: ListOptions, prefix: str) -> tuple[int, st
         if options.rev:
             raise errors.bad_request("specifying resource version is not allowed when using continue")
         position = decode_token(options.token)
-        return position.rev, prefix + position.start.lstrip("/")
+        return max(position.rev, 0), prefix + position.start.lstrip("/")
     rev = options.rev or 0
     if not rev:
         return 0, ""
@@ -98,13 +101,13 @@ async def _selected(call: Call, wanted: filtering.Filter, prefix: str, rev: int,
     kvs: list[KV] = []
     if wanted.name and (call.target.namespace or not call.kind.namespaced):
         kv = await store.get(prefix + wanted.name, rev)
-        kvs = [kv] if kv is not None and wanted.matches(call.cluster.decoded(kv)) else []
+        kvs = [kv] if kv is not None and wanted.wants(kv.value) else []
         return Page(kvs, rev or await store.current_rev())
     while True:
         found = await store.range(prefix, rev=rev, start=start, limit=PAGE if limit else 0)
         rev = found.rev
         for kv in found.kvs:
-            if wanted.matches(call.cluster.decoded(kv)):
+            if wanted.wants(kv.value):
                 kvs.append(kv)
                 if limit and len(kvs) == limit and (found.more or kv is not found.kvs[-1]):
                     return Page(kvs, rev, _token(prefix, kv, rev))

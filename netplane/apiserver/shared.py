@@ -32,9 +32,10 @@ class Seen:
             self.new = orjson.loads(self.event.kv.value)
         return self.new
 
-    def before(self) -> Json | None:
-        """The object before the event; None when there was none."""
-        if self.old is None and self.event.prev is not None:
+    def before(self) -> Json:
+        """The object before the event, which must have been there."""
+        if self.old is None:
+            assert self.event.prev is not None
             self.old = orjson.loads(self.event.prev.value)
         return self.old
 

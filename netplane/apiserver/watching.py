@@ -10,6 +10,7 @@ A client that reads too slowly fills its buffer in the store's hub, which then e
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import orjson
 
@@ -20,7 +21,7 @@ from netplane.apiserver.negotiate import Form
 from netplane.apiserver.options import ListOptions, list_options
 from netplane.apiserver.reads import shower
 from netplane.apiserver.reply import Send
-from netplane.apiserver.shared import Seen
+from netplane.apiserver.shared import Json, Seen
 from netplane.store.protocol import Compacted, Event, StoreError, Watch
 
 BOOKMARK_S = 60.0
@@ -116,8 +117,7 @@ class Stream:
         found = await store.range(self._prefix)
         if options.rev and options.rev > found.rev:
             raise errors.too_large_resource_version(options.rev, found.rev)
-        decoded = self._call.cluster.decoded
-        kvs = found.kvs if self._wanted.all else [kv for kv in found.kvs if self._wanted.matches(decoded(kv))]
+        kvs = found.kvs if self._wanted.all else [kv for kv in found.kvs if self._wanted.wants(kv.value)]
         async with self._busy:
             await self._write([self._line("ADDED", kv.value, kv.mod_rev) for kv in kvs])
             if options.initial_events and options.bookmarks:
@@ -134,9 +134,8 @@ class Stream:
         event = seen.event
         had, has = event.prev is not None, not event.deleted
         if not self._wanted.all:
-            before = seen.before()
-            had = had and before is not None and self._wanted.matches(before)
-            has = has and self._wanted.matches(seen.after())
+            had = had and event.prev is not None and self._wants(event.prev.value, seen.before)
+            has = has and self._wants(event.kv.value, seen.after)
         if not had and not has:
             return b""
         kind = ("MODIFIED" if had else "ADDED") if has else "DELETED"
@@ -147,6 +146,11 @@ class Stream:
         if line is None:
             line = seen.lines[kind, self._shared] = self._line(kind, kv.value, event.rev)
         return line
+
+    def _wants(self, value: bytes, decoded: Callable[[], Json]) -> bool:
+        """As Filter.wants; what was decoded is shared by all watchers."""
+        found = self._wanted.glance(value)
+        return self._wanted.matches(decoded()) if found is None else found
 
     def _line(self, kind: str, value: bytes, rev: int) -> bytes:
         first, self._first = self._first, False
