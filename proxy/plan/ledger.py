@@ -9,7 +9,7 @@ events: incremental equals from scratch.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -258,8 +258,8 @@ class Ledger:
         """Services that have anything in this table."""
         return list(self._owned)
 
-    def elements(self) -> Iterator[tuple[str, bytes, Value]]:
-        """(set, key, value) of every element there should be."""
+    def elements(self, sets: Container[str] | None = None) -> Iterator[tuple[str, bytes, Value]]:
+        """(set, key, value) of every element there should be; rows, which are the bulk, only of these sets."""
         for name, cidrs in self._cidrs.items():
             for key, value in cidrs.items():
                 yield name, key, value
@@ -267,7 +267,7 @@ class Ledger:
             for address in counts:
                 yield name, _shared_key(name, address), None
         for key, (_, frontend) in self._frontends.items():
-            yield from frontend_elements(key, frontend, self.width)
+            yield from frontend_elements(key, frontend, self.width, sets)
 
     def verdicts(self) -> set[str]:
         """Every verdict that any map of the table holds."""
@@ -288,7 +288,7 @@ class Ledger:
     def repair(self, kernel: Mapping[str, dict[bytes, Value]]) -> tuple[Change, ...]:
         """The changes that bring what the kernel holds to what it should hold, in the sets given. Consumes `kernel`."""
         draft = Draft(self.table)
-        for name, key, value in self.elements():
+        for name, key, value in self.elements(kernel):
             held = kernel.get(name)
             if held is None:
                 continue

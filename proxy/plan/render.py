@@ -8,7 +8,7 @@ take the holes of those that left, and what is left over is closed by moving the
     a b       + x        → a b x           1 row added
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache
 
 from netplane.nft import types
@@ -154,13 +154,15 @@ def source_key(frontend: bytes, source: bytes) -> bytes:
     return frontend + source[:half] + frontend + source[half:]
 
 
-def frontend_elements(key: bytes, frontend: Frontend, width: int) -> Iterator[tuple[str, bytes, Value]]:
-    """(set, key, value) of every element of a frontend but its allocated address."""
+def frontend_elements(
+    key: bytes, frontend: Frontend, width: int, sets: Container[str] | None = None
+) -> Iterator[tuple[str, bytes, Value]]:
+    """(set, key, value) of every element of a frontend but its allocated address; rows only of these sets."""
     if frontend.handles or frontend.short_handles:
         yield from _sticky_elements(key, frontend, width)
     else:
         for name, rows in ((ROW_SHARDS[frontend.shard], frontend.rows), ("sc-endpoints", frontend.short_rows)):
-            for offset in range(0, len(rows), width):
+            for offset in range(0, len(rows), width) if sets is None or name in sets else ():
                 yield name, key + index_slot(offset // width), rows[offset : offset + width]
     for name, slot in _VERDICT_SLOTS:
         if frontend[slot]:

@@ -16,10 +16,12 @@ from netplane.kernel import netns
 from netplane.kernel.conntrack import Conntrack
 from netplane.kernel.nft import Nft, NftError
 from netplane.nft.elements import Change, Transaction
+from netplane.nft.objects import canonical
 from netplane.nft.types import FAMILIES, IPV4, goto
 from proxy import probe
 from proxy.conntrack import Cleaner
-from proxy.plan.model import Options
+from proxy.plan.ledger import Ledger
+from proxy.plan.model import ROW_SHARDS, Options
 from proxy.plane import Plane, cleanup
 from proxy.sync import Ranges, Report, Syncer
 from tests import strategies as moves
@@ -246,6 +248,51 @@ def test_balancers_of_any_size_come_when_they_are_needed_and_outlive_a_restart(n
         it.start()
         assert it.sync(full=True).applied.elements == 0
         assert it.nft.chains(it.planes[0].table) == chains
+
+
+def test_rows_in_several_maps_survive_a_restart_damage_and_a_reload_of_the_listing(namespace: int) -> None:
+    with world(namespace) as it:
+
+        def small_shards() -> None:
+            it.start()
+            for plane in it.planes:
+                plane.ledger = Ledger(plane.table, shard_rows=3)
+
+        for n in range(1, 6):
+            it.cluster.apply(moves.PutService(example_service(f"s{n}", clusterIP=f"10.96.0.{n}")), it.syncer)
+            it.cluster.apply(endpoints(f"10.1.{n}.1", f"10.1.{n}.2", name=f"s{n}-0"), it.syncer)
+        small_shards()
+        it.sync(full=True)
+        it.check()
+        plane = it.planes[0]
+        assert [len(it.kernel(plane)[name]) for name in ROW_SHARDS[:4]] == [4, 4, 2, 0]
+        assert {"lb_2_1", "lb_2_2"} <= set(it.nft.chains(plane.table))
+        it.start()
+        assert it.sync(full=True).applied.elements == 0, "rows stay where they are, whatever is full now"
+        small_shards()
+        assert it.sync(full=True).applied.elements == 0
+        good = listed()
+
+        plane = it.planes[0]
+        it.nft.run_text("flush map ip netplane-proxy endpoints-1")
+        assert plane.mend(["endpoints-1"], rules=False).elements == 4
+        it.nft.run_text("delete table ip netplane-proxy")
+        plane.mend(None, rules=True)
+        assert listed() == good
+        command = ["ip", "netns", "exec", NAMESPACE, "nft"]
+        text = subprocess.run([*command, "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        it.nft.run_text(f"flush ruleset\n{canonical(text)}")
+        assert it.sync(full=True).applied.elements == 0
+
+        # One service grows, another goes: the room it left is used again.
+        it.cluster.apply(endpoints("10.1.1.1", "10.1.1.2", "10.1.1.3", name="s1-0"), it.syncer)
+        it.cluster.apply(moves.Delete("service", "s3"), it.syncer)
+        it.cluster.apply(moves.PutService(example_service("s7", clusterIP="10.96.0.7")), it.syncer)
+        it.cluster.apply(endpoints("10.1.7.1", name="s7-0"), it.syncer)
+        it.sync()
+        it.check()
+        sizes = [len(it.kernel(plane)[name]) for name in ROW_SHARDS]
+        assert sum(sizes[:3]) == sum(sizes) == 10
 
 
 def test_ranges_follow_the_cluster(namespace: int) -> None:
