@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import threading
@@ -188,6 +189,7 @@ async def _main(settings: Settings, state_dir: Path, connection: "Connection", o
         informer = Informer(api, Node, on_change=loop.changed, convert=overlay.peer)
         agent = Agent(settings.socket, engine.handle)
         patrol = Patrol(engine.mender, agent.when_idle, orphan_grace_s)
+        gc.freeze()  # what is loaded stays: no collection walks it while an ADD waits
         log.info("started", node=settings.node_name, apiserver=connection.server, socket=str(settings.socket))
         with suppress(asyncio.CancelledError):
             jobs = agent.run(), informer.run(), loop.follow(), _after(informer.synced, loop), patrol.run()
