@@ -21,17 +21,21 @@ class StatusError(NetplaneError):
         reason: the machine-readable reason, for example NotFound; may be empty.
         message: for people.
         details: name, group, kind, uid, causes, retryAfterSeconds; None leaves details out, as some answers do.
+        metadata: what a list's answer says beside its items: the token to go on with.
     """
 
-    def __init__(self, code: int, reason: str, message: str, details: Json | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, details: Json | None = None, metadata: Json | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.details = details
+        self.metadata = metadata or {}
 
     def status(self) -> Json:
         """The Status object, fields in the order the real server writes them."""
-        body: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        body: Json = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure"}
         if self.message:
             body["message"] = self.message
         if self.reason:
@@ -187,6 +191,17 @@ def too_many_requests(message: str, retry_after_s: int = 1) -> StatusError:
 def expired(message: str = "The resourceVersion for the provided list is too old.") -> StatusError:
     """410: a resource version or continue token whose history is compacted away."""
     return StatusError(410, "Expired", message)
+
+
+def continue_expired(token: str) -> StatusError:
+    """410: a chunked list whose revision is compacted away; `token` goes on at the newest one."""
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+        "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+        "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+        "modified, or deleted between the time the first chunk was returned and now may show up in the list."
+    )
+    return StatusError(410, "Expired", message, metadata={"continue": token})
 
 
 def gone(requested: int, oldest: int) -> StatusError:

@@ -128,8 +128,11 @@ def _watch_problem(options: ListOptions) -> fields.FieldError | None:
     return None
 
 
+NEWEST = -1
+
+
 class Position(NamedTuple):
-    """Where a chunked list goes on: the revision it is read at, and the first key, relative to its prefix."""
+    """Where a chunked list goes on: the revision it is read at (or NEWEST), the first key relative to its prefix."""
 
     rev: int
     start: str
@@ -150,7 +153,7 @@ def decode_token(token: str) -> Position:
         raise _bad_token(f": {error}") from error
     if data.get("v") != "meta.k8s.io/v1":
         raise _bad_token(f": server does not recognize this encoded version {data.get('v', '')}")
-    if not isinstance(rev, int) or rev <= 0:
+    if not isinstance(rev, int) or (rev <= 0 and rev != NEWEST):
         raise _bad_token(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
     if not isinstance(start, str) or not start:
         raise _bad_token(": encoded start key empty (version meta.k8s.io/v1)")

@@ -1,8 +1,12 @@
 """POST, PUT and PATCH of objects and their status."""
 
+from collections.abc import Awaitable
 from typing import Any
 
+import orjson
+
 from netplane.api import codec, errors, fields
+from netplane.api.kinds import Kind
 from netplane.apiserver import applying, bodies, commit
 from netplane.apiserver import patching as ways
 from netplane.apiserver.call import Call
@@ -16,6 +20,9 @@ from netplane.apiserver.target import stored_kind
 
 Json = dict[str, Any]
 
+NAMES_TRIED = 8
+"""As many generated names are tried before a client hears that none was free."""
+
 
 async def create(call: Call) -> Reply:
     """POST to a collection."""
@@ -26,10 +33,25 @@ async def create(call: Call) -> Reply:
     if obj["metadata"].get("resourceVersion"):
         raise errors.bad_request("resourceVersion should not be set on objects to be created")
     kind, obj = stored_kind(call.kind), as_stored(call.kind, obj)
-    stored = await commit.create(
-        call.cluster, kind, call.target.namespace, obj, dry_run=options.dry_run, manager=call.manager
-    )
-    return answer(call, stored)
+    return answer(call, await _made(call, kind, obj, dry_run=options.dry_run))
+
+
+async def _made(call: Call, kind: Kind, obj: Json, *, dry_run: bool) -> Stored:
+    """A new object; where the server makes up its name, several are tried."""
+
+    def once(given: Json) -> Awaitable[Stored]:
+        namespace = call.target.namespace
+        return commit.create(call.cluster, kind, namespace, given, dry_run=dry_run, manager=call.manager)
+
+    if obj["metadata"].get("name") or not obj["metadata"].get("generateName"):
+        return await once(obj)
+    for _ in range(NAMES_TRIED - 1):
+        try:
+            return await once(orjson.loads(orjson.dumps(obj)))
+        except errors.StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+    return await once(obj)
 
 
 async def update(call: Call) -> Reply:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from netplane.apiserver import commit
 from tests.apiserver_app import Server, serving, settings
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -350,5 +351,19 @@ def test_unknown_and_duplicate_fields() -> None:
         assert 'unknown field "dta", duplicate field "data.k"' in refused.json["message"]
         quiet = await ask("POST", f"{CONFIG}?fieldValidation=Ignore", odd.replace(b'"c"', b'"e"'))
         assert (quiet.status, "warning" in quiet.headers) == (201, False)
+
+    run(test)
+
+
+def test_a_generated_name_that_is_taken_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["aaaaa", "aaaaa", "aaaaa", "bbbbb", *["aaaaa"] * 20])
+    monkeypatch.setattr(commit, "generated_name", lambda base: base + next(drawn))
+
+    async def test(ask: Server) -> None:
+        body = {"metadata": {"generateName": "c-"}}
+        assert (await ask.create(CONFIG, body))["metadata"]["name"] == "c-aaaaa"
+        assert (await ask.create(CONFIG, body))["metadata"]["name"] == "c-bbbbb"
+        refused = (await ask("POST", CONFIG, body)).json
+        assert (refused["code"], refused["details"]["retryAfterSeconds"]) == (409, 1)
 
     run(test)

@@ -87,6 +87,9 @@ def test_a_chunk_whose_revision_is_gone_has_expired() -> None:
         await ask.store.compact(await ask.store.current_rev())
         expired = await ask("GET", f"{CONFIG}?limit=2&continue={token}")
         assert (expired.status, expired.json["reason"]) == (410, "Expired")
+        await ask("DELETE", f"{CONFIG}/c003")
+        rest = await ask("GET", f"{CONFIG}?continue={expired.json['metadata']['continue']}")
+        assert names(rest) == ["c002", "c004"], "it goes on where it was, with what there is now"
 
     run(test, MemoryStore(keep_revisions=1))
 
