@@ -328,6 +328,10 @@ PATCHES = {
         b'{"foo":1}', MERGE, 422, "Invalid", ' "" is invalid: patch: Invalid value: "{',
         f"{CM}/x?fieldValidation=Strict",
     ),
+    "merge, a field twice": patch(
+        b'{"data":{"a":"1"},"data":{"a":"2"}}', MERGE, 422, "Invalid", ' "" is invalid: patch: Invalid value: "{',
+        f"{CM}/x?fieldValidation=Strict",
+    ),
     "merge, another name": patch(
         b'{"metadata":{"name":"q"}}', MERGE, 400, "BadRequest",
         "the name of the object (q) does not match the name on the URL (x)",

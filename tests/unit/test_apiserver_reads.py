@@ -390,6 +390,47 @@ def test_protobuf_and_yaml_where_nothing_else_is_accepted() -> None:
     run(test)
 
 
+def references(node: Any) -> set[str]:
+    """Every $ref in a document."""
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*(references(one) for one in node.values()))
+    return set().union(*(references(one) for one in node)) if isinstance(node, list) else set()
+
+
+def test_openapi_documents_are_whole() -> None:
+    async def test(ask: Server) -> None:
+        index = (await ask("GET", "/openapi/v3")).json["paths"]
+        old = (await ask("GET", "/openapi/v2")).json
+        assert references(old) <= {f"#/definitions/{name}" for name in old["definitions"]}
+        for entry in index.values():
+            new = (await ask("GET", entry["serverRelativeURL"])).json
+            assert references(new) <= {f"#/components/schemas/{name}" for name in new["components"]["schemas"]}
+            assert set(new["paths"]) <= set(old["paths"])
+            for path, item in new["paths"].items():
+                operations = {key: one for key, one in item.items() if key != "parameters"}
+                assert operations.keys() == old["paths"][path].keys() - {"parameters"}
+                told = {one["name"] for one in item.get("parameters", ()) if one["in"] == "path"}
+                assert told == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+        names = [one["operationId"] for item in old["paths"].values() for k, one in item.items() if k != "parameters"]
+        assert len(set(names)) == len(names)
+
+    run(test)
+
+
+def test_openapi_v2_in_both_forms_and_not_twice() -> None:
+    async def test(ask: Server) -> None:
+        asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        binary = await ask("GET", "/openapi/v2", accept=asked)
+        assert binary.headers["content-type"] == asked.replace("@", ".")
+        assert binary.body.startswith(b"\x0a\x032.0")
+        assert (await ask("GET", "/openapi/v2", accept=f"{asked}, application/json")).json["swagger"] == "2.0"
+        again = await ask("GET", "/openapi/v2", accept=asked, if_none_match=binary.headers["etag"])
+        assert (again.status, again.body) == (304, b"")
+
+    run(test)
+
+
 # What describes the server --------------------------------------------------------------------------------------
 
 
