@@ -10,7 +10,7 @@ import pytest
 from netplane.kernel import netns
 from netplane.kernel.monitor import Departures, Monitor
 from netplane.kernel.rtnl import Rtnl
-from netplane.rtnl import Bridge, Change, DeleteGroup, Link, Veth, add, delete_link
+from netplane.rtnl import Address, Bridge, Change, DeleteGroup, Link, Veth, add, delete_link
 
 pytestmark = pytest.mark.privileged
 
@@ -21,6 +21,17 @@ def space() -> Iterator[str]:
     netns.create(name)
     try:
         yield name
+    finally:
+        netns.delete(name)
+
+
+@pytest.fixture
+def pod() -> Iterator[int]:
+    name = f"npt-mon-pod-{os.getpid()}"
+    netns.create(name)
+    try:
+        with netns.opened(name) as fd:
+            yield fd
     finally:
         netns.delete(name)
 
@@ -41,6 +52,25 @@ def test_a_departure_is_told_when_the_link_is_off_every_list_and_not_when_it_lea
             other.apply([add(Link("v0", Veth("w0")))])  # the name is free
             assert gone <= {index, index - 1}  # and its peer, which was made first
             killer.join()
+            departures.close()
+
+    netns.run_in(space, work)
+
+
+def test_when_the_news_comes_the_pods_end_and_its_addresses_are_gone_too(space: str, pod: int) -> None:
+    def work() -> None:
+        with Rtnl() as rtnl, Rtnl(pod) as inside:
+            departures = Departures()
+            for _ in range(10):
+                rtnl.apply([add(Link("v0", Veth("eth0", peer_netns=pod), up=True))])
+                inside.apply([Change("eth0", up=True), add(Address.of("eth0", "10.0.0.2/24"))])
+                index = rtnl.index("v0")
+                killer = threading.Thread(target=rtnl.apply, args=([delete_link("v0")],))
+                killer.start()
+                while index not in (departures.wait() or ()):
+                    pass
+                assert (inside.find("eth0"), inside.addresses()) == (0, [])
+                killer.join()
             departures.close()
 
     netns.run_in(space, work)
