@@ -39,6 +39,7 @@ class Elector:
     """
 
     def __init__(self, api: Api, name: ObjectMeta, *, identity: str = "", timing: Timing | None = None) -> None:
+        self.lock = name.name
         self.identity = identity or f"{socket.gethostname()}_{uuid.uuid4()}"
         self.leader = ""  # as last seen
         self.transitions = 0

@@ -110,7 +110,7 @@ async def _serve(stack: AsyncExitStack, program: Program, bind: str) -> None:
         gauge.set_function(lambda name=name: program.total(name))  # type: ignore[misc]  # binds the name, takes nothing
     leading = metrics.Gauge(
         "leader_election_master_status", "1 while this process leads.", ["name"], registry=registry
-    ).labels("netplane-controllers")
+    ).labels(program.elector.lock if program.elector else "")
     leading.set_function(lambda: float(program.elector.may_write()) if program.elector else 1.0)
     routes = {
         "/healthz": health.alive,

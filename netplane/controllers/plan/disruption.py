@@ -50,19 +50,31 @@ class Health:
         self._counts: dict[str, Count] = {}
         self._marked: dict[str, dict[str, float]] = {}  # zone → node → when it was marked (seconds since 1970)
         self._nodes: dict[str, tuple[str, bool]] = {}
+        self._last: dict[str, float | None] = {}  # zone → the latest of its marks, as far as it was asked for
 
     def see(self, name: str, node: Node | None) -> None:
         """A node is now like this (None: gone)."""
         before = self._nodes.pop(name, None)
         if before is not None:
             self._add(*before, -1)
-            self._marked.get(before[0], {}).pop(name, None)
-        if node is not None:
-            now = self._nodes[name] = zone_of(node), conditions.is_ready(node)
+        now = (zone_of(node), conditions.is_ready(node)) if node is not None else None
+        if now is not None:
+            self._nodes[name] = now
             self._add(*now, 1)
-            marked = marked_s(node)
-            if marked is not None:
-                self._marked.setdefault(now[0], {})[name] = marked
+        if before is not None and (now is None or now[0] != before[0]):
+            self._mark(before[0], name, None)
+        if now is not None and node is not None:
+            self._mark(now[0], name, marked_s(node))
+
+    def _mark(self, zone: str, name: str, at_s: float | None) -> None:
+        marked = self._marked.setdefault(zone, {})
+        if marked.get(name) == at_s:
+            return
+        self._last.pop(zone, None)
+        if at_s is None:
+            del marked[name]
+        else:
+            marked[name] = at_s
 
     def wait_s(self, zone: str, now_s: float) -> float | None:
         """How long until the next node of the zone may be marked; None: not while things are as they are."""
@@ -70,7 +82,9 @@ class Health:
         if self.cut_off or (count.partial and not count.full and len(self._nodes) <= LARGE_CLUSTER):
             return None
         period_s = SLOW_PERIOD_S if count.partial and not count.full else PERIOD_S
-        last_s = max(self._marked.get(zone, {}).values(), default=None)
+        if zone not in self._last:
+            self._last[zone] = max(self._marked.get(zone, {}).values(), default=None)
+        last_s = self._last[zone]
         return max(last_s + period_s - now_s, 0.0) if last_s is not None else 0.0
 
     @property
