@@ -1,5 +1,8 @@
 """Whatever happens to pods: slices hold each backend exactly once, stay small, and settle after one plan."""
 
+from datetime import datetime
+from ipaddress import ip_network
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,8 @@ from netplane.api.objects import (
     EndpointConditions,
     EndpointSlice,
     Node,
+    NodeSpec,
+    NodeStatus,
     ObjectMeta,
     Pod,
     PodSpec,
@@ -19,9 +24,12 @@ from netplane.api.objects import (
     Service,
     ServicePort,
     ServiceSpec,
+    Taint,
 )
 from netplane.controllers.plan import endpoint_slices, zones
+from netplane.controllers.plan.disruption import UNREACHABLE
 from netplane.controllers.plan.hints import Lot
+from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Create, Delete, Replace
 
@@ -140,3 +148,39 @@ def test_proportions_hold_cover_every_zone_and_settle(cpus: dict[str, int], raw:
     again = zones.allocate(shares, [lot._replace(touched=False) for lot in verdict.lots])
     assert again.lots == [lot._replace(touched=False) for lot in verdict.lots]
     assert again.problem == verdict.problem
+
+
+def known_node(name: str, zone: str, ready: str, marked: int, cidr: str) -> Node:
+    taints = [Taint(key=UNREACHABLE, effect="NoExecute", time_added=f"2026-01-01T00:00:{marked:02}Z")] if marked else []
+    return Node(
+        metadata=ObjectMeta(name=name, labels={"topology.kubernetes.io/zone": zone}),
+        spec=NodeSpec(taints=taints, pod_cidr=cidr, pod_cidrs=[cidr] if cidr else None),
+        status=NodeStatus(conditions=[Condition(type="Ready", status=ready)], allocatable={"cpu": "2"}),
+    )
+
+
+NODES = st.builds(
+    known_node,
+    st.sampled_from("abcdef"),
+    st.sampled_from(["x", "y", ""]),
+    st.sampled_from(["True", "False", "Unknown"]),
+    st.integers(0, 9),
+    st.sampled_from(["", "10.0.0.0/24", "10.0.1.0/24", "10.0.0.0/23", "192.0.2.0/24"]),
+)
+
+
+@given(st.lists(st.tuples(NODES, st.booleans()), max_size=30))
+def test_what_is_known_of_nodes_does_not_depend_on_the_way_there(changes: list[tuple[Node, bool]]) -> None:
+    pools = [Pool(ip_network("10.0.0.0/22"), 24)]
+    world = World(pools)
+    for one, present in changes:
+        old = world.nodes.get(one.key)
+        if old is not None or present:
+            world.apply(old, one if present else None, 0.0)
+        now_s = datetime.fromisoformat("2026-01-01T00:00:10Z").timestamp()
+        fresh = World.of(*world.nodes.values(), pools=pools)
+        assert world.health.cut_off == fresh.health.cut_off
+        for zone in ("/x", "/y", "/"):
+            assert world.health.wait_s(zone, now_s) == fresh.health.wait_s(zone, now_s)
+        assert world.ranges.lowest_free() == fresh.ranges.lowest_free()
+        assert world.zone_shares == fresh.zone_shares
