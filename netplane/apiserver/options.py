@@ -74,9 +74,9 @@ def list_options(query: Query, *, watch: bool) -> ListOptions:
         boolean(query, "allowWatchBookmarks"),
         initial,
     )
-    problem = _watch_problem(options) if watch else _list_problem(options)
-    if problem is not None:
-        raise errors.invalid("meta.k8s.io", "ListOptions", "", [problem])
+    problems = _watch_problems(options) if watch else _list_problems(options)
+    if problems:
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", problems)
     return options
 
 
@@ -100,32 +100,41 @@ def revision(query: Query) -> int | None:
     return rev
 
 
-def _list_problem(options: ListOptions) -> fields.FieldError | None:
-    field = "resourceVersionMatch"
+_MATCH = "resourceVersionMatch"
+
+
+def _list_problems(options: ListOptions) -> list[fields.FieldError]:
+    problems = []
+    if options.match:
+        if options.rev is None:
+            why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            problems.append(fields.forbidden(_MATCH, why))
+        if options.token:
+            problems.append(fields.forbidden(_MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+        if options.match not in ("Exact", "NotOlderThan"):
+            problems.append(fields.not_supported(_MATCH, options.match, ("Exact", "NotOlderThan", "")))
+        if options.match == "Exact" and options.rev == 0:
+            why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            problems.append(fields.forbidden(_MATCH, why))
     if options.initial_events is not None:
-        return fields.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
-    if not options.match:
-        return None
-    if options.rev is None:
-        return fields.forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if options.token:
-        return fields.forbidden(field, "resourceVersionMatch is forbidden when continue is provided")
-    if options.match not in ("Exact", "NotOlderThan"):
-        return fields.not_supported(field, options.match, ("Exact", "NotOlderThan"))
-    if options.match == "Exact" and options.rev == 0:
-        return fields.forbidden(field, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
-    return None
+        problems.append(fields.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return problems
 
 
-def _watch_problem(options: ListOptions) -> fields.FieldError | None:
-    field = "resourceVersionMatch"
-    if options.initial_events is None:
-        return fields.forbidden(field, "resourceVersionMatch is forbidden for watch") if options.match else None
-    if not options.match:
-        return fields.forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-    if options.match != "NotOlderThan":
-        return fields.not_supported(field, options.match, ("NotOlderThan",))
-    return None
+def _watch_problems(options: ListOptions) -> list[fields.FieldError]:
+    problems = []
+    if options.initial_events is not None and options.match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        problems.append(fields.forbidden(_MATCH, why))
+    if options.match:
+        if options.initial_events is None:
+            why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            problems.append(fields.forbidden(_MATCH, why))
+        if options.match != "NotOlderThan":
+            problems.append(fields.not_supported(_MATCH, options.match, ("NotOlderThan",)))
+        if options.token:
+            problems.append(fields.forbidden(_MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+    return problems
 
 
 NEWEST = -1
@@ -178,25 +187,34 @@ class WriteOptions(NamedTuple):
 
 def write_options(query: Query, kind: str, *, apply: bool = False) -> WriteOptions:
     """Parse and check; `kind` is CreateOptions, UpdateOptions or PatchOptions. Raises StatusError 422."""
-    problems = []
-    dry_run = query.get("dryRun", "")
+    problems: list[fields.FieldError] = []
+    manager, dry_run = query.get("fieldManager", ""), query.get("dryRun", "")
+    if apply and not manager:
+        problems.append(fields.required("fieldManager", "is required for apply patch"))
+    if not apply and kind == "PatchOptions" and "force" in query:
+        problems.append(fields.forbidden("force", "may not be specified for non-apply patch"))
+    problems += _manager_problems(manager)
     if dry_run not in ("", "All"):
         problems.append(fields.not_supported("dryRun", [dry_run], ("All",)))
     validation = query.get("fieldValidation") or "Warn"
     if validation not in ("Ignore", "Warn", "Strict"):
         problems.append(fields.not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
-    manager = query.get("fieldManager", "")
-    if len(manager) > MANAGER_LENGTH:
-        problems.append(fields.too_long("fieldManager", MANAGER_LENGTH))
-    elif not manager.isprintable():
-        problems.append(fields.invalid("fieldManager", manager, "should only contain printable characters"))
-    if apply and not manager:
-        problems.append(fields.required("fieldManager", "is required for apply patch"))
-    if not apply and kind == "PatchOptions" and "force" in query:
-        problems.append(fields.forbidden("force", "may not be specified for non-apply patch"))
     if problems:
         raise errors.invalid("meta.k8s.io", kind, "", problems)
     return WriteOptions(bool(dry_run), validation, manager, boolean(query, "force"))
+
+
+def _manager_problems(manager: str) -> list[fields.FieldError]:
+    if manager.isascii() and manager.isprintable() and len(manager) <= MANAGER_LENGTH:
+        return []
+    problems = [fields.too_long("fieldManager", MANAGER_LENGTH)] if len(manager.encode()) > MANAGER_LENGTH else []
+    at = 0  # in bytes, as Go counts
+    for letter in manager:
+        if not letter.isprintable():
+            why = f"invalid character U+{ord(letter):04X} (at position {at})"
+            problems.append(fields.invalid("fieldManager", manager, why))
+        at += len(letter.encode())
+    return problems
 
 
 class DeleteOptions(NamedTuple):

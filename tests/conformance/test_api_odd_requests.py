@@ -139,7 +139,7 @@ READS = {
     ),
     "unknown match": list_invalid(
         f"{CM}?resourceVersion=1&resourceVersionMatch=Foo",
-        'resourceVersionMatch: Unsupported value: "Foo": supported values: "Exact", "NotOlderThan"',
+        'resourceVersionMatch: Unsupported value: "Foo": supported values: "Exact", "NotOlderThan", ""',
     ),
     "initial events of a list": list_invalid(
         f"{CM}?sendInitialEvents=true", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"
@@ -150,11 +150,13 @@ READS = {
     ),
     "initial events, exact": list_invalid(
         f"{CM}?watch=1&sendInitialEvents=true&resourceVersionMatch=Exact",
-        'resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"',
+        "[resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, "
+        'resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"]',
     ),
     "match of a watch": list_invalid(
         f"{CM}?watch=1&resourceVersionMatch=Exact",
-        "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch",
+        "[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
+        'provided, resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"]',
     ),
     "field selector": bad(f"{CM}?fieldSelector=foo", "invalid selector: 'foo'; can't understand 'foo'"),
     "field": bad(
@@ -236,7 +238,7 @@ WRITES = {
     "an unprintable manager": post(
         f"{CM}?fieldManager=a%00b", config_map("y"), 422, "Invalid",
         'CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\\u0000b": '
-        "should only contain printable characters",
+        "invalid character U+0000 (at position 1)",
     ),
     "a validation": post(
         f"{CM}?fieldValidation=foo", config_map("y"), 422, "Invalid",
