@@ -18,7 +18,7 @@ from cni import install
 from cni.bridges import Bridges, let_through
 from cni.config import parse
 from cni.doors import Doors
-from cni.plan import conflist, firewall, overlay
+from cni.plan import conflist, firewall, overlay, untracked
 from cni.plan.underlay import Found, Rule, Underlay, choose
 from netplane.errors import NetplaneError
 from netplane.kernel.monitor import Monitor
@@ -87,7 +87,7 @@ class NodeSync:
             network = parse(conflist.network(me.pod_cidrs, mtu_bytes), args={}, needs_ranges=True)
             self._bridges.ensure(network)
             self._overlay(rtnl, overlay.desired(self.settings.tunnel, me, underlay, peers))
-        self._firewall(me)
+        self._firewall(me, underlay)
         self._install(me, mtu_bytes)
         self.trouble = ""
 
@@ -131,11 +131,12 @@ class NodeSync:
             log.info("overlay", change=str(request))
         rtnl.apply(requests)
 
-    def _firewall(self, me: overlay.Peer) -> None:
+    def _firewall(self, me: overlay.Peer, underlay: Underlay) -> None:
         cluster = [*self.settings.cluster_cidrs, *me.pod_cidrs]
         nft = Nft()
         try:
-            nft.run_text(firewall.table() + firewall.bridge(conflist.BRIDGE) + firewall.cluster(me.pod_cidrs, cluster))
+            text = firewall.table() + firewall.bridge(conflist.BRIDGE) + firewall.cluster(me.pod_cidrs, cluster)
+            nft.run_text(text + untracked.chains(self.settings.tunnel, underlay))
             let_through(nft, cluster)
         finally:
             nft.close()
