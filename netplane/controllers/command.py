@@ -28,6 +28,13 @@ from netplane.obs import logs
     default="",
     help="Addresses for Services of type LoadBalancer: networks and ranges, comma-separated.",
 )
+@click.option(
+    "--max-endpoints-per-slice",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="More make fewer, larger slices.",
+)
 @click.option("--root-ca-file", default="", help="What pods trust the apiserver by. Default: the kubeconfig's CA.")
 @click.option("--leader-elect/--no-leader-elect", default=False, help="Work only while leading; for several of us.")
 @click.option("--leader-elect-lease-duration", "lease", default="15s", show_default=True, help="Respect for silence.")
@@ -49,6 +56,7 @@ def command(  # noqa: PLR0913 - a flag each
     node_cidr_mask_size_ipv6: int | None,
     node_monitor_grace_period: str,
     load_balancer_pool: str,
+    max_endpoints_per_slice: int,
     root_ca_file: str,
     leader_elect: bool,
     lease: str,
@@ -71,6 +79,7 @@ def command(  # noqa: PLR0913 - a flag each
         grace_s=flags.parse_duration("--node-monitor-grace-period", node_monitor_grace_period),
         addresses=flags.parse_addresses(load_balancer_pool),
         root_ca=flags.read_root_ca(root_ca_file) if root_ca_file else "",
+        slice_limit=max_endpoints_per_slice,
         only=flags.parse_controllers(chosen, controllers.names()),
     )
     timing = flags.parse_timing(lease, renew, retry)

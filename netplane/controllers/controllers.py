@@ -20,6 +20,7 @@ from netplane.controllers.plan import (
     pod_gc,
     scheduling,
 )
+from netplane.controllers.plan.packing import MAX_ENDPOINTS
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Plan
 
@@ -57,6 +58,7 @@ class Options(msgspec.Struct, frozen=True):
     grace_s: float = 40.0
     addresses: tuple[balancers.Span, ...] = ()
     root_ca: str = ""
+    slice_limit: int = MAX_ENDPOINTS
     only: frozenset[str] = frozenset()
 
 
@@ -87,7 +89,7 @@ def _all(options: Options) -> list[Controller]:
         Controller(
             endpoint_slices.NAME,
             touched.of_slices,
-            lambda world, key, now: endpoint_slices.plan(world, key, now.text),
+            lambda world, key, now: endpoint_slices.plan(world, key, now.text, options.slice_limit),
             8,
         ),
         Controller(

@@ -314,3 +314,17 @@ def test_nothing_is_written_when_the_term_is_over() -> None:
             assert runtime.writes == 0
 
     asyncio.run(main())
+
+
+def test_slices_are_as_large_as_they_may_be() -> None:
+    async def body(cluster: Cluster) -> None:
+        await two_nodes(cluster)
+        cluster.store.put(kinds.SERVICE, service())
+        for i in range(5):
+            one = pod(f"web-{i}")
+            one["spec"]["nodeName"] = "n1"
+            cluster.store.put(kinds.POD, {**one, "status": running(f"10.244.0.{i + 2}")})
+        await until(lambda: len(cluster.ready_addresses()) == 5)
+        assert all(len(one["endpoints"]) <= 2 for one in cluster.all(kinds.ENDPOINT_SLICE))
+
+    scenario(body, Options(grace_s=60.0, slice_limit=2))
