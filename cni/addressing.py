@@ -203,6 +203,8 @@ def mac(asked: Asked) -> str:
             parts = str(text).lower().replace("-", ":").split(":")
             if len(parts) != 6 or any(len(p) != 2 or not set(p) <= set("0123456789abcdef") for p in parts):
                 raise invalid(field, f"{text!r} is no MAC address")
+            if not any(int(part, 16) for part in parts):
+                raise invalid(field, f"{text!r} is nobody's address")
             if int(parts[0], 16) & 1:
                 raise invalid(field, f"{text!r} is a multicast address")
             return ":".join(parts)

@@ -19,7 +19,7 @@ from netplane.kernel.netlink import KernelError
 from netplane.kernel.nft import Nft, NftError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
-from netplane.rtnl import Bridge, Link, Request
+from netplane.rtnl import IP, Bridge, Link, Request
 from netplane.rtnl import Network as Subnet
 
 log = logs.get("cni.bridges")
@@ -47,6 +47,17 @@ class Bridges:
             made = _make(self._rtnl.here, network)
             self._done[network.bridge, network.name] = network, made
             return made
+
+    def check(self, pods: Sequence[IP]) -> None:
+        """Whether what these pods send out is still masqueraded.
+
+        Raises:
+            CniError: CHECK_FAILED, naming those whose is not.
+        """
+        with closing(Nft()) as nft:
+            lost = [str(pod) for pod in pods if not _answers(nft, firewall.question(pod))]
+        if lost:
+            raise CniError(Code.CHECK_FAILED, f"ipMasq: {', '.join(lost)} is not masqueraded any more")
 
     def restore(self) -> None:
         """Make the firewall of the bridges again that were made, if somebody flushed it.
@@ -78,7 +89,9 @@ def same_bridge(one: Network | None, other: Network) -> bool:
 def _make(rtnl: Rtnl, network: Network) -> Link:
     found = rtnl.link(network.bridge)
     if found is not None and not isinstance(found.kind, Bridge):
-        raise CniError(Code.INVALID_CONFIG, f"bridge: the link {network.bridge} is no bridge: {found.kind}")
+        raise CniError(
+            Code.INVALID_CONFIG, f"bridge: the link {network.bridge} is no bridge but {str(found.kind) or 'hardware'}"
+        )
     _apply(rtnl, pod.bridge(network, found))
     mtu_bytes = network.mtu_bytes or (found.mtu if found is not None else 1500)
     addresses = rtnl.addresses(network.gateway_dev) if rtnl.find(network.gateway_dev) else None
@@ -100,6 +113,14 @@ def _apply(rtnl: Rtnl, requests: Sequence[Request]) -> None:
                 Code.UNSUPPORTED_BY_KERNEL, f"vlan: this kernel's bridges know no VLANs: {error.message}", advice
             ) from error
         raise
+
+
+def _answers(nft: Nft, question: str) -> bool:
+    try:
+        nft.run_text(question)
+    except NftError:
+        return False
+    return True
 
 
 def _forwarding(network: Network) -> None:

@@ -245,6 +245,8 @@ class Engine:
             raise CniError(Code.CHECK_FAILED, "; ".join(found), "delete and add the container again")
         if lease is not None and lease.guard:
             self._guards.check(Guard(lease.link, lease.guard))
+        if lease is not None and call.network.ip_masq:
+            self._bridges.check(lease.addresses)
         self._ports.check(self.leases.ports(key))
         end = observed.node_end
         self._shaper.check(key, pod.link_name(*key), end.mtu if end is not None else 0, call.network.limits)

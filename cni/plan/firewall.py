@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import collapse_addresses, ip_network
 from typing import Literal
 
-from netplane.rtnl import Network
+from netplane.rtnl import IP, Network
 
 TABLE = "inet netplane-cni"
 SetName = Literal["masq", "pods", "cluster"]
@@ -97,6 +97,11 @@ def bridge(name: str) -> str:
 def masquerade(subnets: Iterable[Network]) -> str:
     """Text that adds networks with ipMasq; adding one that is there changes nothing."""
     return "".join(f"add element {TABLE} masq{n.version} {{ {n} }}\n" for n in subnets)
+
+
+def question(pod: IP) -> str:
+    """Text that fails when a pod is in none of the networks with ipMasq."""
+    return f"get element {TABLE} masq{pod.version} {{ {pod} }}\n"
 
 
 def plain(subnets: Iterable[Network], exceptions: Sequence[Network]) -> str:

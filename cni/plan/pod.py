@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_interface
 import msgspec
 
 from cni.addressing import ROUTE_SCOPES
-from cni.config import Network
+from cni.config import MTU_MIN_BYTES, Network
 from cni.plan import ipam, vlan
 from cni.results import AssignedIP, NetInterface, Result, RouteTo
 from netplane.net import names
@@ -34,6 +34,7 @@ from netplane.rtnl import (
     Route,
     Veth,
     add,
+    append,
     delete,
 )
 
@@ -133,7 +134,8 @@ def wiring(attachment: Attachment, pod_netns: int | None) -> Wiring:
     pod += [] if network.pod_end_down else [Change(attachment.ifname, up=True)]
     nodad = {4: False, 6: not network.dad}
     pod += [add(Address(attachment.ifname, i, nodad=nodad[i.version])) for i in interfaces(attachment)]
-    pod += [add(_route(attachment, route)) for route in routes(attachment)]
+    # A second interface may lead to the same places: the first one's routes stay the ones that are taken.
+    pod += [append(_route(attachment, route)) for route in routes(attachment)]
     return Wiring(node, tuple(pod))
 
 
@@ -227,7 +229,7 @@ def gateway_mac(network: Network) -> str:
 def bridge(network: Network, found: Link | None) -> list[Request]:
     """What is missing of the bridge itself.
 
-    Its MTU would follow its ports' until it has been changed once; so it is made one byte smaller and then changed.
+    Its MTU would follow its ports' until it has been changed once; so it is made one byte off and then changed.
 
     Args:
         network: what it should be.
@@ -238,7 +240,8 @@ def bridge(network: Network, found: Link | None) -> list[Request]:
     filtering = True if network.vlans else None
     if found is None:
         kind = Bridge(vlan_filtering=filtering)
-        requests.append(add(Link(network.bridge, kind, mac=bridge_mac(network), mtu=mtu - 1)))
+        off = mtu - 1 if mtu > MTU_MIN_BYTES else mtu + 1
+        requests.append(add(Link(network.bridge, kind, mac=bridge_mac(network), mtu=off)))
     elif filtering and not (isinstance(found.kind, Bridge) and found.kind.vlan_filtering):
         requests.append(Change(network.bridge, vlan_filtering=True))
     if found is None or found.mtu != mtu or not found.up or (network.promisc and not found.promisc):

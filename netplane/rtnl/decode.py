@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
 from typing import Any
 
+import msgspec
+
 from netplane.net import netlink as nl
 from netplane.rtnl import encode as e
 from netplane.rtnl.values import (
@@ -154,10 +156,7 @@ def _route(message: nl.Message, names: Names) -> Iterator[Route]:
     route_kind: Any = _KIND_NAMES.get(kind, "other")
     route = Route(
         dst=network(family, found.get(e.RTA_DST), dst_len),
-        via=ip(found[e.RTA_GATEWAY]) if e.RTA_GATEWAY in found else None,
-        dev=names.get(nl.u32(found[e.RTA_OIF]), "") if e.RTA_OIF in found else "",
         src=ip(found[e.RTA_PREFSRC]) if e.RTA_PREFSRC in found else None,
-        onlink=bool(flags & e.RTNH_F_ONLINK),
         metric=0 if family == e.AF_INET6 and metric == _IPV6_DEFAULT_METRIC else metric,
         table=nl.u32(found[e.RTA_TABLE]) if e.RTA_TABLE in found else table,
         proto=proto,
@@ -166,12 +165,26 @@ def _route(message: nl.Message, names: Names) -> Iterator[Route]:
         kind=route_kind,
     )
     name: Any = _SCOPE_NAMES.get(scope, "")
-    yield route if name == e.automatic_scope(route) else _with_scope(route, name)
+    for via, dev, hop_flags in _hops(found, flags):
+        onlink = bool(hop_flags & e.RTNH_F_ONLINK)
+        one = msgspec.structs.replace(route, via=via, dev=names.get(dev, ""), onlink=onlink)
+        yield one if name == e.automatic_scope(one) else msgspec.structs.replace(one, scope=name)
 
 
-def _with_scope(route: Route, scope: Any) -> Route:
-    values = {field: getattr(route, field) for field in route.__struct_fields__}
-    return Route(**values | {"scope": scope})
+def _hops(found: Mapping[int, bytes], flags: int) -> Iterator[tuple[IP | None, int, int]]:
+    """Next hop, index and flags of each way of a route; several ways lie in one attribute."""
+    if e.RTA_MULTIPATH not in found:
+        yield _gateway(found), nl.u32(found[e.RTA_OIF]) if e.RTA_OIF in found else 0, flags
+        return
+    packed = found[e.RTA_MULTIPATH]
+    while len(packed) >= e.NEXT_HOP.size:
+        length, flags, _, index = e.NEXT_HOP.unpack_from(packed)
+        yield _gateway(nl.attr_map(packed[e.NEXT_HOP.size : length])), index, flags
+        packed = packed[(max(length, e.NEXT_HOP.size) + 3) & ~3 :]
+
+
+def _gateway(attrs: Mapping[int, bytes]) -> IP | None:
+    return ip(attrs[e.RTA_GATEWAY]) if e.RTA_GATEWAY in attrs else None
 
 
 def neighbours(messages: Iterable[nl.Message], names: Names) -> list[Neighbour]:

@@ -54,7 +54,16 @@ VLAN_INFO = struct.Struct("=HH")
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_NOPREFIXROUTE = 0x02, 0x08, 0x40, 0x200
 
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_TABLE = 1, 4, 5, 6, 7, 8, 15
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = (
+    1,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    15,
+)
 RTAX_MTU, RTAX_ADVMSS = 2, 8
 RTNH_F_ONLINK = 4
 SCOPES = {"global": 0, "link": 253, "host": 254}
@@ -68,6 +77,7 @@ _NUD_NOARP = STATES["noarp"]
 IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
 IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst length, src length, tos, table, protocol, scope, type, flags
+NEXT_HOP = struct.Struct("=HBBi")  # length, flags, weight - 1, index; attributes follow
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 
 Index = Callable[[str], int]
@@ -112,9 +122,10 @@ def encode(request: Request, index: Index) -> Encoded:
             return Encoded(RTM_DELLINK, _PLAIN, _vlan(vlan, index))
         case Delete(Link() as link):
             return Encoded(RTM_DELLINK, _PLAIN, IFINFO.pack(0, 0, 0, 0, 0) + nl.attr_str(IFLA_IFNAME, link.name))
-        case Add(value, replace):
+        case Add(value, replace, append):
             kind, payload = _body(value, index)
-            return Encoded(kind, _CREATE | (nl.NLM_F_REPLACE if replace else nl.NLM_F_EXCL), payload)
+            how = nl.NLM_F_REPLACE if replace else nl.NLM_F_APPEND if append else nl.NLM_F_EXCL
+            return Encoded(kind, _CREATE | how, payload)
         case Delete(value):
             kind, payload = _body(value, index)
             return Encoded(kind + 1, _PLAIN, payload)

@@ -25,13 +25,17 @@ _COMMAND = {
 
 
 class Add(msgspec.Struct, frozen=True):
-    """Make `value`. With `replace` an existing one of the same key takes its place; else that is an error (EEXIST)."""
+    """Make `value`. With `replace` an existing one of the same key takes its place; with `append` a route comes after
+    those to the same destination by other ways; else that is an error (EEXIST).
+    """
 
     value: Value
     replace: bool = False
+    append: bool = False
 
     def __str__(self) -> str:
-        return f"{_COMMAND[type(self.value)]} {'replace' if self.replace else 'add'} {self.value}"
+        verb = "replace" if self.replace else "append" if self.append else "add"
+        return f"{_COMMAND[type(self.value)]} {verb} {self.value}"
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -98,6 +102,11 @@ Undoable = Literal["up", "mac", "mtu", "master", "group", "alias", "promisc"]
 def add(value: Value) -> Add:
     """Make it; an error when it is there already."""
     return Add(value)
+
+
+def append(route: Route) -> Add:
+    """Make it, after the routes to the same destination that are there."""
+    return Add(route, append=True)
 
 
 def replace(value: Value) -> Add:

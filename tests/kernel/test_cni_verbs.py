@@ -189,7 +189,7 @@ def test_a_refused_route_rolls_everything_back(node: Node, place: Spaces) -> Non
     bad = config(hostPrefix=False, ipam={"subnet": "10.244.1.0/24", "routes": routes_})
     answer = node.call("ADD", "c1", pod, config=bad)
     assert (answer.status, answer.body["code"]) == (1, Code.KERNEL)
-    assert "ip route add 10.0.0.0/8 via 203.0.113.200" in answer.body["msg"]
+    assert "ip route append 10.0.0.0/8 via 203.0.113.200" in answer.body["msg"]
     assert nothing_left(node)
     with door(pod) as rtnl:
         assert rtnl.link("eth0") is None

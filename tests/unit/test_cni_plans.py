@@ -76,15 +76,15 @@ def test_a_pods_wiring_reads_like_ip_commands() -> None:
         "ip link set eth0 up",
         "ip address add 10.244.1.5/32 dev eth0",
         "ip address add fd00:1::5/128 dev eth0 nodad",
-        "ip route add default via 10.244.1.1 dev eth0 onlink",
-        "ip route add default via fd00:1::1 dev eth0 onlink",
+        "ip route append default via 10.244.1.1 dev eth0 onlink",
+        "ip route append default via fd00:1::1 dev eth0 onlink",
     ]
 
 
 def test_a_host_prefix_without_default_route_still_reaches_its_subnet_through_the_node() -> None:
     net = msgspec.structs.replace(network("10.244.1.0/24"), routes=())
     assert [str(r) for r in pod.wiring(attachment(net, "10.244.1.5"), 7).pod][-1] == (
-        "ip route add 10.244.1.0/24 via 10.244.1.1 dev eth0 onlink"
+        "ip route append 10.244.1.0/24 via 10.244.1.1 dev eth0 onlink"
     )
 
 

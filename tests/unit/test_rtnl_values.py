@@ -25,6 +25,7 @@ from netplane.rtnl import (
     Veth,
     Vxlan,
     add,
+    append,
     decode,
     delete,
     delete_link,
@@ -72,6 +73,7 @@ NAMES = {3: "br0", 4: "vx", 5: "eth0"}
         (add(PortVlan("v1", 100, pvid=True, untagged=True)), "bridge vlan add dev v1 vid 100 pvid untagged"),
         (delete(PortVlan("v1", 1, 4094)), "bridge vlan delete dev v1 vid 1-4094"),
         (Change("br0", vlan_filtering=True), "ip link set br0 type bridge vlan_filtering 1"),
+        (append(Route.of("default", via="10.0.0.1", dev="eth1")), "ip route append default via 10.0.0.1 dev eth1"),
         (delete_link("v1"), "ip link delete v1"),
         (DeleteGroup(77), "ip link delete group 77"),
         (Change("v1", up=False, rename="v2", master=""), "ip link set v1 name v2 nomaster down"),
@@ -217,3 +219,17 @@ def test_fitted_names_are_valid_stable_and_differ() -> None:
 def test_macs_made_of_hashes_are_local_and_unicast() -> None:
     for i in range(64):
         assert int(names.mac(str(i))[:2], 16) & 3 == 2
+
+
+def test_a_route_by_several_ways_reads_back_as_several() -> None:
+    """What the kernel makes of two IPv6 routes to one destination (rtnetlink(7), RTA_MULTIPATH)."""
+    hops = b"".join(
+        struct.pack("=HBBi", 8 + 20, 4 * onlink, 0, index) + nl.attr(5, ip_address(via).packed)
+        for via, index, onlink in (("fd00::1", 3, True), ("fd00::2", 5, False))
+    )
+    head = struct.pack("=BBBBBBBBI", 10, 0, 0, 0, 254, 3, 0, 1, 0)
+    message = nl.Message(24, 0, 0, head + nl.attr_u32(15, 254) + nl.attr_u32(6, 1024) + nl.attr(9, hops))
+    assert decode.routes([message], NAMES) == [
+        Route.of("default", via="fd00::1", dev="br0", onlink=True),
+        Route.of("default", via="fd00::2", dev="eth0"),
+    ]
