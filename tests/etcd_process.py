@@ -7,6 +7,8 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,9 +22,16 @@ class Etcd:
     def __init__(self, folder: Path, *flags: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.flags = folder, flags
+        self.name = "default"
         self.scheme = "http"
         self.port, self.peer_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.members = [self]
+
+    @property
+    def peer_url(self) -> str:
+        """Where other members find it."""
+        return f"http://127.0.0.1:{self.peer_port}"
 
     @property
     def url(self) -> str:
@@ -41,18 +50,28 @@ class Etcd:
 
     def start(self) -> None:
         """Start and wait until it is healthy."""
+        self.begin()
+        self.wait()
+
+    def begin(self) -> None:
+        """Start."""
         program = shutil.which("etcd")
         assert program, "etcd is missing: `./run test` installs it (Debian: etcd-server)"
-        peer = f"http://127.0.0.1:{self.peer_port}"
+        cluster = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
         command = [
-            program, "--data-dir", str(self.folder / "data"), "--log-level", "error",
+            program, "--name", self.name, "--data-dir", str(self.folder / "data"), "--log-level", "error",
             "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
-            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+            "--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url,
+            "--initial-cluster", cluster,
             "--heartbeat-interval", "20", "--election-timeout", "100", *self.flags,
         ]  # fmt: skip
         environment = {**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def wait(self) -> None:
+        """Until it is healthy."""
+        assert self.process is not None
         deadline = time.monotonic() + START_S
         while not self._answers():
             assert self.process.poll() is None, (self.folder / "log").read_text()
@@ -80,6 +99,21 @@ class Etcd:
         assert self.process is not None
         self.process.kill()
         self.process.wait(10)
+
+
+@contextmanager
+def cluster(folder: Path, count: int) -> Iterator[list[Etcd]]:
+    """Members of one cluster, all healthy."""
+    members = [Etcd(folder / str(i), "--heartbeat-interval", "50", "--election-timeout", "500") for i in range(count)]
+    with ExitStack() as stack:
+        for i, member in enumerate(members):
+            member.name, member.members = f"m{i}", members
+        for member in members:
+            member.begin()
+            stack.callback(member.kill)
+        for member in members:
+            member.wait()
+        yield members
 
 
 def free_port() -> int:
