@@ -52,6 +52,12 @@ class Forbidden(ApiError):
     hint_text = "give the kubeconfig's user a role that allows it"
 
 
+class NamespaceTerminating(Forbidden):
+    """403: the namespace is being deleted and takes nothing new."""
+
+    hint_text = "wait until it is gone, and make it again"
+
+
 class Unreachable(ApiError):
     """No answer: refused, reset, timed out, or TLS failed."""
 
@@ -68,6 +74,8 @@ def from_status(status: wire.Status, *, asked: str) -> ApiError:
         cls = AlreadyExists
     elif status.reason in ("Expired", "Gone"):
         cls = Expired
+    elif any(one.reason == "NamespaceTerminating" for one in (status.details.causes if status.details else None) or ()):
+        cls = NamespaceTerminating
     retry_s = float(status.details.retry_after_seconds) if status.details else 0.0
     text = f"{asked}: {status.message or status.reason or status.code}"
     return cls(text, code=status.code, reason=status.reason, retry_after_s=retry_s)

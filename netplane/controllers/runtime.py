@@ -46,7 +46,7 @@ from netplane.obs import logs
 
 log = logs.get("controllers")
 # What changes under us all the time, and is right after another look.
-EXPECTED = (errors.Conflict, errors.AlreadyExists, errors.NotFound)
+EXPECTED = (errors.Conflict, errors.AlreadyExists, errors.NotFound, errors.NamespaceTerminating)
 
 
 class NotLeading(Exception):

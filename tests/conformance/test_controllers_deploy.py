@@ -80,6 +80,10 @@ def test_the_role_suffices(tmp_path: Path) -> None:
                 "bind default/placed to n1", "delete Pod default/lost",
             ):  # fmt: skip
                 until(lambda what=what: what in wrote(), what)  # type: ignore[misc]  # bound now, takes nothing
+            for name in ("come", "and", "go"):
+                server.kubectl("create", "namespace", name)
+                until(lambda name=name: f"create ServiceAccount {name}/default" in wrote(), name)  # type: ignore[misc]
+                server.kubectl("delete", "namespace", name)
             server.kubectl("delete", "service", "web", "db")
             until(lambda: len(server.kubectl_json("get", "endpointslices")["items"]) == 1, "slices of Services go")
             until(lambda: "delete Endpoints default/web" in wrote(), "and Endpoints")

@@ -1,6 +1,7 @@
 """Requests, answers and refusals of the client, over HTTP with the fake apiserver."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -118,3 +119,15 @@ def test_a_pod_with_a_node_goes_only_with_grace_period_zero() -> None:
             await api.get(objects.Pod, "p", "d")
 
     scenario(body)
+
+
+def test_a_namespace_on_its_way_out_is_told_apart_from_a_missing_right() -> None:
+    cause = {
+        "reason": "NamespaceTerminating",
+        "message": "namespace x is being terminated",
+        "field": "metadata.namespace",
+    }
+    status = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "m", "details": {"causes": [cause]}}
+    assert type(errors.from_answer(403, json.dumps(status).encode(), asked="POST")) is errors.NamespaceTerminating
+    plain = {**status, "details": {}}
+    assert type(errors.from_answer(403, json.dumps(plain).encode(), asked="POST")) is errors.Forbidden
