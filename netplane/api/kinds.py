@@ -15,6 +15,7 @@ class Kind(msgspec.Struct, frozen=True):
     `categories` and `short_names` are what kubectl expands; `verbs` what a collection and its objects can do.
     `connects` are subresources that lead on to a node's agent.
     `stored_in` is the group whose objects of the same plural these are, in another form (None: its own objects).
+    `warning` goes out with every answer about the kind: it is deprecated.
     """
 
     group: str
@@ -28,6 +29,7 @@ class Kind(msgspec.Struct, frozen=True):
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
     stored_in: str | None = None
+    warning: str = ""
     connects: tuple[str, ...] = ()
 
     @property
@@ -69,7 +71,10 @@ POD = Kind(
 SERVICE = Kind(
     *("", "v1", "Service", "services", True, "service", ("svc",), ("all",), ("status",)), connects=("proxy",)
 )
-ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, "endpoints", ("ep",))
+ENDPOINTS = Kind(
+    *("", "v1", "Endpoints", "endpoints", True, "endpoints", ("ep",)),
+    warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+)
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps", True, "configmap", ("cm",))
 EVENT = Kind("", "v1", "Event", "events", True, "event", ("ev",))
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True, "endpointslice")

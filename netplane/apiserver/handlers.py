@@ -16,7 +16,7 @@ from netplane.apiserver import (
     writes,
 )
 from netplane.apiserver.call import Call
-from netplane.apiserver.reply import Reply, Send
+from netplane.apiserver.reply import Reply, Send, warning
 
 Handler = Callable[[Call], Awaitable[Reply]]
 
@@ -71,4 +71,7 @@ async def serve(call: Call, send: Send) -> Reply | None:
     if target.verb == "watch" and not target.subresource and "watch" in call.kind.verbs:
         await watching.watch(call, send)
         return None
-    return await freshness.judged(call, find(call))
+    answer = await freshness.judged(call, find(call))
+    if call.kind.warning:
+        answer = answer._replace(headers=(*answer.headers, warning(call.kind.warning)))
+    return answer

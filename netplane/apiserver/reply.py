@@ -49,6 +49,12 @@ def of_error(error: StatusError) -> Reply:
     return Reply(orjson.dumps(error.status()), error.code, _JSON, headers)
 
 
+def warning(message: str) -> Header:
+    """A warning beside an answer; kubectl shows it."""
+    quoted = message.replace("\\", "\\\\").replace('"', '\\"')
+    return (b"warning", f'299 - "{quoted}"'.encode())
+
+
 NOT_FOUND = text("404 page not found\n", 404)
 
 

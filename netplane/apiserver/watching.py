@@ -20,7 +20,7 @@ from netplane.apiserver.call import Call
 from netplane.apiserver.negotiate import Form
 from netplane.apiserver.options import ListOptions, list_options
 from netplane.apiserver.reads import shower
-from netplane.apiserver.reply import Send
+from netplane.apiserver.reply import Send, warning
 from netplane.apiserver.shared import Json, Seen
 from netplane.store.protocol import Compacted, Event, StoreError, Watch
 
@@ -65,7 +65,8 @@ class Stream:
 
     async def run(self) -> None:
         """Open, send, end."""
-        await self._transmit({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        told = [warning(self._call.kind.warning)] if self._call.kind.warning else []
+        await self._transmit({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *told]})
         loop = asyncio.get_running_loop()
         timeout = self._options.timeout_s or random.uniform(MIN_TIMEOUT_S, 2 * MIN_TIMEOUT_S)
         gone = loop.create_task(_disconnected(self._call))

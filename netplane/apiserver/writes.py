@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import codec, errors, fields
+from netplane.api import codec, errors, fields, kinds, warnings
 from netplane.api.kinds import Kind
 from netplane.apiserver import applying, bodies, commit
 from netplane.apiserver import patching as ways
@@ -14,7 +14,7 @@ from netplane.apiserver.commit import Stored
 from netplane.apiserver.incoming import as_shown, as_stored, named, place, strict
 from netplane.apiserver.options import write_options
 from netplane.apiserver.reads import shower
-from netplane.apiserver.reply import Reply
+from netplane.apiserver.reply import Reply, warning
 from netplane.apiserver.strategies import STRATEGIES
 from netplane.apiserver.target import stored_kind
 
@@ -141,9 +141,7 @@ def answer(call: Call, stored: Stored) -> Reply:
     """The object as it now stands, with the warnings the request earned."""
     show = shower(call)
     body = show.one(stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
-    warnings = tuple((b"warning", f'299 - "{_quoted(text)}"'.encode()) for text in dict.fromkeys(call.warnings))
-    return Reply(body, 201 if stored.created else 200, headers=warnings)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    if call.kind is kinds.SERVICE:
+        call.warnings += warnings.of_service(orjson.loads(stored.value))
+    told = tuple(warning(text) for text in dict.fromkeys(call.warnings))
+    return Reply(body, 201 if stored.created else 200, headers=told)

@@ -505,6 +505,36 @@ def test_a_generated_name_is_told_when_it_is_wrong(client: httpx2.Client) -> Non
     client.delete(f"{CM}/{made['name']}").raise_for_status()
 
 
+# Warnings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "warning"),
+    [
+        ({"clusterIP": "None", "sessionAffinity": "ClientIP"}, "spec.SessionAffinity is ignored for headless services"),
+        ({"clusterIP": "None", "externalIPs": ["192.0.2.1"]}, "spec.externalIPs is ignored for headless services"),
+        ({"externalIPs": ["192.0.2.1"]},
+         "spec.externalIPs is deprecated and may no longer be implemented in some clusters"),
+        ({"externalName": "a.b"}, 'spec.externalName is ignored when spec.type is not \\"ExternalName\\"'),
+        ({"trafficDistribution": "PreferClose"},
+         'spec.trafficDistribution: \\"PreferClose\\" is deprecated; use \\"PreferSameZone\\"'),
+    ],
+)  # fmt: skip
+def test_services_that_mean_less_than_they_say(client: httpx2.Client, spec: dict[str, Any], warning: str) -> None:
+    body = {"metadata": {"name": "warned"}, "spec": {"ports": [{"port": 80}], **spec}}
+    answer = client.post(f"{SERVICES}?dryRun=All", json=body)
+    assert (answer.status_code, answer.headers.get("warning")) == (201, f'299 - "{warning}"')
+    plain = client.post(f"{SERVICES}?dryRun=All", json={**body, "spec": {"ports": [{"port": 80}]}})
+    assert "warning" not in plain.headers
+
+
+def test_whoever_asks_for_endpoints_is_told_of_slices(client: httpx2.Client) -> None:
+    told = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+    for path in (f"{NS}/endpoints", f"{NS}/endpoints/kubernetes", f"{NS}/endpoints?watch=1&timeoutSeconds=1"):
+        assert client.get(path).headers["warning"] == told
+    assert "warning" not in client.get(f"{NS}/services").headers
+
+
 # Subresources and grace ------------------------------------------------------------------------------------------
 
 
