@@ -18,7 +18,7 @@ import time
 from collections import deque
 from enum import Enum
 
-TURN_REQUESTS = 32
+TURN_REQUESTS = 16
 TURN_S = 0.005
 LEAST_IN_TURN = 4
 QUEUE_LENGTH = 300
