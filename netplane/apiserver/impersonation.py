@@ -23,12 +23,8 @@ _GROUP = "authentication.k8s.io"
 
 
 def asked(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request wants to be somebody else's."""
-    size = len(_PREFIX)
-    for name in headers:  # noqa: SIM110 - each request comes here: a generator costs more than the rest
-        if name[:size] == _PREFIX:
-            return True
-    return False
+    """Whether a request wants to be somebody else's. Each comes here: one search over all names is the quickest no."""
+    return _PREFIX in b" ".join(headers) and any(name.startswith(_PREFIX) for name in headers)
 
 
 def act_as(policy: Policy, user: User, headers: Iterable[tuple[bytes, bytes]]) -> User:
