@@ -3,9 +3,9 @@
     ./run bench cni_add [--runs 50] [--parallel 32] [-o json]
 
 Each call is a process with an environment, stdin and stdout, started by posix_spawn: the plugins are measured, not
-Python's subprocess, of which 32 at once wait for one another. All work in one node namespace; the agent is a real process. The
-reference (containernetworking-plugins: bridge with host-local) is measured where it is installed, its masquerade where
-iptables is.
+Python's subprocess, of which 32 at once wait for one another. All work in one node namespace; the agent is a real
+process. The reference (containernetworking-plugins: bridge with host-local) is measured where it is installed, its
+masquerade where iptables is.
 """
 
 import argparse
