@@ -42,6 +42,7 @@ class Feed:
         self._buffer_events = buffer_events
         self._changed = changed
         self._cluster_id = 0
+        self._written = 0  # where this process rewrote the head
         self.cache: Cache | None = None
         self.problem = ""
 
@@ -55,11 +56,11 @@ class Feed:
                 log.warning("the store is read anew; watches end", reason=str(why))
                 await self._load_anew()
             except StoreError as error:
+                if not self.problem:  # it went well until now
+                    pause = Pause()
+                    log.warning("not following etcd; trying again", problem=error.message)
                 self.problem = error.message
-                log.warning("not following etcd; trying again", problem=error.message)
                 await pause()
-                continue
-            pause = Pause()
 
     async def _load_anew(self) -> None:
         pause = Pause()
@@ -152,11 +153,9 @@ class Feed:
             put = pb.RequestOp(request_put=pb.PutRequest(key=key, value=value))
             done = await self._link.call(pb.TXN, pb.TxnRequest(compare=[compare], success=[put]))
             if done.succeeded and self.cache is not None:
-                # The one that is written is right for what was found: it must not be judged by the old cluster again.
+                # It is right for what was found, and must not be judged by the old cluster again.
                 self._cluster_id = done.header.cluster_id
                 self._written = done.header.revision
-
-    _written = 0
 
     async def _wanted(self, kv: pb.KeyValue | None, header: pb.ResponseHeader) -> bytes | None:
         """The head to write; None when the one that is there holds."""
