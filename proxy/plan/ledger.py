@@ -80,8 +80,13 @@ class Ledger:
             self._take(service, fragment)
         if self.seeds:
             self._adopt(before)
-        for key, held in before.items():
-            self._settle(draft, key, held[1] if held else None)
+        # Apart, so that what stays and what is only sent do not lie side by side: memory is given back by the page.
+        settled = [
+            (key, held[1] if held else NOTHING, self._settle(key, held[1] if held else None))
+            for key, held in before.items()
+        ]
+        for key, old, new in settled:
+            change_frontend(draft, key, old, new, self.width)
         self._release(before)
         self._recount(draft, updates)
         return draft.changes()
@@ -119,13 +124,13 @@ class Ledger:
         if len(claims) == 1:
             del self._contested[key]
 
-    def _settle(self, draft: Draft, key: bytes, old: Frontend | None) -> None:
+    def _settle(self, key: bytes, old: Frontend | None) -> Frontend:
+        """Give a frontend's rows their places; returns what it now is, `NOTHING` where it is gone."""
         held = self._frontends.get(key)
         if held is None:
             if old is not None:
                 self._fill(old, -1)
-                change_frontend(draft, key, old, NOTHING, self.width)
-            return
+            return NOTHING
         owner, wanted = held
         before = old if old is not None else self.seeds.get(key)
         new = settle(before, wanted, self.width)
@@ -137,7 +142,7 @@ class Ledger:
             new = _moved(new, self._shard(before))
         self._fill(new, 1)
         self._frontends[key] = (owner, new)
-        change_frontend(draft, key, old or NOTHING, new, self.width)
+        return new
 
     def _shard(self, before: Frontend | None) -> int:
         """Where a frontend's rows go: where they were, else to the first shard that has room."""
