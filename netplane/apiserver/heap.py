@@ -5,8 +5,9 @@ though, some 250 ms with 10,000 Services and 1,000 watches, and Python starts on
 then no watcher hears anything for that long, several times in a row while many connect.
 
     hold       before the store is loaded: loading makes objects by the 100,000, none of them garbage
-    settle     once it is: what is there stays for good and is never walked again
-    run        every five minutes: one full collection
+    settle     once it is: what is there is set aside, and not walked again when young objects are looked at
+    sweep      every five minutes: one collection of what is younger; what lives on is set aside as well, so that the
+               pause stays short however much is stored; once an hour, of everything
 
 What is free goes back to the system every few seconds (malloc_trim, some 0.3 ms, up to 7 when there is much): otherwise
 a thousand watches that come and go leave 50 MB behind, full of holes.
@@ -16,12 +17,14 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import itertools
 
 YOUNG_OBJECTS = 10_000
 YOUNG_PER_MIDDLE = 10
 NEVER = 1_000_000_000
 TRIM_EVERY_S = 5
 TRIMS_PER_SWEEP = 60
+SWEEPS_PER_WHOLE = 12
 _C = ctypes.CDLL(None)
 
 
@@ -43,10 +46,18 @@ def trim() -> None:
         _C.malloc_trim(0)
 
 
+def sweep(*, everything: bool = False) -> None:
+    """Free cyclic garbage among what was made since the last sweep (or of all times), and set the rest aside."""
+    if everything:
+        gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 async def run() -> None:
     """Look after memory until cancelled."""
-    while True:
+    for number in itertools.count(1):
         for _ in range(TRIMS_PER_SWEEP):
             await asyncio.sleep(TRIM_EVERY_S)
             trim()
-        gc.collect()
+        sweep(everything=number % SWEEPS_PER_WHOLE == 0)
