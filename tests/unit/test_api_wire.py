@@ -284,3 +284,11 @@ def test_a_status_is_written_too() -> None:
     status = StatusError(404, "NotFound", "gone", {"name": "x", "kind": "pods"}).status()
     back = protobuf.decode(encode.encode(status))
     assert (back["code"], back["reason"], back["details"]["name"]) == (404, "NotFound", "x")
+
+
+def test_every_served_kind_and_its_list_can_be_written() -> None:
+    for kind in kinds.KINDS:
+        found = protobuf.message_of(kind.api_version, kind.kind)
+        assert protobuf.fields_of(found)
+        if "list" in kind.verbs:
+            assert "items" in {field.name for field in protobuf.fields_of(f"{found}List").values()}
