@@ -40,7 +40,7 @@ from netplane.apiserver.settings import Listener, Settings
 from netplane.apiserver.tokens import User
 from netplane.errors import UsageError
 from netplane.obs import logs
-from netplane.store.protocol import Store, StoreError
+from netplane.store.protocol import Store, StoreError, Unavailable
 
 log = logs.get("apiserver")
 
@@ -210,6 +210,8 @@ async def _keep_going(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
+        except Unavailable as error:
+            log.warning("background work waits for the store", problem=error.message)
         except Exception:
             log.exception("background work failed; trying again")
         await asyncio.sleep(AGAIN_S)
