@@ -315,7 +315,10 @@ if RECONCILER.is_file():
         assert cluster.sync().items() <= expected.items()
         assert cluster.sizes == [expected["desiredEndpoints"]]
 
-    @pytest.mark.parametrize("row", named(rows(RECONCILER, "TestPlaceHolderSliceCompare#1"), "desc"))
+    # Not the two rows in which one of them is nil: here that cannot be written.
+    COMPARED = [row for row in rows(RECONCILER, "TestPlaceHolderSliceCompare#1") if ("x" in row) == ("y" in row)]
+
+    @pytest.mark.parametrize("row", named(COMPARED, "desc"))
     def test_placeholders_compared(row: dict[str, Any]) -> None:
         def made(raw: dict[str, Any]) -> EndpointSlice:
             meta = raw.get("ObjectMeta", {})
@@ -323,8 +326,7 @@ if RECONCILER.is_file():
             metadata = ObjectMeta(name=meta.get("Name", ""), labels=meta.get("Labels"), creation_timestamp=created)
             return EndpointSlice(metadata=metadata, address_type=raw.get("AddressType", ""))
 
-        if ("x" in row) == ("y" in row):  # with one of them missing there is nothing to compare
-            assert slice_objects.same(made(row.get("x", {})), made(row.get("y", {}))) == row["want"]
+        assert slice_objects.same(made(row.get("x", {})), made(row.get("y", {}))) == row["want"]
 
     @pytest.mark.parametrize("row", named(rows(RECONCILER, "TestReconcilerFinalizeSvcDeletionTimestamp#1")))
     def test_a_service_on_its_way_out(row: dict[str, Any]) -> None:
