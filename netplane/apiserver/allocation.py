@@ -11,8 +11,9 @@ free, and learn from each other's writes (netplane.apiserver.following). A claim
 """
 
 import copy
+import ipaddress
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -25,7 +26,8 @@ from netplane.api.service_pools import ServicePools
 from netplane.apiserver import cluster as cl
 from netplane.apiserver import ip_objects, port_keys
 from netplane.apiserver.settings import Settings
-from netplane.net.bitmap import Addresses, Ports
+from netplane.net.bitmap import IPNetwork, Ports
+from netplane.net.ranges import Ranges
 from netplane.store.protocol import KV, Compare, Put, Store
 
 Json = dict[str, Any]
@@ -84,7 +86,8 @@ class Allocator:
     def __init__(self, settings: Settings) -> None:
         seed = secrets.randbits(SEED_BITS)
         ports = Ports(settings.node_ports.first, settings.node_ports.last, seed)
-        self._pools = ServicePools([Addresses(network, seed) for network in settings.networks], ports)
+        self._ranges = {network.version: Ranges(network, seed) for network in settings.networks}
+        self._pools = ServicePools(list(self._ranges.values()), ports)
         self._first = str(settings.service_ip)
 
     @classmethod
@@ -111,6 +114,18 @@ class Allocator:
             self._pools.reserve(name)
         else:
             self._pools.free(name)
+
+    def range_ready(self, network: IPNetwork, taken: Iterable[str]) -> None:
+        """Give ClusterIPs from this network too; `taken` are addresses that somebody has."""
+        ranges = self._ranges.get(network.version)
+        if ranges is not None:
+            ranges.add(network, [one for one in map(ipaddress.ip_address, taken) if one in network])
+
+    def range_ends(self, network: IPNetwork, *, gone: bool) -> None:
+        """Give none from it any more; once it is `gone`, forget it."""
+        ranges = self._ranges.get(network.version)
+        if ranges is not None:
+            (ranges.drop if gone else ranges.retire)(network)
 
     def before_validation(self, kind: Kind, obj: Json) -> None:
         """A Service without a name fails in its address' name first, as on the real server."""

@@ -26,6 +26,7 @@ from netplane.apiserver import (
     namespaces,
     peer,
     pki,
+    service_cidrs,
     storage,
     tokens,
 )
@@ -189,6 +190,7 @@ async def _background(cluster: Cluster, server: uvicorn.Server) -> AsyncIterator
     work = [
         lambda: namespaces.run(cluster),
         lambda: garbage.run(cluster),
+        lambda: service_cidrs.run(cluster),
         lambda: following.run(cluster),
         heap.run,
         lambda: _compact(cluster.store),
