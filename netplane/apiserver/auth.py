@@ -15,7 +15,6 @@ from netplane.apiserver.target import Target
 from netplane.apiserver.tokens import ANONYMOUS, MASTERS, User
 
 
-
 async def authenticate(authorization: bytes, peer: User | None, cluster: Cluster) -> User:
     """The user of a connection's certificate (`peer`) or of an Authorization header; anonymous without either.
 
