@@ -193,7 +193,7 @@ class StoreMachine(RuleBasedStateMachine):
 class OldWatchMachine(StoreMachine):
     """The same, and watches from any revision that is still kept, after restarts as well."""
 
-    patience_s, tries = 0.05, 1
+    patience_s, tries = 0.05, 200  # a busy machine opens files slowly; only a store that lost something waits so long
 
     @rule(prefix=PREFIXES, back=st.integers(0, 12))
     def replay(self, prefix: str, back: int) -> None:
