@@ -1,0 +1,47 @@
+"""Connections whose request never comes are closed; the others are not."""
+
+import asyncio
+
+import pytest
+import uvicorn
+
+from netplane.apiserver import peer
+
+
+async def app(scope: object, receive: object, send: object) -> None:
+    """Nobody asks it."""
+
+
+class Transport(asyncio.Transport):
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+def test_a_head_that_takes_too_long_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(peer, "HEAD_S", -1.0)  # whatever is waited for is late
+
+    async def test() -> None:
+        config = uvicorn.Config(app, http=peer.Protocol, ws="none", lifespan="off", log_config=None)
+        config.load()
+        server = uvicorn.Server(config)
+        made = []
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"):
+            protocol, transport = peer.Protocol(config, server.server_state, {}), Transport()
+            protocol.connection_made(transport)
+            protocol.data_received(sent)
+            made.append(transport)
+        look = asyncio.create_task(peer.close_slow(server))
+        while not made[1].closed:
+            await asyncio.sleep(0.001)
+        look.cancel()
+        await asyncio.gather(look, *server.server_state.tasks, return_exceptions=True)
+        assert [one.closed for one in made[:2]] == [True, True]
+        assert protocol.head_since is None  # its head is there: the request's own time counts
+
+    asyncio.run(asyncio.wait_for(test(), 20))
