@@ -32,7 +32,7 @@ class Check(msgspec.Struct, frozen=True):
     failing: Callable[[], str]
 
 
-def checks(*conditions: Check) -> Route:
+def checks(*conditions: Check) -> Callable[[], Answer]:
     """A route that is 200 `ok` while every condition holds, else 500 with the ones that do not."""
 
     def answer() -> Answer:

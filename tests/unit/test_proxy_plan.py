@@ -285,7 +285,7 @@ def test_two_ports_that_a_number_does_not_tell_apart_keep_the_flows_of_both() ->
 
 
 def test_the_health_check_counts_ready_endpoints_of_this_node_once() -> None:
-    local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
+    local: dict[str, Any] = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
     made = services.read(service(**local))
     endpoints: list[dict[str, Any]] = [
         {"addresses": ["10.1.0.1"], "nodeName": "here"},
@@ -295,5 +295,10 @@ def test_the_health_check_counts_ready_endpoints_of_this_node_once() -> None:
     item = slices.read(piece(*endpoints, ports=[{"name": "a", "port": 1}, {"name": "b", "port": 2}]), "here")
     assert item is not None
     assert desired.health(made, [item]) == ("ns/web", 32000, 1)
-    for other in ({"healthCheckNodePort": 0}, {"externalTrafficPolicy": "Cluster"}, {"type": "NodePort"}):
+    others: list[dict[str, Any]] = [
+        {"healthCheckNodePort": 0},
+        {"externalTrafficPolicy": "Cluster"},
+        {"type": "NodePort"},
+    ]
+    for other in others:
         assert desired.health(services.read(service(**local | other)), [item]) is None
