@@ -193,12 +193,15 @@ class EtcdStore:
         """Read etcd's revision for all who are here now; those who come later need a later one."""
         await asyncio.sleep(0)
         asking, self._asking = self._asking, []
+        known = self._cache.etcd_rev
         try:
             patience = KNOWN_AWAY_S if self.problem() else REQUEST_S
             found = await self._link.call(pb.RANGE, pb.RangeRequest(key=spaces.head_key(self._prefix)), patience)
             cache = self._cache
             if not found.kvs or found.kvs[0].mod_revision != cache.space.head.at:
                 raise Unavailable("the store was restored just now", hint="try again")
+            if found.header.revision < known and cache.etcd_rev >= known:
+                raise Unavailable("etcd went back to an older state just now", hint="try again")
         except StoreError as error:
             for one in asking:
                 if not one.done():
