@@ -1,14 +1,15 @@
 """As much of the Container Runtime Interface (runtime.v1) as a kubelet needs to run a pod: messages and a client.
 
-Messages are built from the table below: `name number[ kind]`, kinds being `string` when none is said, another
-message, and `*` for repeated. Numbers are those of the interface's api.proto; what is not named is left out.
+Messages are built from the table below (see `proto3`). Numbers are those of the interface's api.proto; what is not
+named is left out.
 """
 
 from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from netplane.store.etcd import proto3
 
 PACKAGE = "runtime.v1"
 _MESSAGES = """
@@ -44,39 +45,6 @@ StartContainerResponse:
 ExecSyncRequest: container_id 1, cmd 2 *string, timeout 3 int64
 ExecSyncResponse: stdout 1 bytes, stderr 2 bytes, exit_code 3 int32
 """
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "string": _Field.TYPE_STRING,
-    "bytes": _Field.TYPE_BYTES,
-    "bool": _Field.TYPE_BOOL,
-    "int32": _Field.TYPE_INT32,
-    "int64": _Field.TYPE_INT64,
-    "uint32": _Field.TYPE_UINT32,
-}
-
-
-def _field(message: Any, text: str) -> None:
-    name, number, kind = [*text.split(), "string"][:3]
-    label = _Field.LABEL_REPEATED if kind.startswith("*") else _Field.LABEL_OPTIONAL
-    field = message.field.add(name=name, number=int(number), label=label)
-    kind = kind.lstrip("*")
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
-
-
-def _classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="cri.proto", package=PACKAGE, syntax="proto3")
-    for line in _MESSAGES.strip().splitlines():
-        name, _, fields = line.partition(":")
-        message = file.message_type.add(name=name)
-        for text in filter(None, (part.strip() for part in fields.split(","))):
-            _field(message, text)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {m.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{m.name}"))
-            for m in file.message_type}  # fmt: skip
 
 
 class Cri:
@@ -86,7 +54,7 @@ class Cri:
     """
 
     def __init__(self, socket: Path) -> None:
-        self._classes = _classes()
+        self._classes = proto3.classes(PACKAGE, _MESSAGES)
         self._channel = grpc.insecure_channel(f"unix://{socket}")
 
     def __call__(self, method: str, timeout_s: float = 60, **fields: Any) -> Any:

@@ -1,13 +1,10 @@
 """As much of etcd's v3 API (etcdserverpb, mvccpb) as the store speaks: its messages and the paths of its methods.
 
-Messages are built from the table below: `name number kind`, kinds being scalars, another message, and `*` for repeated.
-Numbers are those of etcd's rpc.proto and kv.proto; what is not named is left out, and skipped when a server sends it.
-Members of a oneof are plain fields here: on the wire they are the same, and each is set alone.
+Messages are built from the table below (see `proto3`). Numbers are those of etcd's rpc.proto and kv.proto; what is not
+named is left out, and skipped when a server sends it.
 """
 
-from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from netplane.store.etcd import proto3
 
 PACKAGE = "etcdserverpb"
 _TABLE = """
@@ -33,44 +30,10 @@ WatchCreateRequest: key 1 bytes, range_end 2 bytes, start_revision 3 int64, prog
 WatchResponse: header 1 ResponseHeader, created 3 bool, canceled 4 bool, compact_revision 5 int64, \
     cancel_reason 6 string, events 11 *Event
 """
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "string": _Field.TYPE_STRING,
-    "bytes": _Field.TYPE_BYTES,
-    "bool": _Field.TYPE_BOOL,
-    "int32": _Field.TYPE_INT32,
-    "int64": _Field.TYPE_INT64,
-    "uint64": _Field.TYPE_UINT64,
-}
 MOD = 2  # Compare.target: the revision of the last change (Compare.result 0 is EQUAL)
 DELETE = 1  # Event.type
 
-
-def _field(message: Any, text: str) -> None:
-    name, number, kind = text.split()
-    label = _Field.LABEL_REPEATED if kind.startswith("*") else _Field.LABEL_OPTIONAL
-    field = message.field.add(name=name, number=int(number), label=label)
-    kind = kind.lstrip("*")
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
-
-
-def _classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="netplane/etcd.proto", package=PACKAGE, syntax="proto3")
-    for line in _TABLE.strip().splitlines():
-        name, _, fields = line.partition(":")
-        message = file.message_type.add(name=name)
-        for text in fields.split(","):
-            _field(message, text)
-    pool = descriptor_pool.DescriptorPool()  # of its own: another etcd client in this process has the same names
-    pool.Add(file)
-    found = (pool.FindMessageTypeByName(f"{PACKAGE}.{message.name}") for message in file.message_type)
-    return {one.name: message_factory.GetMessageClass(one) for one in found}
-
-
-_MESSAGES = _classes()
+_MESSAGES = proto3.classes(PACKAGE, _TABLE)
 KeyValue = _MESSAGES["KeyValue"]
 RangeRequest = _MESSAGES["RangeRequest"]
 PutRequest = _MESSAGES["PutRequest"]
