@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from netplane.api import errors, kinds
+from netplane.api.pod_refs import MIRROR
 from netplane.apiserver import cluster as cl
 from netplane.apiserver import suffix
 from netplane.apiserver.cluster import Cluster
@@ -23,7 +24,6 @@ Json = dict[str, Any]
 PLUGIN = "ServiceAccount"
 DEFAULT = "default"
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-MIRROR = "kubernetes.io/config.mirror"
 # A second over the hour: kubelets renew at 80 % of a round hour, and nobody else asks for this number.
 TOKEN_S = 3607
 ATTEMPTS, AGAIN_S = 10, 0.15

@@ -11,7 +11,7 @@ from netplane.apiserver import bodies, commit
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
 from netplane.apiserver.commit import Stored
-from netplane.apiserver.incoming import as_stored, named, place, strict
+from netplane.apiserver.incoming import as_stored, guarded, named, place, strict
 from netplane.apiserver.options import WriteOptions, write_options
 from netplane.apiserver.strategies import STRATEGIES
 from netplane.apiserver.target import stored_kind
@@ -90,7 +90,7 @@ async def _onto(call: Call, config: Json, options: WriteOptions) -> Stored:
     scope: commit.Scope = "status" if writer.subresource else "main"
     target = call.target
     return await commit.change(
-        call.cluster, kind, target.namespace, target.name, alter, scope=scope, dry_run=options.dry_run
+        call.cluster, kind, target.namespace, target.name, guarded(call, alter), scope=scope, dry_run=options.dry_run
     )
 
 
@@ -130,6 +130,8 @@ async def _new(call: Call, config: Json, options: WriteOptions) -> Stored:
     entries = managed.apply(kind, None, config, _writer(call), force=True).entries
     if config["metadata"].get("resourceVersion"):
         raise errors.conflict(call.kind.group, call.kind.plural, call.target.name)
+    if call.guard is not None:
+        call.guard(config, None)
     return await commit.create(
         call.cluster, kind, call.target.namespace, config, dry_run=options.dry_run, entries=entries
     )

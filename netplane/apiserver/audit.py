@@ -14,13 +14,15 @@ from typing import Any
 import orjson
 
 from netplane.api.errors import StatusError
+from netplane.api.rbac import Ask
+from netplane.api.rbac import Policy as Rules
 from netplane.apiserver import audit_log, audit_policy, bodies
 from netplane.apiserver.audit_log import Writer
 from netplane.apiserver.audit_policy import Level, Policy, Verdict
 from netplane.apiserver.reply import Header, Message, Reply, Scope, Send
 from netplane.apiserver.settings import Audit as Settings
 from netplane.apiserver.target import Target
-from netplane.apiserver.tokens import User
+from netplane.apiserver.tokens import MASTERS, User
 
 Json = dict[str, Any]
 
@@ -32,7 +34,7 @@ _NOBODY = User("")
 class Record:
     """One request on its way through the server."""
 
-    __slots__ = ("_writer", "body", "code", "decision", "head", "impersonated", "verdict")
+    __slots__ = ("_writer", "body", "code", "decision", "grants", "head", "impersonated", "verdict", "why")
 
     def __init__(self, writer: Writer, head: Json, verdict: Verdict) -> None:
         self._writer = writer
@@ -40,7 +42,8 @@ class Record:
         self.verdict = verdict
         self.body: tuple[bytes, str] | None = None
         self.impersonated: User | None = None
-        self.decision = ""
+        self.decision = self.why = ""  # of authorization
+        self.grants: tuple[Rules, User, Ask] | None = None  # what let it pass, to be told on the log's thread
         self.code = 200  # of an answer that goes out before its end is known
 
     @property
@@ -158,9 +161,17 @@ def encode(item: tuple[Record, str, int, bytes, datetime.datetime]) -> str:
     if record.decision and stage != "RequestReceived":
         event["annotations"] = {
             "authorization.k8s.io/decision": record.decision,
-            "authorization.k8s.io/reason": "",
+            "authorization.k8s.io/reason": _reason(record),
         }
     return orjson.dumps({key: value for key, value in event.items() if value is not None}).decode()
+
+
+def _reason(record: Record) -> str:
+    """Why it was let in or not, as far as there is something to say: members of system:masters need no reason."""
+    if record.grants is None:
+        return record.why
+    rules, user, ask = record.grants
+    return "" if MASTERS in user.groups else rules.reason(user.name, user.groups, ask)
 
 
 def _reads_answer(record: Record, target: Target | None) -> bool:

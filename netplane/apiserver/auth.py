@@ -8,11 +8,16 @@
 Members of system:masters may do everything, whatever the rules say: nobody can lock the administrators out.
 """
 
-from netplane.api import errors
+from collections.abc import Mapping
+
+from netplane.api import errors, selectors
 from netplane.api.rbac import Ask, Policy
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.target import Target
 from netplane.apiserver.tokens import ANONYMOUS, MASTERS, User
+
+_SELECTING = frozenset({"list", "watch", "deletecollection"})
+_NOTHING: Mapping[str, str] = {}
 
 
 async def authenticate(authorization: bytes, peer: User | None, cluster: Cluster) -> User:
@@ -56,23 +61,29 @@ def allows(policy: Policy, user: User, ask: Ask) -> bool:
     return policy.allows(user.name, user.groups, ask)
 
 
-def authorize(policy: Policy, user: User, target: Target | None, method: str, path: str) -> None:
-    """Let the request pass, or raise StatusError 403 in Kubernetes' words."""
-    if MASTERS in user.groups:
-        return
+def ask_of(target: Target | None, method: str, path: str, query: Mapping[str, str] = _NOTHING) -> Ask:
+    """What a request asks to do. A list or watch of one name (by field selector) is about that name."""
     if target is None:
-        ask = Ask(method.lower() if method != "HEAD" else "get", path=path)
-    else:
-        ask = Ask(target.verb, target.group, target.resource, target.subresource, target.namespace, target.name)
-    if not allows(policy, user, ask):
-        raise refusal(user, ask)
+        return Ask(method.lower() if method != "HEAD" else "get", path=path)
+    name = target.name
+    if not name and target.verb in _SELECTING and (selector := query.get("fieldSelector")):
+        name = _selected(selector)
+    return Ask(target.verb, target.group, target.resource, target.subresource, target.namespace, name)
 
 
-def refusal(user: User, ask: Ask) -> errors.StatusError:
-    """403: what a user may not do."""
+def _selected(selector: str) -> str:
+    try:
+        return selectors.parse_fields(selector).exact("metadata.name") or ""
+    except errors.StatusError:
+        return ""  # told when it is read
+
+
+def refusal(user: User, ask: Ask, more: str = "") -> errors.StatusError:
+    """403: what a user may not do, and `more` about why."""
+    more = f": {more}" if more else ""
     if ask.path:
-        return errors.forbidden("", "", "", f'User "{user.name}" cannot {ask.verb} path "{ask.path}"')
+        return errors.forbidden("", "", "", f'User "{user.name}" cannot {ask.verb} path "{ask.path}"{more}')
     resource = f"{ask.resource}/{ask.subresource}" if ask.subresource else ask.resource
     scope = f'in the namespace "{ask.namespace}"' if ask.namespace else "at the cluster scope"
-    why = f'User "{user.name}" cannot {ask.verb} resource "{resource}" in API group "{ask.group}" {scope}'
+    why = f'User "{user.name}" cannot {ask.verb} resource "{resource}" in API group "{ask.group}" {scope}{more}'
     return errors.forbidden(ask.group, ask.resource, ask.name, why)

@@ -1,6 +1,6 @@
 """One request to a resource: what handlers get instead of a framework's request object."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from netplane.api import errors
@@ -20,7 +20,8 @@ BODY_LIMIT_BYTES = 3 * 1024 * 1024
 
 class Call:
     """A request that passed the door by `policy`. `kind` is served; `warnings` go out as headers of the answer,
-    `duplicates` are paths that the body gives twice.
+    `duplicates` are paths that the body gives twice. `guard`, if set, sees what the request makes of an object (new
+    and old; None: there was none) before that is stored, and raises StatusError for what must not be.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Call:
         self.policy = policy
         self.warnings: list[str] = []
         self.duplicates: list[str] = []
+        self.guard: Callable[[Json, Json | None], None] | None = None
         self._body: bytes | None = None
 
     @property

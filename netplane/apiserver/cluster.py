@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from netplane.api import kinds
 from netplane.api.kinds import Kind
 from netplane.apiserver.limits import Limits
+from netplane.apiserver.node_index import NodeIndex
 from netplane.apiserver.peers import Peers
 from netplane.apiserver.settings import Settings
 from netplane.apiserver.shared import EventCache
@@ -76,6 +78,7 @@ class Cluster:
         audit: tells the audit log of requests; None when there is none.
         issuer: gives tokens to ServiceAccounts and knows them again.
         peers: the apiservers on this store.
+        nodes: what the pods on each node need.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
     """
@@ -101,6 +104,7 @@ class Cluster:
         self.audit = audit
         self.events = EventCache()
         self.peers = Peers(store, settings)
+        self.nodes = NodeIndex(store, prefix(kinds.POD))
         self.watches: set[Closable] = set()
         self.stopping = False
         self.checks: dict[str, Callable[[], str]] = {"ping": lambda: ""}
@@ -114,5 +118,6 @@ class Cluster:
     def stop(self) -> None:
         """Refuse new watches and end the open ones, so that their clients resume elsewhere or later."""
         self.stopping = True
+        self.nodes.close()
         for watch in list(self.watches):
             watch.close()

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from netplane.api import errors
 from netplane.api.rbac import Policy
-from netplane.apiserver import audit, auth, impersonation, peer
+from netplane.apiserver import audit, auth, impersonation, node_authorizer, peer
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.node_authorizer import Verdict
 from netplane.apiserver.reply import Scope
 from netplane.apiserver.target import Target
 from netplane.apiserver.tokens import User
@@ -39,17 +40,20 @@ async def admit(cluster: Cluster, scope: Scope, target: Target | None) -> Guest:
         user = impersonation.act_as(policy, user, scope["headers"])
         if cluster.audit is not None:
             scope[audit.KEY].impersonated = user
-    _authorize(policy, user, scope, target)
+    await _authorize(cluster, policy, user, scope, target)
     return Guest(user, policy, headers)
 
 
-def _authorize(policy: Policy, user: User, scope: Scope, target: Target | None) -> None:
+async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope, target: Target | None) -> None:
     record: audit.Record | None = scope.get(audit.KEY)
-    try:
-        auth.authorize(policy, user, target, scope["method"], scope["path"])
-    except errors.StatusError:
-        if record is not None:
-            record.decision = "forbid"
-        raise
+    query = scope.get("netplane.query") or {}
+    ask = auth.ask_of(target, scope["method"], scope["path"], query)
+    verdict = Verdict(auth.allows(policy, user, ask))
+    if record is not None and verdict.allowed:
+        record.grants = (policy, user, ask)
+    if not verdict.allowed and node_authorizer.node_of(user) is not None:
+        verdict = await node_authorizer.decide(cluster.nodes, user, ask, query.get("fieldSelector", ""))
     if record is not None:
-        record.decision = "allow"
+        record.decision, record.why = "allow" if verdict.allowed else "forbid", verdict.why
+    if not verdict.allowed:
+        raise auth.refusal(user, ask, verdict.why)

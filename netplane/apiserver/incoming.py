@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from netplane.api import errors, fields, typecheck, views
 from netplane.api.kinds import Kind
 from netplane.apiserver import escalation
@@ -53,6 +55,21 @@ def strict(
     if options.validation == "Warn":
         call.warnings += problems
     escalation.check(call.policy, call.user, kind, obj)
+
+
+def guarded(call: Call, alter: Callable[[Json], Json]) -> Callable[[Json], Json]:
+    """`alter`, whose outcome `call.guard` must let pass."""
+    guard = call.guard
+    if guard is None:
+        return alter
+
+    def watched(old: Json) -> Json:
+        before: Json = orjson.loads(orjson.dumps(old))
+        new = alter(old)
+        guard(new, before)
+        return new
+
+    return watched
 
 
 def named(obj: Json, name: str) -> None:

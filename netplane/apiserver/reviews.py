@@ -5,7 +5,7 @@ from typing import Any
 from netplane.api import errors, fields
 from netplane.api.managed import entries
 from netplane.api.rbac import Ask
-from netplane.apiserver import auth, bodies, service_tokens
+from netplane.apiserver import auth, bodies, node_authorizer, service_tokens
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.call import Call
 from netplane.apiserver.incoming import strict
@@ -21,7 +21,7 @@ async def access(call: Call) -> Reply:
     review = await _read(call)
     spec = review.get("spec") or {}
     _check(call, _attribute_problems(spec))
-    return _reviewed(review, _answer(call, call.user, spec))
+    return _reviewed(review, await _answer(call, call.user, spec))
 
 
 async def access_of(call: Call) -> Reply:
@@ -40,7 +40,7 @@ async def access_of(call: Call) -> Reply:
             why = "must match metadata.namespace"
             problem = fields.invalid("spec.resourceAttributes.namespace", inside or "", why)
             raise errors.invalid(call.kind.group, call.kind.kind, "", [problem])
-    return _reviewed(review, _answer(call, User(spec.get("user") or "", "", groups), spec))
+    return _reviewed(review, await _answer(call, User(spec.get("user") or "", "", groups), spec))
 
 
 def _attribute_problems(spec: Json) -> list[fields.FieldError]:
@@ -60,7 +60,7 @@ def _check(call: Call, problems: list[fields.FieldError]) -> None:
         raise errors.invalid(call.kind.group, call.kind.kind, "", problems)
 
 
-def _answer(call: Call, user: User, spec: Json) -> Json:
+async def _answer(call: Call, user: User, spec: Json) -> Json:
     resource = spec.get("resourceAttributes")
     if resource is not None:
         parts = ("verb", "group", "resource", "subresource", "namespace", "name")
@@ -69,9 +69,19 @@ def _answer(call: Call, user: User, spec: Json) -> Json:
         wanted = spec.get("nonResourceAttributes") or {}
         ask = Ask(wanted.get("verb") or "", path=wanted.get("path") or "")
     if not auth.allows(call.policy, user, ask):
-        return {"allowed": False}
+        allowed, why = await node_authorizer.decide(call.cluster.nodes, user, ask, _selector(resource or {}))
+        return {"allowed": allowed, **({"reason": why} if why else {})}
     reason = "" if MASTERS in user.groups else call.policy.reason(user.name, user.groups, ask)
     return {"allowed": True, **({"reason": reason} if reason else {})}
+
+
+def _selector(resource: Json) -> str:
+    """The field selector of a list or watch that is asked about, as a request would carry it."""
+    given = resource.get("fieldSelector") or {}
+    if given.get("rawSelector"):
+        return str(given["rawSelector"])
+    equal = [one for one in given.get("requirements") or () if one.get("operator") == "In" and len(one["values"]) == 1]
+    return ",".join(f"{one['key']}={one['values'][0]}" for one in equal)
 
 
 async def token(call: Call) -> Reply:

@@ -11,7 +11,7 @@ from netplane.apiserver import applying, bodies, commit
 from netplane.apiserver import patching as ways
 from netplane.apiserver.call import Call
 from netplane.apiserver.commit import Stored
-from netplane.apiserver.incoming import as_shown, as_stored, named, place, strict
+from netplane.apiserver.incoming import as_shown, as_stored, guarded, named, place, strict
 from netplane.apiserver.options import write_options
 from netplane.apiserver.reads import shower
 from netplane.apiserver.reply import Reply, warning
@@ -70,7 +70,7 @@ async def update(call: Call) -> Reply:
             kind,
             call.target.namespace,
             name,
-            lambda old: _replaced(body, old, conditional=not strategy.unconditional_update, call=call),
+            guarded(call, lambda old: _replaced(body, old, conditional=not strategy.unconditional_update, call=call)),
             scope="status" if call.target.subresource == "status" else "main",
             dry_run=options.dry_run,
             manager=call.manager,
@@ -116,7 +116,7 @@ async def patching(call: Call) -> Reply:
         stored_kind(call.kind),
         call.target.namespace,
         call.target.name,
-        alter,
+        guarded(call, alter),
         scope="status" if call.target.subresource == "status" else "main",
         dry_run=options.dry_run,
         manager=call.manager,

@@ -18,7 +18,7 @@ from netplane.apiserver.settings import Audit
 from netplane.apiserver.target import parse
 from netplane.apiserver.tokens import User
 from netplane.errors import UsageError
-from tests.apiserver_app import READER, Server, serving
+from tests.apiserver_app import READER, USERS, Server, serving
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -269,3 +269,22 @@ def test_a_log_that_cannot_be_opened_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     with pytest.raises(UsageError, match="--audit-log-path"):
         audit_log.handler(str(tmp_path / "f" / "audit.log"), Rotation())
+
+
+def test_why_it_was_let_in_or_not_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(USERS, "n1", User("system:node:n1", "", ("system:nodes",)))
+
+    async def test(ask: Server) -> None:
+        await ask("GET", CONFIG)
+        await ask("GET", CONFIG, token=READER)
+        await ask("GET", f"{SECRETS}/s", token="n1")
+        await ask("GET", SECRETS, token=READER)
+
+    done = [one["annotations"] for one in logged(test, tmp_path) if one["stage"] == "ResponseComplete"]
+    decision, reason = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
+    assert [(one[decision], one[reason]) for one in done] == [
+        ("allow", ""),
+        ("allow", 'RBAC: allowed by ClusterRoleBinding "people" of ClusterRole "view" to Group "people"'),
+        ("forbid", "no relationship found between node 'n1' and this object"),
+        ("forbid", ""),
+    ]

@@ -27,8 +27,12 @@ def run(test: Callable[[Server], Awaitable[None]], without: str = "") -> None:
             for name in ("n1", "n2"):
                 await server.create(NODES, {"metadata": {"name": name}})
                 await server.create(LEASES, {"metadata": {"name": name}})
-                await server.create(PODS, pod(f"on-{name}", name))
-            await server.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "a"}})
+            for name in ("a", "b"):
+                await server.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": name}})
+            for name, account in (("n1", "a"), ("n2", "b")):
+                made = pod(f"on-{name}", name)
+                made["spec"]["serviceAccountName"] = account
+                await server.create(PODS, made)
             await test(server)
 
     asyncio.run(asyncio.wait_for(body(), 30))
@@ -44,10 +48,35 @@ def bound(**ref: str) -> dict[str, Any]:
     return {"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", **ref}}}
 
 
+def owned(**more: Any) -> dict[str, Any]:
+    made = pod("p", "n1", mirror=True)
+    made["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Node", "name": "n1", **more}]
+    return made
+
+
+TAINT = {"key": "a", "effect": "NoSchedule"}
+OWNER = {"apiVersion": "v1", "kind": "Node", "name": "n2", "uid": "u"}
 RUNNING = {"status": {"phase": "Running"}}
 REFUSED = [
     ("PATCH", f"{NODES}/n2/status", RUNNING, 'node "n1" is not allowed to modify node "n2"'),
     ("POST", NODES, {"metadata": {"name": "n3"}}, 'node "n1" is not allowed to modify node "n3"'),
+    ("PATCH", f"{NODES}/n1", {"spec": {"taints": [TAINT]}}, 'node "n1" is not allowed to modify taints'),
+    (
+        "PATCH",
+        f"{NODES}/n1",
+        {"metadata": {"labels": {"node-restriction.kubernetes.io/a": "x"}}},
+        "is not allowed to modify labels: node-restriction.kubernetes.io/a",
+    ),
+    (
+        "PATCH",
+        f"{NODES}/n1/status",
+        {"metadata": {"labels": {"node-role.kubernetes.io/a": "x"}}},
+        "is not allowed to modify labels: node-role.kubernetes.io/a",
+    ),
+    ("PATCH", f"{NODES}/n1", {"metadata": {"ownerReferences": [OWNER]}}, "is not allowed to modify ownerReferences"),
+    ("DELETE", f"{NODES}/n1", None, 'User "system:node:n1" cannot delete resource "nodes" in API group "" at the'),
+    ("PUT", f"{PODS}/on-n1", {}, 'User "system:node:n1" cannot update resource "pods" in API group ""'),
+    ("PATCH", f"{PODS}/on-n1/status", {"metadata": {"labels": {"a": "b"}}}, "cannot update labels through pod status"),
     ("PATCH", f"{LEASES}/n2", {}, "can only access node lease with the same name as the requesting node"),
     ("POST", LEASES, {"metadata": {"name": "n3"}}, "can only access node lease with the same name"),
     (
@@ -61,6 +90,9 @@ REFUSED = [
     ("POST", f"{PODS}/on-n2/eviction", {}, "node n1 can only evict pods with spec.nodeName set to itself"),
     ("POST", PODS, pod("p", "n1"), 'pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only'),
     ("POST", PODS, pod("p", "n2", mirror=True), 'node "n1" can only create pods with spec.nodeName set to itself'),
+    ("POST", PODS, pod("p", "n1", mirror=True), "can only create pods with an owner reference set to itself"),
+    ("POST", PODS, owned(uid="x", controller=True), "node n1 UID mismatch: expected x got "),
+    ("POST", PODS, owned(uid="x"), "can only create pods with a controller owner reference set to itself"),
     ("POST", TOKENS, {}, "node requested token not bound to a pod"),
     ("POST", TOKENS, bound(name="on-n1"), "node requested token with a pod binding without a uid"),
     ("POST", TOKENS, bound(name="on-n2", uid="u"), "node requested token bound to a pod scheduled on a different node"),
@@ -83,26 +115,111 @@ def test_what_is_its_own_is_its_to_write() -> None:
         merge = {"content_type": "application/merge-patch+json"}
         for path, body in ((f"{NODES}/n1/status", {}), (f"{LEASES}/n1", {}), (f"{PODS}/on-n1/status", RUNNING)):
             assert (await ask("PATCH", path, body, token=N1, **merge)).status == 200, path
-        assert (await ask("POST", PODS, pod("static", "n1", mirror=True), token=N1)).status == 201
+        n1 = (await ask("GET", f"{NODES}/n1", token=N1)).json["metadata"]["uid"]
+        assert (await ask("POST", PODS, owned(uid=n1, controller=True), token=N1)).status == 201
         uid = (await ask("GET", f"{PODS}/on-n1")).json["metadata"]["uid"]
         assert (await ask("POST", TOKENS, bound(name="on-n1", uid=uid), token=N1)).status == 201
-        assert (await ask("GET", f"{NODES}/n2", token=N1)).status == 200
+        labels = {
+            "metadata": {"labels": {"mine": "x", "topology.kubernetes.io/zone": "z", "node.kubernetes.io/x": "y"}}
+        }
+        assert (await ask("PATCH", f"{NODES}/n1", labels, token=N1, **merge)).status == 200
         assert (await ask("DELETE", f"{PODS}/on-n1", token=N1)).status == 200
 
     run(test)
 
 
-def test_a_node_needs_a_nodes_name_and_no_labels_that_are_reserved() -> None:
+def test_a_node_is_who_has_a_nodes_name_and_registers_without_reserved_labels() -> None:
     async def test(ask: Server) -> None:
         odd = await ask("POST", NODES, {"metadata": {"name": "jane"}}, token="odd")
-        assert (odd.status, 'could not determine node from user "jane"' in odd.json["message"]) == (403, True)
+        assert (odd.status, 'User "jane" cannot create resource "nodes"' in odd.json["message"]) == (403, True)
         await ask("DELETE", f"{NODES}/n1")
-        labels = {"node-restriction.kubernetes.io/team": "x"}
+        labels = {"node-restriction.kubernetes.io/team": "x", "example.org/a": "b", "k8s.io/c": "d"}
         refused = await ask("POST", NODES, {"metadata": {"name": "n1", "labels": labels}}, token=N1)
-        assert (
-            "is not allowed to set the following labels: node-restriction.kubernetes.io/team"
-            in (refused.json["message"])
-        )
+        words = "is not allowed to set the following labels: k8s.io/c, node-restriction.kubernetes.io/team"
+        assert words in refused.json["message"]
+
+    run(test)
+
+
+UNRELATED = "no relationship found between node 'n1' and this object"
+READS = [
+    ("secrets/mine", ""),
+    ("secrets?fieldSelector=metadata.name%3Dmine", ""),
+    ("configmaps/mine", ""),
+    ("serviceaccounts/a", ""),
+    ("pods/on-n1", ""),
+    ("pods?fieldSelector=spec.nodeName%3Dn1", ""),
+    ("secrets/theirs", UNRELATED),
+    ("configmaps/theirs", UNRELATED),
+    ("serviceaccounts/b", UNRELATED),
+    ("pods/on-n2", UNRELATED),
+    ("secrets", "No Object name found"),
+    ("pods", "can only list/watch pods with spec.nodeName field selector"),
+    ("pods?fieldSelector=spec.nodeName%3Dn2", "can only list/watch pods with spec.nodeName field selector"),
+]
+
+
+def test_it_reads_what_its_pods_name_and_nothing_else() -> None:
+    async def test(ask: Server) -> None:
+        for name, node in (("mine", "n1"), ("theirs", "n2")):
+            for plural in ("secrets", "configmaps"):
+                await ask.create(f"/api/v1/namespaces/default/{plural}", {"metadata": {"name": name}})
+            user = pod(f"uses-{name}", node)
+            user["spec"]["volumes"] = [{"name": "s", "secret": {"secretName": name}}]
+            user["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": name}}]
+            await ask.create(PODS, user)
+        for what, words in READS:
+            answer = await ask("GET", f"/api/v1/namespaces/default/{what}", token=N1)
+            assert answer.status == (403 if words else 200), (what, answer.body)
+            assert not words or answer.json["message"].endswith(f": {words}"), answer.json
+        for where, words in (
+            ("/n1", ""),
+            ("/n2", "cannot read 'n2', only its own"),
+            ("", "cannot read all nodes, only"),
+        ):
+            answer = await ask("GET", NODES + where, token=N1)
+            assert (answer.status == 200, words in answer.body.decode()) == (not words, True)
+        assert (await ask("GET", "/api/v1/services", token=N1)).status == 200
+
+    run(test)
+
+
+def test_what_it_reads_goes_with_its_pod() -> None:
+    async def test(ask: Server) -> None:
+        secret = "/api/v1/namespaces/default/secrets/s"
+        await ask.create(secret.rpartition("/")[0], {"metadata": {"name": "s"}})
+        review = {"spec": {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": {
+            "verb": "get", "resource": "secrets", "namespace": "default", "name": "s"}}}  # fmt: skip
+        for allowed in (False, True, False):
+            path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+            status = (await ask("POST", path, review)).json["status"]
+            assert status == ({"allowed": True} if allowed else {"allowed": False, "reason": UNRELATED})
+            assert (await ask("GET", secret, token=N1)).status == (200 if allowed else 403)
+            if allowed:
+                await ask("DELETE", f"{PODS}/user?gracePeriodSeconds=0")
+            else:
+                made = pod("user", "n1")
+                made["spec"]["imagePullSecrets"] = [{"name": "s"}]
+                await ask.create(PODS, made)
+            await asyncio.sleep(0)
+
+    run(test)
+
+
+def test_a_token_is_for_an_audience_of_the_pod() -> None:
+    async def test(ask: Server) -> None:
+        made = pod("user", "n1")
+        token = {"serviceAccountToken": {"path": "t", "audience": "vault"}}
+        made["spec"] |= {"serviceAccountName": "a", "volumes": [{"name": "t", "projected": {"sources": [token]}}]}
+        ref = bound(name="user", uid=(await ask.create(PODS, made))["metadata"]["uid"])
+        for audiences, words in (
+            (["vault"], ""),
+            (["other"], 'audience "other" not found in pod spec volume, system:node:n1 is not authorized to request'),
+            (["a", "b"], "node may only request 0 or 1 audiences"),
+        ):
+            answer = await ask("POST", TOKENS, {"spec": {**ref["spec"], "audiences": audiences}}, token=N1)
+            assert answer.status == (403 if words else 201), answer.body
+            assert words in answer.body.decode().replace("\\", "")
 
     run(test)
 
