@@ -5,12 +5,12 @@
     `Counters.gather`                one dump per map or set, added up by service port              only when scraped
 
 Only the first packet of a connection passes the rules, so packets are connections. A map's element is replaced when its
-service gets another number of endpoints; the plane keeps what it had counted.
+service gets another number of endpoints; the plane lets the new one count on from there.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from netplane.kernel.nft import Counted, Nft, NftError
@@ -110,19 +110,13 @@ class Counters:
 
     def _read(self, plane: Plane) -> Iterator[None]:
         for name in VERDICT_MAPS:
-            carried = _of_map(plane, name)
             counted = yield from self._dump(plane, name)
             now = {key: n for key, (verdict, n) in counted.items() if n and is_balancer(verdict.removeprefix("goto "))}
-            # Of an element that was replaced during the dump, nobody knows which of the two was seen: next time.
-            unsure = {key for key, packets in _of_map(plane, name).items() if carried.get(key) != packets}
-            settled = {key: packets for key, packets in carried.items() if key not in unsure}
-            for key in settled:
-                plane.carried.pop((name, key), None)
-            yield from self._add(plane, name, "connections", now, settled, unsure)
+            yield from self._add(plane, name, "connections", now)
         for name in REFUSALS:
             counted = yield from self._dump(plane, name)
             now = {key: packets for key, (_, packets) in counted.items()}
-            yield from self._add(plane, name, name.replace("-", "_"), now, {}, ())
+            yield from self._add(plane, name, name.replace("-", "_"), now)
             strays = [key for key in now if self._port(plane, key) is None]
             if strays:
                 self._nft.commit(Transaction(plane.table, (Change(plane.table.set(name), strays),)))
@@ -139,33 +133,21 @@ class Counters:
                 pass
         return found
 
-    def _add(
-        self,
-        plane: Plane,
-        name: str,
-        field: str,
-        now: dict[bytes, int],
-        carried: Mapping[bytes, int],
-        unsure: Collection[bytes],
-    ) -> Iterator[None]:
+    def _add(self, plane: Plane, name: str, field: str, now: Mapping[bytes, int]) -> Iterator[None]:
         """Add what was counted since the last time."""
         before = self._seen.get((plane.table.spec, name), {})
-        for number, key in enumerate(now.keys() | carried.keys()):
-            seen, packets = before.get(key, 0), now.get(key, 0)
-            if key in unsure:
-                continue
-            if key in carried:
-                more = max(carried[key] - seen, 0) + packets
-            else:
-                # Fewer than before: the table was made anew in between.
-                more = packets - seen if packets >= seen else packets
+        for number, (key, packets) in enumerate(now.items()):
+            seen = before.get(key, 0)
+            # Fewer than before: the table was made anew in between.
+            more = packets - seen if packets >= seen else packets
             port = self._port(plane, key) if more else None
             if port is not None:
                 self._totals.setdefault(port, Counter())[field] += more
             if number % STEP_ELEMENTS == 0:
                 yield
-        kept = {key: before[key] for key in unsure if key in before}
-        self._seen[plane.table.spec, name] = {key: n for key, n in now.items() if key not in unsure} | kept
+        # A frontend without endpoints has no element that counts, and goes on from the same number when it has again.
+        kept = {key: n for key, n in before.items() if key not in now and plane.ledger.frontend(key) is not None}
+        self._seen[plane.table.spec, name] = {**kept, **now}
 
     def _port(self, plane: Plane, key: bytes) -> ServicePort | None:
         service = plane.ledger.owner(key)
@@ -181,10 +163,6 @@ class Counters:
             return None
         namespace, _, name = service.partition("/")
         return ServicePort(namespace, name, *_labels(found))
-
-
-def _of_map(plane: Plane, name: str) -> dict[bytes, int]:
-    return {key: packets for (owner, key), packets in plane.carried.items() if owner == name}
 
 
 def _labels(port: Port) -> tuple[str, str]:

@@ -10,6 +10,8 @@ from absent to whole in the one transaction at the end, and no transaction holds
 from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from netplane.kernel.nft import Nft, NftError
 from netplane.nft.elements import Change, Transaction, Value, listing
 from netplane.nft.objects import canonical, chain_commands, ensure_text
@@ -32,7 +34,6 @@ log = logs.get("proxy.plane")
 
 ROW_MAPS = (*ROW_SHARDS, "sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
 PART_ELEMENTS = 50_000
-MOST_CARRIED = 1 << 16
 
 
 class Applied(NamedTuple):
@@ -57,8 +58,8 @@ class Plane:
         self.ledger = Ledger(self.table)
         self._nft = nft
         self._balancers = prepared_balancers()
-        self.carried: dict[tuple[str, bytes], int] = {}
-        """Connections that elements counted which are gone or were replaced, by map and frontend."""
+        self._resting: dict[tuple[str, bytes], int] = {}
+        """Connections that elements had counted which are gone, by map and frontend, until there is one again."""
 
     def use(self, options: Options) -> None:
         """From the next run on, have the rules of these options; the elements stay."""
@@ -139,29 +140,44 @@ class Plane:
     def _commit(self, changes: tuple[Change, ...]) -> Applied:
         """All changes as one atomic batch, after the chains they need."""
         self._add_balancers(changes)
-        transaction = Transaction(self.table, changes)
+        transaction = Transaction(self.table, self._counted_on(changes))
         if not transaction:
             return Applied()
-        self._carry(changes)
         return Applied().plus(transaction, self._nft.commit(transaction))
 
     def _commit_parts(self, changes: tuple[Change, ...]) -> Applied:
         applied = Applied()
-        self._carry(changes)
-        for transaction in parts(self.ledger, changes):
+        for transaction in parts(self.ledger, self._counted_on(changes)):
             applied = applied.plus(transaction, self._nft.commit(transaction))
         return applied
 
-    def _carry(self, changes: tuple[Change, ...]) -> None:
-        """Remember what elements counted that are about to go; what they count until then is lost."""
-        if len(self.carried) > MOST_CARRIED:
-            self.carried.clear()  # nobody reads the counters
-        for change in changes:
-            name = change.set.name
-            if name in VERDICT_MAPS and change.remove:
-                for key, (verdict, packets) in self._nft.get_counters(self.table, change.set, change.remove).items():
-                    if packets and is_balancer(verdict.removeprefix("goto ")):
-                        self.carried[name, key] = self.carried.get((name, key), 0) + packets
+    def _counted_on(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        """Changes by which new elements count on where those ended that they replace.
+
+        So numbers only grow, also across restarts. What an element counts between here and the commit is lost; so is
+        what it counted when the proxy is started anew while its service has no endpoints.
+        """
+        return tuple(self._count_on(change) if change.set.name in VERDICT_MAPS else change for change in changes)
+
+    def _count_on(self, change: Change) -> Change:
+        name, counted = change.set.name, dict[bytes, int]()
+        if change.remove:
+            for key, (verdict, packets) in self._nft.get_counters(self.table, change.set, change.remove).items():
+                if packets and is_balancer(verdict.removeprefix("goto ")):
+                    self._resting[name, key] = packets
+        for key, value in change.add if self._resting else ():
+            if (name, key) in self._resting and is_balancer(str(value).removeprefix("goto ")):
+                counted[key] = self._resting.pop((name, key))
+        if self._resting:
+            self._forget(change.remove)
+        return msgspec.structs.replace(change, counted=counted) if counted else change
+
+    def _forget(self, keys: Iterable[bytes]) -> None:
+        """Who asks for a frontend that was gone in between begins with nothing."""
+        for key in keys:
+            if self.ledger.frontend(key) is None:
+                for name in VERDICT_MAPS:
+                    self._resting.pop((name, key), None)
 
     def _add_balancers(self, changes: tuple[Change, ...]) -> None:
         verdicts = {value for change in changes for _, value in change.add if isinstance(value, str)}

@@ -19,11 +19,15 @@ Elements = Mapping[bytes, Value]
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What happens to one set: keys that go, then elements that come. A key may be in both: it is replaced."""
+    """What happens to one set: keys that go, then elements that come. A key may be in both: it is replaced.
+
+    In a map that counts, `counted` are the packets that elements which come begin with; others begin with none.
+    """
 
     set: Set
     remove: Sequence[bytes] = ()
     add: Sequence[tuple[bytes, Value]] = ()
+    counted: Mapping[bytes, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self.remove or self.add)
@@ -53,7 +57,7 @@ def _change_lines(table: Table, change: Change) -> Iterator[str]:
     for key in change.remove:
         yield f"delete element {where} {{ {key_text(change.set, key)} }}"
     for key, value in change.add:
-        yield f"add element {where} {{ {element_text(change.set, key, value)} }}"
+        yield f"add element {where} {{ {element_text(change.set, key, value, change.counted.get(key, 0))} }}"
 
 
 def key_text(owner: Set, key: bytes) -> str:
@@ -75,9 +79,9 @@ def _range_text(kind: DataType, low: bytes, high: bytes) -> str:
     return f"{kind.text(low)}-{kind.text(high)}"
 
 
-def element_text(owner: Set, key: bytes, value: Value) -> str:
-    """`10.96.0.1 . tcp . 80 : goto lb_3`."""
-    left = key_text(owner, key)
+def element_text(owner: Set, key: bytes, value: Value, packets: int = 0) -> str:
+    """`10.96.0.1 . tcp . 80 : goto lb_3`; with the packets that its counter begins with, where there are any."""
+    left = key_text(owner, key) + (f" counter packets {packets} bytes 0" if packets else "")
     if value is None:
         return left
     if isinstance(value, str):

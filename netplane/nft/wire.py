@@ -1,15 +1,16 @@
 """nfnetlink bytes of set elements, packed by hand: bulk elements cost one join, no object per attribute.
 
     NEWSETELEM   nfgenmsg . TABLE . SET . ELEMENTS{ elem* }
-    elem         LIST_ELEM{ KEY{ VALUE key } [KEY_END{ VALUE key }] [DATA{ VALUE data | VERDICT{ … } }] [FLAGS] }
+    elem         LIST_ELEM{ KEY{ VALUE key } [KEY_END{ VALUE key }] [DATA{ VALUE data | VERDICT{ … } }] [FLAGS] [EXPR] }
 
-Elements of one set have one size, so all of them share their headers: elem = head + key + middle + data. The kernel
-dumps the same layout, which `decode` relies on. Source: linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c.
+Elements of one set have one size, so all of them share their headers: elem = head + key + middle + data. Only those
+whose counter does not begin with 0 are longer. The kernel dumps the same layout, which `decode` relies on.
+Source: linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c.
 """
 
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ CHUNK_BYTES = 65_000
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEM_KEY, _ELEM_DATA, _ELEM_FLAGS, _ELEM_EXPR, _ELEM_KEY_END = 1, 2, 3, 7, 10
-_EXPR_DATA, _COUNTER_PACKETS = 2, 2
+_EXPR_NAME, _EXPR_DATA, _COUNTER_PACKETS = 1, 2, 2
 _DATA_VALUE, _DATA_VERDICT = 1, 2
 _INTERVAL_END = 1
 _CODES = {"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -4, "return": -5}
@@ -90,13 +91,22 @@ def _encode_data(owner: Map, items: Sequence[tuple[bytes, Value]]) -> list[bytes
     return [head + key + middle + data for key, data in items]  # type: ignore[operator]  # data maps hold bytes
 
 
-def _encode_verdicts(owner: Map, items: Sequence[tuple[bytes, Value]]) -> list[bytes]:
+def _encode_verdicts(owner: Map, items: Sequence[tuple[bytes, Value]], counted: Mapping[bytes, int]) -> list[bytes]:
     key_bytes = types.width(owner.key)
     wire = {}
     for verdict in {value for _, value in items}:
         data = _verdict_data(str(verdict))
         wire[verdict] = (_head(key_bytes, len(data)), data)
-    return [wire[value][0] + key + wire[value][1] for key, value in items]
+    if not counted:
+        return [wire[value][0] + key + wire[value][1] for key, value in items]
+    return [_counting(key, wire[value][1], counted.get(key, 0)) for key, value in items]
+
+
+def _counting(key: bytes, data: bytes, packets: int) -> bytes:
+    """An element whose counter begins with these packets."""
+    counter = nl.attr(_COUNTER_PACKETS, packets.to_bytes(8, "big"))
+    rest = data + nl.attr(_ELEM_EXPR, nl.attr_str(_EXPR_NAME, "counter") + nl.attr(_EXPR_DATA, counter))
+    return _head(len(key), len(rest)) + key + rest
 
 
 def _encode_ranges(owner: Set, keys: Sequence[bytes]) -> list[bytes]:
@@ -126,7 +136,7 @@ def encode(change: Change, adding: bool) -> list[bytes]:
         return _encode_ranges(owner, keys)
     if not adding or not isinstance(owner, Map):
         return _encode_plain(types.width(owner.key), keys)
-    return _encode_data(owner, change.add) if owner.data else _encode_verdicts(owner, change.add)
+    return _encode_data(owner, change.add) if owner.data else _encode_verdicts(owner, change.add, change.counted)
 
 
 def _chunks(items: list[bytes]) -> Iterator[tuple[int, int]]:

@@ -178,12 +178,9 @@ def _world(case: Case) -> World:
     pod_cidrs = _cidrs(case, pods, said.pod_cidrs if said.pod_cidr is None else said.pod_cidr)
     if NO_DETECTOR in case.id:
         pod_cidrs = ()
-    node = Node(
-        said.name,
-        said.topology_labels.get(ZONE, ""),
-        (_address(case, "node.primaryIP", said.primary_ip),) if said.primary_ip else (),
-        frozenset(_address(case, f"node.localIPs[{i}]", text) for i, text in enumerate(said.local_ips)),
-    )
+    local = [_address(case, f"node.localIPs[{i}]", text) for i, text in enumerate(said.local_ips)]
+    primary = [_address(case, "node.primaryIP", said.primary_ip)] if said.primary_ip else []
+    node = Node(said.name, said.topology_labels.get(ZONE, ""), _primaries(primary, local), frozenset(local))
     options = Options(
         masquerade_all=said.masquerade_all,
         detect_local="ClusterCIDR" if pod_cidrs else "",
@@ -192,6 +189,13 @@ def _world(case: Case) -> World:
     for index, flow in enumerate(case.flows):
         _check_flow(case, f"flows[{index}]", flow)
     return World(case, node, options, pod_cidrs, _cidrs(case, "serviceCIDRs", said.service_cidrs))
+
+
+def _primaries(primary: list[bytes], local: list[bytes]) -> tuple[bytes, ...]:
+    """The primary address, and the first of the other family, if any: a Node object names one of each."""
+    usable = (a for a in local if not (ip := ipaddress.ip_address(a)).is_loopback and not ip.is_link_local)
+    other = next((a for a in usable if primary and len(a) != len(primary[0])), None)
+    return (*primary, other) if other else tuple(primary)
 
 
 def _address(case: Case, field: str, text: str) -> bytes:

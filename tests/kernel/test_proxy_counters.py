@@ -77,6 +77,45 @@ def test_numbers_survive_a_restart_and_session_affinity_counts_too(hosts: Hosts)
         assert counters(made).read() == {WEB: Count(5, endpoints=2)}
 
 
+def test_what_a_new_element_replaces_is_counted_on(hosts: Hosts) -> None:
+    """By the kernel: a proxy that starts after changes, or that replaces elements at its start, loses nothing."""
+    with proxy(hosts) as made:
+        exposed = service(externalIPs=["198.51.100.1"])
+        made.put(exposed, endpoints(1, 2))
+        ask(hosts, 3)
+        ask(hosts, 2, source="out", to="198.51.100.1")
+        made.put(None, endpoints(1))
+        made.restart(exposed, endpoints(1))
+        assert counters(made).read() == {WEB: Count(5, endpoints=1)}
+        ask(hosts, 1)
+        made.restart(exposed, endpoints(1, 2))
+        reader = counters(made)
+        assert reader.read() == {WEB: Count(6, endpoints=2)}
+        made.put(None, endpoints())
+        ask(hosts, 1)
+        assert reader.read()[WEB] == Count(6, 1), "no element counts, and what was counted stays"
+        made.put(None, endpoints(2))
+        ask(hosts, 1)
+        assert reader.read()[WEB] == counters(made).read()[WEB] == Count(7, 1, endpoints=1)
+        made.restart(exposed, endpoints(2))
+        assert counters(made).read() == {WEB: Count(7, 1, endpoints=1)}
+
+
+def test_somebody_elses_repair_does_not_turn_numbers_back(hosts: Hosts) -> None:
+    with proxy(hosts) as made:
+        reader = counters(made)
+        made.put(service(), endpoints(1, 2))
+        ask(hosts, 4)
+        assert reader.read()[WEB].connections == 4
+        made.nft.run_text(
+            "delete element ip netplane-proxy services { 10.96.0.1 . tcp . 80 }\n"
+            "add element ip netplane-proxy services { 10.96.0.1 . tcp . 80 : drop }"
+        )
+        made.sync(full=True)
+        ask(hosts, 1)
+        assert reader.read()[WEB].connections == 5
+
+
 def test_changes_during_a_reading_are_counted_once(hosts: Hosts) -> None:
     """A reading pauses for changes: elements are replaced before, behind and at the place it has come to."""
     with proxy(hosts) as made, closing(Nft(hosts.node)) as apart:

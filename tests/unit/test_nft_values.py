@@ -96,6 +96,21 @@ def test_a_verdict_on_the_wire_is_its_code_and_its_chain() -> None:
     assert element == nl.attr(1, nl.attr(1, nl.attr(1, WEB)) + verdict)
 
 
+def test_an_element_may_begin_with_packets_counted() -> None:
+    other = types.pack(FRONTEND, "10.96.0.2", "tcp", 80)
+    items = [(WEB, types.goto("lb_3")), (other, types.DROP)]
+    change = Change(SERVICES, [WEB], items, {WEB: 7})
+    assert str(Transaction(TABLE, (change,))).splitlines()[1:] == [
+        "add element ip t services { 10.96.0.1 . tcp . 80 counter packets 7 bytes 0 : goto lb_3 }",
+        "add element ip t services { 10.96.0.2 . tcp . 80 : drop }",
+    ]
+    pairs = list(wire.decode(SERVICES, wire.nfgenmsg(2) + nl.attr(3, b"".join(wire.encode(change, adding=True)))))
+    assert [(key, wire.decoded_verdict(rest)) for key, rest in pairs] == items
+    expression = nl.attr_str(1, "counter") + nl.attr(2, nl.attr(2, (7).to_bytes(8, "big")))
+    assert pairs[0][1].endswith(nl.attr(7, expression))
+    assert nl.attr_map(pairs[1][1]).keys() == {2}, "nothing but its verdict"
+
+
 def test_a_batch_stays_below_16_bit_lengths_and_asks_for_one_ack() -> None:
     keys = [types.pack(FRONTEND, i.to_bytes(4, "big"), "tcp", 80) for i in range(5_000)]
     data, parts = wire.batch(Transaction(TABLE, (Change(SERVICES, keys, [(k, types.DROP) for k in keys]),)), 100)
