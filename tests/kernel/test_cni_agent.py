@@ -29,19 +29,12 @@ from tests.cnitools import (
     environment,
     relays,
     run_relay,
-    spaces,
     until,
 )
 
 pytestmark = pytest.mark.privileged
 STDIN = json.dumps(config()).encode()
 RETRYABLE = Code.TRY_AGAIN
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
 
 
 @pytest.fixture

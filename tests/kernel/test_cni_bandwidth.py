@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,13 @@ from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
 from netplane.net import netlink
 from netplane.rtnl import Classifier, Ifb, Link, TokenBucket, Veth, delete
-from tests.cnitools import Answer, Node, Spaces, StandaloneNode, config, door, spaces, until
+from tests.cnitools import Answer, Node, Spaces, config, door, until
 
 pytestmark = pytest.mark.privileged
 # 10 kB/s and 4 kB at once: of 100 kB sent in one go a handful passes, the rest finds the queue full.
 SLOW = {"ingressRate": 80_000, "ingressBurst": 32_000, "egressRate": 80_000, "egressBurst": 32_000}
 SENT, SIZE = 100, 1000
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
-def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = request.param(place.name("node"), tmp_path)
-    yield found
-    found.close()
 
 
 def received(sender: str, receiver: str, address: str) -> int:

@@ -1,8 +1,6 @@
 """Networks of layer 2, VLANs, `macspoofchk`, `enabledad`: keys of the reference bridge, by what packets do."""
 
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,32 +9,12 @@ from cni.errors import Code
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Bridge, Change, Link, PortVlan, Route, add, delete
-from tests.cnitools import Answer, Node, Spaces, StandaloneNode, ask, config, door, echo, spaces
+from tests.cnitools import Answer, Node, Spaces, ask, config, door, echo
 
 pytestmark = pytest.mark.privileged
 
 LAYER_2: dict[str, Any] = {"hostPrefix": False, "isDefaultGateway": False, "ipam": {}}
 SECOND_MAC = "02:00:00:00:00:09"
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
-def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = request.param(place.name("node"), tmp_path)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def engine_node(place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = Node(place.name("node"), tmp_path)
-    yield found
-    found.close()
 
 
 def added(node: Node, container: str, space: str, conf: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from netplane.kernel import netns
 from tests import cnitools
-from tests.cnitools import AgentProcess, Answer, Spaces, ask, config, door, echo, environment, relays, run_relay, spaces
+from tests.cnitools import AgentProcess, Answer, Spaces, ask, config, door, echo, environment, relays, run_relay
 
 pytestmark = pytest.mark.privileged
 
@@ -53,12 +52,6 @@ class ContainedAgent(AgentProcess):
         if self.process is not None and self.process.poll() is None:
             os.kill(self.own_pid(), signal.SIGTERM)
             self.process.wait(cnitools.WAIT_S)
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
 
 
 @pytest.mark.parametrize("kind", ["c", "python"])

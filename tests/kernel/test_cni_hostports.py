@@ -2,7 +2,7 @@
 
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,11 @@ from netplane.kernel import netns, sysctl
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Change, Link, add, delete
 from proxy.tools import sctp
-from tests.cnitools import Answer, Node, Spaces, StandaloneNode, ask, config, default_route, door, echo, spaces, wire
+from tests.cnitools import Answer, Node, Spaces, ask, config, default_route, door, echo, wire
 
 pytestmark = pytest.mark.privileged
 DUAL = {"ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]]}
 NODE, OUTSIDE = ("203.0.113.1", "2001:db8::1"), ("203.0.113.9", "2001:db8::9")
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
-def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = request.param(place.name("node"), tmp_path)
-    yield found
-    found.close()
 
 
 @pytest.fixture

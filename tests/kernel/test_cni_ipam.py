@@ -1,7 +1,6 @@
 """Addresses from elsewhere: wishes of runtimes, other IPAM plugins, what host-local reserved before, name servers."""
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ from netplane.rtnl import Link, Veth, add, delete
 from tests.cnitools import (
     Node,
     Spaces,
-    StandaloneNode,
     ask,
     config,
     door,
     echo,
     environment,
     run_relay,
-    spaces,
 )
 
 pytestmark = pytest.mark.privileged
@@ -32,19 +29,6 @@ GIVEN = {
     "routes": [{"dst": "0.0.0.0/0"}, {"dst": "192.0.2.0/24", "gw": "10.9.0.99"}],
     "dns": {"nameservers": ["10.9.0.53"]},
 }
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
-def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = request.param(place.name("node"), tmp_path)
-    yield found
-    found.close()
 
 
 class Plugin:

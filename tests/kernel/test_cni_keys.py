@@ -1,8 +1,6 @@
 """The reference bridge's other keys, and chains: what they do to packets, and what the result says."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,22 +9,9 @@ from cni.errors import Code
 from netplane.kernel import sysctl
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Bridge, Change, Link, Route, add
-from tests.cnitools import Node, Spaces, StandaloneNode, ask, config, default_route, door, echo, spaces, wire
+from tests.cnitools import Node, Spaces, ask, config, default_route, door, echo, wire
 
 pytestmark = pytest.mark.privileged
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
-def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = request.param(place.name("node"), tmp_path)
-    yield found
-    found.close()
 
 
 def pods(node: Node, place: Spaces, conf: dict[str, Any], count: int = 2) -> list[str]:

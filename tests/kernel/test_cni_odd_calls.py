@@ -1,7 +1,5 @@
 """Calls that runtimes should not make and do: what each is answered, and that nothing is left behind."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,22 +7,9 @@ import pytest
 from cni.errors import Code
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Change, Link, Veth, add, delete
-from tests.cnitools import Answer, Node, Spaces, StandaloneNode, ask, config, door, echo, spaces
+from tests.cnitools import Answer, Node, Spaces, ask, config, door, echo
 
 pytestmark = pytest.mark.privileged
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
-def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = request.param(place.name("node"), tmp_path)
-    yield found
-    found.close()
 
 
 def refused(answer: Answer, code: int, words: str) -> None:

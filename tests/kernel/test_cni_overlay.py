@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from tests.overlay_cluster import Cluster
 
 pytestmark = pytest.mark.privileged
 MTU = 1450
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with spaces() as place:
-        found = Cluster(place, tmp_path)
-        try:
-            found.up()
-            yield found
-        finally:
-            found.close()
 
 
 def held(space: str) -> overlay.State:

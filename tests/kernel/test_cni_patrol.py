@@ -26,7 +26,6 @@ from tests.cnitools import (
     environment,
     relays,
     run_relay,
-    spaces,
     until,
     wire,
 )
@@ -35,12 +34,6 @@ pytestmark = pytest.mark.privileged
 
 GRACE_S = 60.0
 ONE_ADDRESS = {"ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.9", "rangeEnd": "10.244.1.9"}]]}
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
 
 
 @pytest.fixture

@@ -25,17 +25,10 @@ from tests.cnitools import (
     environment,
     relays,
     run_relay,
-    spaces,
     until,
 )
 
 pytestmark = pytest.mark.privileged
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
 
 
 @pytest.fixture

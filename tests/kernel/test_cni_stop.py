@@ -3,21 +3,14 @@
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from netplane.kernel import netns
-from tests.cnitools import AgentProcess, Spaces, config, environment, relays, spaces, until
+from tests.cnitools import AgentProcess, Spaces, config, environment, relays, until
 
 pytestmark = pytest.mark.privileged
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
 
 
 def test_an_ipam_plugin_that_never_answers_does_not_keep_the_agent(place: Spaces, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """The tunnel's own packets pass connection tracking by; what is inside them does not."""
 
 import ipaddress
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,21 +11,10 @@ from netplane.kernel import netns
 from netplane.kernel.conntrack import Conntrack
 from netplane.kernel.nft import Nft
 from netplane.nft.types import FAMILIES, PROTOCOLS
-from tests.cnitools import ask, echo, spaces
+from tests.cnitools import ask, echo
 from tests.overlay_cluster import Cluster
 
 pytestmark = pytest.mark.privileged
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with spaces() as place:
-        found = Cluster(place, tmp_path)
-        try:
-            found.up()
-            yield found
-        finally:
-            found.close()
 
 
 def tracked_ports(space: str, protocol: str) -> set[int]:

@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,32 +11,10 @@ from netplane.kernel import netns, sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Bridge, BridgePort, Change, Link, Route, Veth, add, delete
-from tests.cnitools import Node, Spaces, StandaloneNode, ask, config, default_route, door, echo, spaces, wire
+from tests.cnitools import Node, Spaces, ask, config, default_route, door, echo, wire
 
 pytestmark = pytest.mark.privileged
 DUAL = {"ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]]}
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])
-def node(request: pytest.FixtureRequest, place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    """The same verbs, both ways: with the agent's engine, and with a process of its own for each call."""
-    found = request.param(place.name("node"), tmp_path)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def engine_node(place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    """For tests that reach into the engine."""
-    found = Node(place.name("node"), tmp_path)
-    yield found
-    found.close()
 
 
 def routes(space: str) -> list[str]:
