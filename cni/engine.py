@@ -3,7 +3,6 @@
 It runs behind the agent's socket and, without an agent, in the plugin's own process: both give the same answers.
 """
 
-import contextlib
 import errno
 import sqlite3
 import time
@@ -12,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from cni import addressing, config, delegate, errors, hostlocal, results
+from cni import addressing, config, delegate, errors, hostlocal, inside_pod, results
 from cni.announce import Announcer
 from cni.bridges import Bridges
 from cni.chained import BandwidthPlugin, PortMap, alive, passed_on, previous
-from cni.check import Observed, differences
+from cni.check import differences
 from cni.config import version_of
 from cni.doors import Doors
 from cni.errors import CniError, Code
@@ -25,7 +24,7 @@ from cni.guards import Guards
 from cni.hostports import HostPorts
 from cni.leases import Leases
 from cni.mender import Mender
-from cni.plan import announce, ipam, pod, vlan
+from cni.plan import announce, ipam, pod
 from cni.plan.guard import Guard
 from cni.plan.lease import Key, Lease
 from cni.protocol import Call, Verb, parse, version_reply
@@ -33,15 +32,12 @@ from cni.reaper import Reaper
 from cni.shaping import Shaper
 from cni.spaces import pod_space
 from netplane.errors import NetplaneError
-from netplane.kernel import netns, sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
-from netplane.rtnl import Change, Veth, delete_link
+from netplane.rtnl import Change
 
 log = logs.get("cni.engine")
-# The reference plugin's: one probe takes a second, and a port of a bridge some more until it forwards.
-DAD_TIMEOUT_S, DAD_POLL_S = 10.0, 0.05
 
 
 class Engine:
@@ -195,10 +191,10 @@ class Engine:
             if call.network.guarded:
                 self._hold(Guard(lease.link, pod.pod_mac(attachment)), lease.key)
             if 6 in pod.families(call.network):
-                _enable_ipv6(call.ifname, space, dad=call.network.dad)
+                inside_pod.enable_ipv6(call.ifname, space, dad=call.network.dad)
             inside.apply(wiring.pod, undo=False)
             if call.network.dad:
-                _settle(inside, call.ifname)
+                inside_pod.settle(inside, call.ifname)
         return attachment
 
     def _hold(self, guard: Guard, key: Key) -> None:
@@ -226,7 +222,7 @@ class Engine:
         if network.delegate:
             delegate.delete(call)
         if hostlocal.release(network.data_dir, *key):
-            _delete_foreign(call, netns_fd)
+            inside_pod.delete_foreign(call, netns_fd)
         log.info("deleted", container=call.container, ifname=call.ifname)
 
     def _check(self, call: Call, netns_fd: int | None) -> None:
@@ -236,7 +232,7 @@ class Engine:
         key = _key(call)
         lease = self.leases.get(key)
         try:
-            observed = _observe(call, pod.link_name(*key), netns_fd)
+            observed = inside_pod.observe(call, pod.link_name(*key), netns_fd)
         except CniError as error:
             raise CniError(Code.UNKNOWN_CONTAINER, error.message) from error
         if call.network.delegate:
@@ -329,43 +325,3 @@ def _loopback(call: Call, space: int) -> bytes:
     # Like the reference plugin it passes on what it was given, and does not name lo a second time.
     own = results.encode(results.Result((link,)), call.network.version)
     return own if call.network.prev_result is None else passed_on(call, previous(call))
-
-
-def _delete_foreign(call: Call, netns_fd: int | None) -> None:
-    """The interface of a pod that the reference bridge connected before its network was moved to this plugin."""
-    if not call.netns:
-        return
-    with contextlib.suppress(CniError), pod_space(call.netns, netns_fd) as space, Rtnl(space) as inside:
-        found = inside.link(call.ifname)
-        if found is not None and isinstance(found.kind, Veth):
-            inside.apply([delete_link(call.ifname, missing_ok=True)], undo=False)
-
-
-def _enable_ipv6(ifname: str, space: int, *, dad: bool) -> None:
-    """Runtimes may start a pod with IPv6 switched off; an IPv6 address is refused then."""
-    with netns.entered(space), contextlib.suppress(sysctl.SysctlError):
-        sysctl.write(f"net/ipv6/conf/{ifname}/disable_ipv6", 0)
-        if dad:
-            sysctl.write(f"net/ipv6/conf/{ifname}/accept_dad", 1)
-
-
-def _settle(inside: Rtnl, ifname: str) -> None:
-    """Wait until the link has said whether somebody else has the addresses (RFC 4862, 5.4)."""
-    end = time.monotonic() + DAD_TIMEOUT_S
-    while any(address.state == "tentative" and address.scope != "link" for address in inside.addresses(ifname)):
-        if time.monotonic() > end:
-            raise CniError(Code.TRY_AGAIN, f"enabledad: {ifname} does not know yet whether its addresses are free")
-        time.sleep(DAD_POLL_S)
-    for address in inside.addresses(ifname):
-        if address.state == "duplicate":
-            raise CniError(Code.TRY_AGAIN, f"enabledad: somebody else on the link has {address.interface.ip} already")
-
-
-def _observe(call: Call, link: str, netns_fd: int | None) -> Observed:
-    with pod_space(call.netns, netns_fd) as space, Rtnl() as node, Rtnl(space) as inside:
-        end = inside.link(call.ifname)
-        addresses = inside.addresses(call.ifname) if end else []
-        vlans = (
-            vlan.missing(link, call.network.vlans, node.vlans(link)) if call.network.vlans and node.find(link) else []
-        )
-        return Observed(node.link(link), end, addresses, inside.routes(), vlans)

@@ -22,58 +22,13 @@ from typing import Any
 
 import msgspec
 
+from cni import lease_schema as schema
 from cni.errors import CniError, Code
 from cni.plan import hostports, ipam
 from cni.plan.hostports import HostPort
 from cni.plan.lease import Key, Lease
 from netplane.rtnl import IP
 
-_SCHEMA_VERSION = 3
-_SCHEMA = """
-CREATE TABLE boot (id TEXT NOT NULL);
-CREATE TABLE leases (
-  id INTEGER PRIMARY KEY,
-  network TEXT NOT NULL, container TEXT NOT NULL, ifname TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('reserved', 'active')),
-  link TEXT NOT NULL, netns TEXT NOT NULL, pod TEXT NOT NULL, since_s REAL NOT NULL,
-  UNIQUE (network, container, ifname)
-);
-CREATE TABLE addresses (
-  address TEXT PRIMARY KEY,
-  lease INTEGER NOT NULL REFERENCES leases ON DELETE CASCADE,
-  position INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX addresses_of ON addresses (lease);
-CREATE TABLE cooling (address TEXT PRIMARY KEY, freed_s REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE cursors (network TEXT NOT NULL, position INTEGER NOT NULL, address TEXT NOT NULL,
-  PRIMARY KEY (network, position)) WITHOUT ROWID;
-"""
-# Version 2 added host ports and addresses that another IPAM plugin gave, which may be in use in several networks.
-# A store of version 1 gets what is missing and keeps its leases.
-_SCHEMA_2 = """
-CREATE TABLE delegated (
-  lease INTEGER NOT NULL REFERENCES leases ON DELETE CASCADE, address TEXT NOT NULL, position INTEGER NOT NULL,
-  PRIMARY KEY (lease, position)
-) WITHOUT ROWID;
-CREATE TABLE ports (
-  network TEXT NOT NULL, container TEXT NOT NULL, ifname TEXT NOT NULL,
-  host TEXT NOT NULL, protocol TEXT NOT NULL, host_port INTEGER NOT NULL,
-  address TEXT NOT NULL, port INTEGER NOT NULL, source TEXT NOT NULL, dev TEXT NOT NULL,
-  PRIMARY KEY (host, protocol, host_port)
-) WITHOUT ROWID
-"""
-# Version 3 added the MAC address that a pod is held to.
-_SCHEMA_3 = """
-ALTER TABLE leases ADD COLUMN guard TEXT NOT NULL DEFAULT '';
-DROP VIEW IF EXISTS attachments;
-CREATE VIEW attachments AS SELECT network, container, ifname, state, link, netns, pod, since_s, id,
-  (SELECT group_concat(address) FROM (
-    SELECT address, position FROM addresses WHERE lease = leases.id
-    UNION ALL SELECT address, position FROM delegated WHERE lease = leases.id ORDER BY position)) AS ips,
-  guard, EXISTS (SELECT 1 FROM delegated WHERE lease = leases.id) AS delegated
-  FROM leases
-"""
-_UPGRADES = (_SCHEMA, _SCHEMA_2, _SCHEMA_3)
 _INSERT = "INSERT INTO leases (network, container, ifname, state, link, netns, pod, since_s)"
 _INSERT_DELEGATED = (
     "INSERT INTO delegated VALUES ((SELECT id FROM leases WHERE network = ? AND container = ? AND ifname = ?), ?, ?)"
@@ -120,12 +75,12 @@ class Leases:
         """Make the tables when they are missing; forget all leases of an earlier boot. Returns how many those were."""
         with self._transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > _SCHEMA_VERSION:
-                raise CniError(Code.IO, f"the lease store {self.path} has version {version}, not {_SCHEMA_VERSION}")
+            if version > schema.VERSION:
+                raise CniError(Code.IO, f"the lease store {self.path} has version {version}, not {schema.VERSION}")
             self.fresh = version == 0
-            for statement in ";".join(_UPGRADES[version:]).split(";"):
+            for statement in ";".join(schema.UPGRADES[version:]).split(";"):
                 self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            self._db.execute(f"PRAGMA user_version = {schema.VERSION}")
             known = self._db.execute("SELECT id FROM boot").fetchone()
             void = 0
             if known != (boot_id,):

@@ -16,8 +16,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from cni import install
-from cni import leases as leases_module
+from cni import install, lease_schema
 from cni.command import command, mark_orphans, read, table
 from cni.errors import CniError, Code
 from cni.leases import COOLDOWN_S, Leases
@@ -196,7 +195,7 @@ def test_a_store_of_the_first_version_is_kept_and_completed(tmp_path: Path) -> N
     )
     row = "INSERT INTO leases VALUES (1, 'net', 'c1', 'eth0', 'active', 'veth1', '/x', '', 1.0)"
     with closing(sqlite3.connect(tmp_path / "leases.db")) as db:
-        db.executescript(f"{leases_module._SCHEMA}; {view} FROM leases; INSERT INTO boot VALUES ('b'); {row};")
+        db.executescript(f"{lease_schema.UPGRADES[0]}; {view} FROM leases; INSERT INTO boot VALUES ('b'); {row};")
         db.executescript("INSERT INTO addresses VALUES ('10.0.0.2', 1, 0); PRAGMA user_version = 1;")
     for _ in range(2):
         with closing(Leases(tmp_path / "leases.db", "b")) as store:
