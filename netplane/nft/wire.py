@@ -97,9 +97,11 @@ def _encode_verdicts(owner: Map, items: Sequence[tuple[bytes, Value]], counted: 
     for verdict in {value for _, value in items}:
         data = _verdict_data(str(verdict))
         wire[verdict] = (_head(key_bytes, len(data)), data)
-    if not counted:
-        return [wire[value][0] + key + wire[value][1] for key, value in items]
-    return [_counting(key, wire[value][1], counted.get(key, 0)) for key, value in items]
+    made = [wire[value][0] + key + wire[value][1] for key, value in items]
+    for position, (key, value) in enumerate(items) if counted else ():
+        if key in counted:
+            made[position] = _counting(key, wire[value][1], counted[key])
+    return made
 
 
 def _counting(key: bytes, data: bytes, packets: int) -> bytes:
