@@ -46,8 +46,8 @@ def service_networks(text: str) -> tuple[Network, ...]:
 def _check_size(flag: str, network: Network) -> None:
     if network.num_addresses < MIN_ADDRESSES:
         raise UsageError(f"{flag}: {network} has only {network.num_addresses} addresses", hint="give at least a /29")
-    if network.max_prefixlen - network.prefixlen > MAX_HOST_BITS:
-        least = network.max_prefixlen - MAX_HOST_BITS
+    least = network.max_prefixlen - MAX_HOST_BITS[network.version]
+    if network.prefixlen < least:
         raise UsageError(
             f"{flag}: {network} is too large", hint=f"give an IPv{network.version} network of /{least} or smaller"
         )

@@ -11,6 +11,7 @@ histories give equal picks. Nothing here rolls dice or keeps time.
 
 import ipaddress
 from collections.abc import Iterator
+from itertools import chain
 from typing import Generic, TypeVar
 
 from netplane.errors import NetplaneError
@@ -19,7 +20,12 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
 
-MAX_HOST_BITS = 20
+PICKED_SLOTS = 1 << 20
+"""As many slots of a pool, its lowest, are picked from and cost a byte each. Those above are given when asked for."""
+
+MAX_HOST_BITS = {4: 20, 6: 64}
+"""Of a cluster's first ranges, by IP version."""
+
 _MASK = (1 << 64) - 1
 
 
@@ -43,30 +49,35 @@ class OutOfRange(AllocationError):
 
 
 class Pool:
-    """`size` slots, one byte each; `band` of them, the lowest, are picked last."""
+    """`size` slots; `band` of them, the lowest, are picked last, and those from PICKED_SLOTS on never."""
 
     def __init__(self, size: int, band: int, seed: int = 0) -> None:
         self.size, self.band, self.free = size, band, size
-        self._used = bytearray(size)
+        self._used = bytearray(min(size, PICKED_SLOTS))
+        self._far: set[int] = set()
         self._seed = seed & _MASK
 
     def __contains__(self, slot: int) -> bool:
-        return bool(self._used[slot])
+        return bool(self._used[slot]) if slot < len(self._used) else slot in self._far
 
     def __iter__(self) -> Iterator[int]:
-        return (slot for slot, used in enumerate(self._used) if used)
+        near = (slot for slot, used in enumerate(self._used) if used)
+        return chain(near, sorted(self._far))
 
     def take(self, slot: int) -> bool:
         """Take this slot; False when it is taken."""
-        if self._used[slot]:
+        if slot in self:
             return False
-        self._used[slot] = 1
+        if slot < len(self._used):
+            self._used[slot] = 1
+        else:
+            self._far.add(slot)
         self.free -= 1
         return True
 
     def pick(self) -> int | None:
-        """Take any slot, above the band if there is one; None when all are taken."""
-        slot = self._search(self.band, self.size)
+        """Take any slot, above the band if there is one; None when all are taken that may be picked."""
+        slot = self._search(self.band, len(self._used))
         if slot < 0:
             slot = self._search(0, self.band)
         if slot < 0:
@@ -91,8 +102,13 @@ class Pool:
 
     def release(self, slot: int) -> None:
         """Give a slot back; one that is free stays free."""
-        self.free += self._used[slot]
-        self._used[slot] = 0
+        if slot not in self:
+            return
+        self.free += 1
+        if slot < len(self._used):
+            self._used[slot] = 0
+        else:
+            self._far.remove(slot)
 
 
 class _Allocator(Generic[T]):
@@ -153,16 +169,11 @@ class _Allocator(Generic[T]):
 
 
 class Addresses(_Allocator[IPAddress]):
-    """The addresses of a network, without its own and (IPv4) its broadcast address. Raises ValueError: too large."""
+    """The addresses of a network, without its own and (IPv4) its broadcast address."""
 
     what = "IP"
 
     def __init__(self, network: IPNetwork, seed: int = 0) -> None:
-        host_bits = network.max_prefixlen - network.prefixlen
-        if host_bits > MAX_HOST_BITS:
-            raise ValueError(
-                f"{network} is too large: its mask must be at least {network.max_prefixlen - MAX_HOST_BITS}"
-            )
         self.network = network
         self.pool = Pool(usable_hosts(network), address_band(network), seed)
         self._first = int(network.network_address) + 1

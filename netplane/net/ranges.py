@@ -5,11 +5,9 @@ retired gives nothing any more and still knows what was taken from it, until it 
 """
 
 import contextlib
-import ipaddress
 from collections.abc import Iterable, Iterator
 
 from netplane.net.bitmap import (
-    MAX_HOST_BITS,
     Addresses,
     AllocationError,
     Full,
@@ -34,11 +32,11 @@ class Ranges(Addresses):
         return (self.network, *(one for one in self._more if one not in self._retired))
 
     def add(self, network: IPNetwork, taken: Iterable[IPAddress] = ()) -> None:
-        """Give addresses from `network` too, of a large one from its first part; `taken` are those somebody has."""
+        """Give addresses from `network` too; `taken` are those somebody has."""
         self._retired.discard(network)
         if network == self.network or network in self._more:
             return
-        made = Addresses(_part(network), self._seed)
+        made = Addresses(network, self._seed)
         for address in (*self, *taken):
             with contextlib.suppress(AllocationError):
                 made.take(address)
@@ -102,11 +100,3 @@ class Ranges(Addresses):
         super().release(value)
         for pool in self._more.values():
             pool.release(value)
-
-
-def _part(network: IPNetwork) -> IPNetwork:
-    """As much of a network, from its start, as a pool can hold."""
-    least = network.max_prefixlen - MAX_HOST_BITS
-    if network.prefixlen >= least:
-        return network
-    return ipaddress.ip_network(f"{network.network_address}/{least}")

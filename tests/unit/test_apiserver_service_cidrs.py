@@ -151,11 +151,21 @@ def test_what_is_retired_gives_nothing_and_remembers() -> None:
     assert ip("10.1.0.4") not in pool
 
 
-def test_of_a_large_network_the_first_part_is_given() -> None:
-    pool = Ranges(net("fd00:96::/112"))
-    pool.add(net("fd00:97::/64"))
-    pool.take(ip("fd00:97::7"))
-    assert ip("fd00:97::7") in pool
+def test_any_address_of_a_large_range_is_given_to_who_asks_for_it() -> None:
+    async def test(ask: Server) -> None:
+        far = "fd00:96::1:2:3:4"
+        made = await ask.create(SERVICES, service("far", clusterIP=far))
+        assert made["spec"]["clusterIPs"] == [far]
+        assert (await ask("GET", f"/apis/networking.k8s.io/v1/ipaddresses/{far}")).status == 200
+        assert "already allocated" in (await ask("POST", SERVICES, service("b", clusterIP=far))).json["message"]
+        near = await ask.create(SERVICES, service("near"))
+        assert ip(near["spec"]["clusterIP"]) in net("fd00:96::/108")
+        outside = await ask("POST", SERVICES, service("out", clusterIP="fd00:96:0:1::1"))
+        assert "is not in the valid range" in outside.json["message"]
+        await ask("DELETE", f"{SERVICES}/far")
+        await ask.create(SERVICES, service("again", clusterIP=far))
+
+    run(test, "fd00:96::/64")
 
 
 NETWORKS = [net("10.0.0.0/29"), net("10.0.0.0/28"), net("10.0.0.8/29"), net("10.1.0.0/29")]

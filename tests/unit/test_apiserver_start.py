@@ -34,7 +34,7 @@ NAMES = ["localhost", "kubernetes.default.svc", "127.0.0.1", "::1", "10.96.0.1"]
         ("--service-cluster-ip-range", "10.96.0.1/16", "has host bits set"),
         ("--service-cluster-ip-range", "10.96.0.0/31", "has only 2 addresses"),
         ("--service-cluster-ip-range", "10.96.0.0/16,10.97.0.0/16", "one network for each IP family"),
-        ("--service-cluster-ip-range", "fd00::/64", "is too large"),
+        ("--service-cluster-ip-range", "fd00::/63", "is too large"),
         ("--service-cluster-ip-range", "10.0.0.0/8", "is too large"),
         ("--service-node-port-range", "30000", "is not a range"),
         ("--service-node-port-range", "40000-30000", "must rise"),

@@ -113,10 +113,19 @@ def test_equal_seeds_pick_alike_and_others_do_not() -> None:
     assert picks[0] != sorted(picks[0])
 
 
-def test_a_network_that_is_too_large() -> None:
-    with pytest.raises(ValueError, match="fd00::/64 is too large: its mask must be at least 108"):
-        Addresses(network("fd00::/64"))
-    assert Addresses(network("fd00::/108")).free == 2**20 - 1
+def test_of_a_large_network_any_address_can_be_asked_for() -> None:
+    pool = Addresses(network("fd00::/64"), seed=3)
+    far = ipaddress.ip_address("fd00::ffff:ffff:ffff:ffff")
+    pool.take(far)
+    with pytest.raises(Taken):
+        pool.take(far)
+    assert (far in pool, list(pool), pool.free) == (True, [far], 2**64 - 2)
+    assert all(pool.pick() in network("fd00::/108") for _ in range(100))
+    pool.release(far)
+    pool.release(far)
+    assert (far in pool, pool.free) == (False, 2**64 - 101)
+    with pytest.raises(OutOfRange):
+        pool.take(ipaddress.ip_address("fd00:0:0:1::"))
 
 
 def test_families_do_not_mix() -> None:
