@@ -17,8 +17,9 @@ from netplane.nft.elements import Change, Transaction, Value, listing
 from netplane.nft.objects import canonical, chain_commands, ensure_text
 from netplane.nft.types import Family
 from netplane.obs import logs
-from proxy.plan.ledger import Ledger, seeds
+from proxy.plan.ledger import Ledger
 from proxy.plan.model import ROW_SHARDS, Fragment, Options
+from proxy.plan.seeds import seeds
 from proxy.plan.skeleton import (
     NAME,
     VERDICT_MAPS,

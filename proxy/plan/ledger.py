@@ -7,7 +7,6 @@ IP), and among equals the one whose key sorts first, whatever came first. So the
 events: incremental equals from scratch.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
@@ -17,7 +16,7 @@ from netplane.nft import types
 from netplane.nft.elements import Change, Value, cidr_elements, diff
 from netplane.nft.objects import Table
 from netplane.nft.types import goto
-from proxy.plan.affinity import HANDLE_BYTES, Handles, seeded, slots
+from proxy.plan.affinity import HANDLE_BYTES, Handles, slots
 from proxy.plan.model import (
     LB,
     ROW_SHARDS,
@@ -29,10 +28,8 @@ from proxy.plan.model import (
     Frontend,
     endpoint_types,
 )
-from proxy.plan.render import NOTHING, Draft, change_frontend, frontend_elements, index_slot, settle
+from proxy.plan.render import NOTHING, Draft, change_frontend, frontend_elements, settle
 from proxy.plan.skeleton import balancer_name
-
-_SEEDING = ("sc-endpoints", "sticky-ids", "sticky-endpoints", "sc-sticky-ids", "sc-sticky-endpoints")
 
 
 class _Owned(NamedTuple):
@@ -306,37 +303,6 @@ class Ledger:
             for key in left:
                 draft.remove(name, key)
         return draft.changes()
-
-
-def seeds(kernel: Mapping[str, Mapping[bytes, Value]]) -> dict[bytes, Frontend]:
-    """Rows that the kernel holds, by frontend: so that a restarted proxy keeps each endpoint's index and number."""
-    found = {name: _by_frontend(kernel[name]) for name in _SEEDING}
-    made: dict[bytes, Frontend] = {}
-    for number in reversed(range(len(ROW_SHARDS))):
-        for key, by_index in _by_frontend(kernel[ROW_SHARDS[number]]).items():
-            made[key] = Frontend("", _dense(by_index), shard=number)
-    for key, by_index in found["sc-endpoints"].items():
-        made[key] = made.get(key, NOTHING)._replace(short_rows=_dense(by_index))
-    for key in found["sticky-ids"].keys() | found["sc-sticky-ids"].keys():
-        plain, handles = seeded(found["sticky-ids"].get(key, {}), found["sticky-endpoints"].get(key, {}))
-        short, short_handles = seeded(found["sc-sticky-ids"].get(key, {}), found["sc-sticky-endpoints"].get(key, {}))
-        made[key] = Frontend("", plain, short_rows=short, handles=handles, short_handles=short_handles)
-    return made
-
-
-def _by_frontend(elements: Mapping[bytes, Value]) -> dict[bytes, dict[bytes, bytes]]:
-    """Data by the last 4 bytes of the key, by what is before them."""
-    found: dict[bytes, dict[bytes, bytes]] = {}
-    for key, data in elements.items():
-        assert isinstance(data, bytes)
-        found.setdefault(key[:-4], {})[key[-4:]] = data
-    return found
-
-
-def _dense(rows: Mapping[bytes, bytes]) -> bytes:
-    """Rows from index 0 up to the first that is missing."""
-    slots = (index_slot(index) for index in range(len(rows)))
-    return b"".join(itertools.takewhile(bool, (rows.get(slot, b"") for slot in slots)))
 
 
 def _shared_key(name: str, address: bytes) -> bytes:

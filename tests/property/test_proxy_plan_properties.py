@@ -7,8 +7,9 @@ from netplane.nft.elements import Value
 from netplane.nft.types import FAMILIES, Family
 from proxy.plan import desired
 from proxy.plan.changes import Tracker
-from proxy.plan.ledger import Ledger, seeds
+from proxy.plan.ledger import Ledger
 from proxy.plan.render import arrange
+from proxy.plan.seeds import seeds
 from proxy.plan.skeleton import skeleton
 from tests import strategies as moves
 from tests.cluster_model import Cluster, apply_strictly, comparable
