@@ -17,6 +17,7 @@ from labs import processes, status
 from labs.containers import Containers, PodRecord, now
 from labs.runtime import Attachment, CniRuntime
 from labs.topology import Lab, LabNode
+from netplane.api import conditions
 from netplane.api.kinds import EVENT
 from netplane.api.objects import Pod
 from netplane.client.api import Api
@@ -211,13 +212,13 @@ def _contradicts(pod: Pod, report: dict[str, Any] | None) -> bool:
     if report is None:
         return False
     told = {c["type"]: c["status"] for c in report["conditions"]}
-    stored = {c.type: c.status for c in (pod.status.conditions if pod.status else None) or []}
-    return bool(stored.get("Ready") != told["Ready"])
+    stored = conditions.ready(pod)
+    return stored is None or stored.status != told["Ready"]
 
 
 def _settled(report: dict[str, Any] | None) -> Any:
     """A status without its times, to see whether there is news."""
     if report is None:
         return None
-    conditions = [(c["type"], c["status"]) for c in report["conditions"]]
-    return {**report, "conditions": conditions, "startTime": ""}
+    told = [(c["type"], c["status"]) for c in report["conditions"]]
+    return {**report, "conditions": told, "startTime": ""}

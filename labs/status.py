@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from labs.topology import LabNode
+from netplane.api import conditions
 from netplane.api.objects import Container, Pod
 from netplane.errors import NetplaneError
 
@@ -192,7 +193,7 @@ def _phase(pod: Pod, containers: list[ContainerState]) -> str:
 def _condition(pod: Pod, kind: str, holds: bool, *, finished: bool, now: str) -> dict[str, Any]:
     value = "True" if holds else "False"
     since = now
-    for old in (pod.status.conditions if pod.status else None) or []:
+    for old in conditions.told(pod):
         if old.type == kind and old.status == value and old.last_transition_time:
             since = old.last_transition_time
     condition: dict[str, Any] = {"type": kind, "status": value, "lastProbeTime": None, "lastTransitionTime": since}

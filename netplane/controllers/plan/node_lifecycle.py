@@ -83,7 +83,7 @@ def _conditions(node: Node, status: str, *, heard: bool, now: str) -> Patch:
     said = {"status": status, "reason": reason, "message": message, "lastTransitionTime": now}
     if status == "True":
         said["lastHeartbeatTime"] = now
-    reported = (one.type for one in (node.status.conditions if node.status else None) or ())
+    reported = (one.type for one in conditions.told(node))
     others = [name for name in reported if name in PRESSURES] if status == "Unknown" else []
     changed = [{"type": name, **said} for name in ("Ready", *others)]
     return Patch(Node, "", node.metadata.name, {"status": {"conditions": changed}}, "status")
@@ -100,7 +100,7 @@ def _taints(node: Node, ready: str) -> list[Write]:
 
 
 def _wanted(node: Node, ready: str) -> set[str]:
-    said = (node.status.conditions if node.status else None) or ()
+    said = conditions.told(node)
     found = {BY_CONDITION[one.type] for one in said if one.type in BY_CONDITION and one.status == "True"}
     if node_taints.TAINT_OF.get(ready):
         found.add(node_taints.TAINT_OF[ready])

@@ -79,8 +79,7 @@ def _score(node: Node, pod: Pod, world: World) -> tuple[int, int, str]:
 def _unschedulable(pod: Pod, nodes: int, reasons: Mapping[str, int], now: str) -> Plan:
     told = ", ".join(f"{count} node(s) {why}" for why, count in sorted(reasons.items()))
     message = f"0/{nodes} nodes are available: {told}." if told else "no nodes available to schedule pods"
-    said = (pod.status.conditions if pod.status else None) or ()
-    if any(one.type == "PodScheduled" and one.message == message for one in said):
+    if any(one.type == "PodScheduled" and one.message == message for one in conditions.told(pod)):
         return Plan(again_s=AGAIN_S)
     condition = {
         "type": "PodScheduled",
