@@ -24,15 +24,12 @@ NLM_F_APPEND = 0x800
 NLM_F_CAPPED = 0x100
 NLM_F_ACK_TLVS = 0x200
 
-NLMSG_NOOP = 1
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 NLA_HEADER_BYTES = 4
-# An attribute's length is 16 bits: a nested list of elements must stay below it.
-NLA_MAX_BYTES = 0xFFFF
 
 _HEADER = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
@@ -163,11 +160,6 @@ def failure(reply: Message) -> Failure:
             elif kind == 2:
                 offset = _U32.unpack(value)[0]
     return Failure(code, text, offset)
-
-
-def u16(value: bytes) -> int:
-    """Read a host-endian 16-bit attribute payload."""
-    return int(_U16.unpack_from(value)[0])
 
 
 def u32(value: bytes) -> int:

@@ -115,7 +115,6 @@ class Runner:
         self.policy = Policy(pace or Pace())
         self.runs = 0
         self.last_success: float | None = None  # event loop time
-        self.last_poke: float | None = None
         self._name = name
         self._work = work
         self._wake = asyncio.Event()
@@ -123,12 +122,12 @@ class Runner:
     def poke(self) -> None:
         """Run soon."""
         self.policy.poke()
-        self._poked()
+        self._wake.set()
 
     def poke_full(self) -> None:
         """Run soon, and redo everything."""
         self.policy.poke_full()
-        self._poked()
+        self._wake.set()
 
     async def run(self) -> None:
         """For ever; cancel to stop."""
@@ -160,7 +159,3 @@ class Runner:
                 await self._wake.wait()
         except TimeoutError:
             pass
-
-    def _poked(self) -> None:
-        self.last_poke = asyncio.get_running_loop().time()
-        self._wake.set()

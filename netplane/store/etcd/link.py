@@ -21,6 +21,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from netplane.obs import logs
+from netplane.store.etcd.messages import Method
 from netplane.store.protocol import OutcomeUnknown, StoreError, Unavailable
 
 log = logs.get("store.etcd")
@@ -47,14 +48,6 @@ _LOST = {
     StatusCode.UNKNOWN,
 }
 _NOT_SENT = ("failed to connect", "connections to all backends failing", "name resolution", "dns resolution")
-
-
-class Method(NamedTuple):
-    """One RPC: its path, and the classes of what goes and what comes."""
-
-    path: str
-    request: Any
-    response: Any
 
 
 class Tls(NamedTuple):
@@ -99,15 +92,15 @@ class Link:
         """Whom the next request goes to."""
         return self._servers[self._at]
 
-    def _rpc(self, method: tuple[str, Any, Any], kind: str) -> Any:
-        known = self._methods.get((self._at, method[0]))
+    def _rpc(self, method: Method, kind: str) -> Any:
+        known = self._methods.get((self._at, method.path))
         if known is None:
             make = getattr(self._channels[self._at], kind)
-            known = make(method[0], method[1].SerializeToString, method[2].FromString)
-            self._methods[self._at, method[0]] = known
+            known = make(method.path, method.request.SerializeToString, method.response.FromString)
+            self._methods[self._at, method.path] = known
         return known
 
-    async def once(self, method: tuple[str, Any, Any], request: Any, timeout_s: float) -> Any:
+    async def once(self, method: Method, request: Any, timeout_s: float) -> Any:
         """Ask one member, once. Raises Refused; Unavailable, OutcomeUnknown: then it is the next's turn."""
         at = self._at
         try:
@@ -115,7 +108,7 @@ class Link:
         except AioRpcError as error:
             raise self.failed(error, at) from error
 
-    async def call(self, method: tuple[str, Any, Any], request: Any, timeout_s: float = REQUEST_S) -> Any:
+    async def call(self, method: Method, request: Any, timeout_s: float = REQUEST_S) -> Any:
         """Ask, and ask again while etcd cannot be reached: for reads, and what may happen twice."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         pause = Pause()
@@ -127,7 +120,7 @@ class Link:
                 await pause()
         raise last
 
-    def stream(self, method: tuple[str, Any, Any]) -> tuple[int, Any]:
+    def stream(self, method: Method) -> tuple[int, Any]:
         """(which member, an open stream). Its errors go through `failed`."""
         return self._at, self._rpc(method, "stream_stream")(metadata=_NEEDS_LEADER)
 

@@ -4,6 +4,8 @@ Messages are built from the table below (see `proto3`). Numbers are those of etc
 named is left out, and skipped when a server sends it.
 """
 
+from typing import Any, NamedTuple
+
 from netplane.store.etcd import proto3
 
 PACKAGE = "etcdserverpb"
@@ -45,10 +47,19 @@ CompactionRequest = _MESSAGES["CompactionRequest"]
 WatchRequest = _MESSAGES["WatchRequest"]
 WatchCreateRequest = _MESSAGES["WatchCreateRequest"]
 
-RANGE = (f"/{PACKAGE}.KV/Range", RangeRequest, _MESSAGES["RangeResponse"])
-TXN = (f"/{PACKAGE}.KV/Txn", TxnRequest, _MESSAGES["TxnResponse"])
-COMPACT = (f"/{PACKAGE}.KV/Compact", CompactionRequest, _MESSAGES["CompactionResponse"])
-WATCH = (f"/{PACKAGE}.Watch/Watch", WatchRequest, _MESSAGES["WatchResponse"])
+
+class Method(NamedTuple):
+    """One RPC: its path, and the classes of what goes and what comes."""
+
+    path: str
+    request: Any
+    response: Any
+
+
+RANGE = Method(f"/{PACKAGE}.KV/Range", RangeRequest, _MESSAGES["RangeResponse"])
+TXN = Method(f"/{PACKAGE}.KV/Txn", TxnRequest, _MESSAGES["TxnResponse"])
+COMPACT = Method(f"/{PACKAGE}.KV/Compact", CompactionRequest, _MESSAGES["CompactionResponse"])
+WATCH = Method(f"/{PACKAGE}.Watch/Watch", WatchRequest, _MESSAGES["WatchResponse"])
 
 WatchResponse = _MESSAGES["WatchResponse"]
 ResponseHeader = _MESSAGES["ResponseHeader"]

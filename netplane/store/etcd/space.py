@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from netplane.store.etcd import messages as pb
-from netplane.store.protocol import FIRST_REV, KV, Compare, Delete, Put, StoreError, prefix_end
+from netplane.store.protocol import KV, Compare, Delete, Put, StoreError, prefix_end
 
 
 class Head(NamedTuple):
@@ -106,8 +106,3 @@ def fence_key(prefix: str) -> bytes:
 def everything(prefix: str) -> tuple[bytes, bytes]:
     """First key and end of all that is ours."""
     return f"{prefix}/".encode(), f"{prefix}0".encode()
-
-
-def first_head() -> bytes:
-    """The head of a store that is new."""
-    return Head.encoded(1, FIRST_REV)

@@ -17,12 +17,11 @@ from typing import Any
 
 from netplane.store import hub
 from netplane.store.etcd import messages as pb
-from netplane.store.etcd import past
+from netplane.store.etcd import outcome, past
 from netplane.store.etcd import space as spaces
 from netplane.store.etcd.cache import Cache
 from netplane.store.etcd.feed import Feed, compacted_rev
-from netplane.store.etcd.link import REQUEST_S, Link, Pause, Refused, Tls
-from netplane.store.etcd.space import Space
+from netplane.store.etcd.link import REQUEST_S, Link, Refused, Tls
 from netplane.store.memory import check_rev
 from netplane.store.protocol import (
     FIRST_REV,
@@ -32,7 +31,6 @@ from netplane.store.protocol import (
     Compare,
     Delete,
     Event,
-    OutcomeUnknown,
     Put,
     RangeResult,
     StoreError,
@@ -114,38 +112,19 @@ class EtcdStore:
         cache, since = self._cache, self._cache.rev
         request = cache.space.txn(list(compares), list(ops))
         repeatable = bool({op.key for op in ops} & {one.key for one in compares})
-        response, doubtful = await self._send(request, repeatable=repeatable)
+        patience_s = KNOWN_AWAY_S if self.problem() else WRITE_S
+        response, doubtful = await outcome.send(
+            self._link, request, patience_s, repeatable=repeatable, given_up=lambda: self._closed
+        )
         rev = response.header.revision + cache.space.moved
         if response.succeeded:
             await self._show(cache, rev, certain=any(isinstance(op, Put) for op in ops))
             return TxnResult(True, rev)
-        failed = _failed(cache.space, compares, response)
+        failed = outcome.failed(cache.space, compares, response)
         await self._show(cache, rev, certain=False)
-        if doubtful and (done := _already(cache, since, compares, ops)):
+        if doubtful and (done := outcome.already(cache, since, compares, ops)):
             return TxnResult(True, done)
         return TxnResult(False, rev, failed)
-
-    async def _send(self, request: Any, *, repeatable: bool) -> tuple[Any, bool]:
-        """(the answer, whether an earlier attempt may have happened).
-
-        A transaction that changes what it compares can be sent again: if the first one happened, the second fails.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + (KNOWN_AWAY_S if self.problem() else WRITE_S)
-        pause, doubtful = Pause(), False
-        while True:
-            try:
-                return await self._link.once(pb.TXN, request, REQUEST_S), doubtful
-            except Unavailable as error:
-                doubtful = doubtful or isinstance(error, OutcomeUnknown)
-                if loop.time() > deadline or self._closed or (doubtful and not repeatable):
-                    if doubtful:
-                        raise OutcomeUnknown(
-                            f"{error.message}; whether this write happened is not known",
-                            hint="read it before trying again",
-                        ) from error
-                    raise
-            await pause()
 
     async def _show(self, cache: Cache, rev: int, *, certain: bool) -> None:
         """Wait until memory shows `rev`; unless an event is `certain` to come, make one."""
@@ -336,32 +315,3 @@ class EtcdStore:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._link.close()
-
-
-def _failed(space: Space, compares: Sequence[Compare], response: Any) -> tuple[KV | None, ...]:
-    """What the compares that failed found. Raises Unavailable when the head was rewritten."""
-    head, *found = (one.response_range.kvs for one in response.responses)
-    if not head or head[0].mod_revision != space.head.at:
-        raise Unavailable("the store was restored just now", hint="try again")
-    kvs = [space.kv(kvs[0]) if kvs else None for kvs in found]
-    pairs = zip(kvs, compares, strict=True)
-    return tuple(kv for kv, compare in pairs if (kv.mod_rev if kv else 0) != compare.mod_rev)
-
-
-def _already(cache: Cache, since: int, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> int:
-    """The revision at which an earlier attempt of this transaction happened; 0: it did not.
-
-    It happened if one of its changes came right after what it compared: that revision of a key has one successor.
-    Raises OutcomeUnknown when so much happened since that nobody remembers.
-    """
-    wanted = {one.key: one.mod_rev for one in compares}
-    op = next(op for op in ops if op.key in wanted)
-    events = cache.recent.since(since + 1)
-    if events is None:
-        raise OutcomeUnknown("etcd was lost for long; whether this write happened is not known", hint="read it")
-    for event in events:
-        if event.kv.key == op.key and (event.prev.mod_rev if event.prev else 0) == wanted[op.key]:
-            same = event.deleted if isinstance(op, Delete) else not event.deleted and event.kv.value == op.value
-            if same:
-                return event.rev
-    return 0
