@@ -15,7 +15,7 @@ import click
 
 from cni.install import DEFAULT_BIN_DIR, DEFAULT_CONF_DIR, DEFAULT_SOCKET
 from cni.node import NodeLoop, NodeSync, Settings, Snapshot
-from cni.plan import overlay
+from cni.plan import conflist, overlay
 from cni.plan.underlay import Rule, RuleKind
 from netplane import __version__
 from netplane.cli import run
@@ -174,13 +174,15 @@ async def _main(settings: Settings, state_dir: Path, connection: "Connection", o
     from cni.engine import Engine  # noqa: PLC0415
     from cni.leases import Leases, boot_id  # noqa: PLC0415
     from cni.patrol import Patrol  # noqa: PLC0415
+    from cni.resize import PodEnds  # noqa: PLC0415
     from netplane.api.objects import Node  # noqa: PLC0415
     from netplane.client.api import Api  # noqa: PLC0415
     from netplane.client.informer import Informer  # noqa: PLC0415
 
     log = logs.get("cni")
-    node = NodeSync(settings)
-    engine = Engine(Leases(state_dir / "leases.db", boot_id()), trouble=lambda: node.trouble)
+    leases = Leases(state_dir / "leases.db", boot_id())
+    node = NodeSync(settings, PodEnds(leases, conflist.NETWORK, conflist.BRIDGE))
+    engine = Engine(leases, trouble=lambda: node.trouble)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
         await asyncio.to_thread(engine.reconcile)

@@ -9,23 +9,24 @@ Nothing is torn down at start or end: a restart finds everything in place and ch
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from cni import install
 from cni.bridges import Bridges, let_through
-from cni.config import parse
+from cni.config import MTU_MIN_IPV6_BYTES, parse
 from cni.doors import Doors
 from cni.plan import conflist, firewall, overlay, untracked
 from cni.plan.underlay import Found, Rule, Underlay, choose
+from cni.resize import PodEnds
 from netplane.errors import NetplaneError
 from netplane.kernel.monitor import Monitor
 from netplane.kernel.nft import Nft
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
-from netplane.rtnl import Network
+from netplane.rtnl import Change, Network
 
 log = logs.get("cni.node")
 
@@ -58,13 +59,20 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class NodeSync:
-    """Makes the node like its plan. Blocking; the namespace is the one it was made in."""
+    """Makes the node like its plan. Blocking; the namespace is the one it was made in.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: what the agent was told.
+        ends: its pods' links.
+    """
+
+    def __init__(self, settings: Settings, ends: PodEnds) -> None:
         self.settings = settings
+        self._ends = ends
         self.trouble = "the node has no podCIDR yet"
         self._bridges = Bridges(Doors())
         self._underlay: Underlay | None = None
+        self._told: frozenset[str] = frozenset()
         # Links whose change may change the plan, by index: the underlay's, and the tunnel's own.
         self.watched: frozenset[int] = frozenset()
 
@@ -80,13 +88,15 @@ class NodeSync:
         me = self._me(nodes)
         if me is None:
             return
+        self._refuse(me)
         peers = [peer for peer in nodes.values() if peer is not None]
         with Rtnl() as rtnl:
             underlay = self._choose(rtnl, me)
-            mtu_bytes = self.settings.tunnel.pod_mtu(underlay)
-            network = parse(conflist.network(me.pod_cidrs, mtu_bytes), args={}, needs_ranges=True)
-            self._bridges.ensure(network)
+            mtu_bytes = self._mtu(me, underlay)
+            self._bridge(rtnl, me, mtu_bytes)
             self._overlay(rtnl, overlay.desired(self.settings.tunnel, me, underlay, peers))
+            self._ends.narrow(rtnl, mtu_bytes)
+            self._tell(overlay.left_out(self.settings.tunnel, me, underlay, peers))
         self._firewall(me, underlay)
         self._install(me, mtu_bytes)
         self.trouble = ""
@@ -123,6 +133,37 @@ class NodeSync:
                 )
             self._underlay = found
         return found
+
+    def _refuse(self, me: overlay.Peer) -> None:
+        if lost := overlay.unreachable(self.settings.tunnel, me):
+            self.trouble = lost
+            raise NetplaneError(
+                lost, hint="give its Node such an InternalIP too, or use --overlay vxlan, which carries both"
+            )
+
+    def _mtu(self, me: overlay.Peer, underlay: Underlay) -> int:
+        mtu_bytes = self.settings.tunnel.pod_mtu(underlay)
+        if mtu_bytes < MTU_MIN_IPV6_BYTES and any(cidr.version == 6 for cidr in me.pod_cidrs):
+            raise NetplaneError(
+                f"{underlay.dev} takes packets of {underlay.mtu_bytes} bytes: {mtu_bytes} are left for pods,"
+                f" and IPv6 needs {MTU_MIN_IPV6_BYTES} (RFC 8200, section 5)",
+                hint="give the underlay a larger MTU; until then pods keep theirs",
+            )
+        return mtu_bytes
+
+    def _tell(self, left_out: Sequence[str]) -> None:
+        for line in left_out:
+            if line not in self._told:
+                log.warning("pods out of reach", reason=line)
+        self._told = frozenset(left_out)
+
+    def _bridge(self, rtnl: Rtnl, me: overlay.Peer, mtu_bytes: int) -> None:
+        network = parse(conflist.network(me.pod_cidrs, mtu_bytes), args={}, needs_ranges=True)
+        passed_on = self._ends.widen(rtnl, mtu_bytes)
+        self._bridges.ensure(msgspec.structs.replace(network, mtu_bytes=passed_on))
+        found = rtnl.link(conflist.BRIDGE)
+        if found is not None and found.mtu != passed_on:  # an ADD with an older or newer configuration changed it
+            rtnl.apply([Change(conflist.BRIDGE, mtu=passed_on)])
 
     def _overlay(self, rtnl: Rtnl, want: overlay.State) -> None:
         have = overlay.observe(rtnl.links(), rtnl.addresses(), rtnl.routes(), rtnl.neighbours(), rtnl.fdb())

@@ -30,6 +30,7 @@ from netplane.rtnl import (
 # How long a packet may wait (the reference plugin's 25 ms): longer ones are dropped, so that senders notice.
 LATENCY_MS = 25
 _BURST_MAX_BITS = 8 * ((1 << 32) - 1)
+_USUAL_MTU_BYTES = 1500
 _FRAME_HEADER_BYTES = 18  # Ethernet with one VLAN tag
 MARK = "bandwidth"
 
@@ -86,8 +87,10 @@ def _limit(field: str, rate: int, burst: int) -> Limit | None:
 
 
 def bucket(dev: str, limit: Limit, mtu_bytes: int) -> TokenBucket:
-    """The queue. A burst holds at least one whole frame, or no frame of that size would ever pass."""
-    rate, burst = limit.rate // 8, max(limit.burst // 8, mtu_bytes + _FRAME_HEADER_BYTES)
+    """The queue. A burst holds at least one whole frame, or no frame of that size would ever pass; one of Ethernet's
+    usual size in any case, since a pod's MTU may grow.
+    """
+    rate, burst = limit.rate // 8, max(limit.burst // 8, max(mtu_bytes, _USUAL_MTU_BYTES) + _FRAME_HEADER_BYTES)
     return TokenBucket(dev, rate, burst, min(rate * LATENCY_MS // 1000 + burst, (1 << 32) - 1))
 
 

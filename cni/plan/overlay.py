@@ -194,6 +194,31 @@ def _direct(tunnel: Tunnel, underlay: Underlay, peer: Peer) -> Iterable[Route]:
             yield Route(cidr, ip, underlay.dev, onlink=True, proto=ROUTE_PROTOCOL)
 
 
+def unreachable(tunnel: Tunnel, me: Peer) -> str:
+    """Why nobody can reach some of this node's pods, "" when all can: a plain route's next hop is of its own family."""
+    lost = [str(cidr) for cidr in me.pod_cidrs if tunnel.mode == "host-gw" and me.address(cidr.version) is None]
+    return f"--overlay host-gw: {me.name} has no address of the family of its pods {', '.join(lost)}" if lost else ""
+
+
+def left_out(tunnel: Tunnel, me: Peer, underlay: Underlay, peers: Iterable[Peer]) -> list[str]:
+    """What of other nodes' pods cannot be reached, one line per node."""
+    if tunnel.mode == "none":
+        return []
+    lines = []
+    for p in peers:
+        lost = [str(cidr) for cidr in p.pod_cidrs if p.address(_carrier(tunnel, underlay, p, cidr)) is None]
+        if lost and p.name != me.name:
+            lines.append(f"{p.name} has no address by which its pods {', '.join(lost)} can be reached")
+    return lines
+
+
+def _carrier(tunnel: Tunnel, underlay: Underlay, peer: Peer, cidr: Network) -> int:
+    """The family of the packets that carry those of a range."""
+    ip = peer.address(cidr.version)
+    plain = tunnel.mode == "host-gw" or (tunnel.direct and ip is not None and underlay.on_link(ip))
+    return cidr.version if plain else underlay.address.version
+
+
 def _own_address(cidr: Network) -> Address:
     address = gateway(cidr)
     return Address(DEVICE, ip_interface((address, address.max_prefixlen)), nodad=address.version == 6)

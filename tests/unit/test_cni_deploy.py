@@ -41,7 +41,9 @@ def test_every_folder_the_agent_and_its_relay_share_is_the_hosts_own() -> None:
     hosts = {volume["name"]: volume["hostPath"]["path"] for volume in pod()["volumes"]}
     assert mounts == hosts, "the relay on the host and the agent inside mean the same path"
     wanted = (DEFAULT_BIN_DIR, DEFAULT_CONF_DIR, DEFAULT_SOCKET.parent, agent.DEFAULT_STATE_DIR)
-    assert set(hosts.values()) == {str(path) for path in wanted}
+    assert set(hosts.values()) == {*(str(path) for path in wanted), "/run/netns"}
+    pods = next(mount for mount in pod()["containers"][0]["volumeMounts"] if mount["mountPath"] == "/run/netns")
+    assert pods["mountPropagation"] == "HostToContainer", "pods that come later are seen too"
 
 
 def test_the_role_reads_nodes_alone() -> None:
