@@ -140,21 +140,6 @@ def test_a_forward_chain_that_drops_does_not_cut_pods_off(cluster: Cluster) -> N
         assert (ask(a, b4), ask(a, b6, 8081)) == (a4, a6)
 
 
-def test_host_gateway_mode(tmp_path: Path) -> None:
-    with spaces() as place:
-        cluster = Cluster(place, tmp_path, "--overlay", "host-gw")
-        try:
-            cluster.up()
-            (a, a4, _), (b, b4, _) = cluster.pod(1, "a"), cluster.pod(2, "b")
-            with echo(b, b4):
-                assert ask(a, b4) == a4
-                assert ask(a, b4, kind="udp-df", size=1500 - 28) == a4, "no tunnel takes a part of the MTU"
-            with door(cluster.agents[1].space) as rtnl:
-                assert rtnl.link(overlay.DEVICE) is None
-        finally:
-            cluster.close()
-
-
 def test_a_node_without_range_waits_and_says_so(tmp_path: Path) -> None:
     with spaces() as place:
         cluster = Cluster(place, tmp_path)
