@@ -61,13 +61,21 @@ class NetplaneHook(BuildHookInterface):
 
 
 def compile_relay(source: Path, out: Path) -> bool:
-    """Compile, statically where the C library allows it. Returns whether it worked."""
+    """Compile, statically where the C library allows it. Returns whether it worked.
+
+    Made beside its place and renamed into it: another build of the same checkout never packs half of it.
+    """
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         return False
     out.parent.mkdir(exist_ok=True)
-    for mode in (["-static"], []):
-        made = subprocess.run([*compiler.split(), *FLAGS, *mode, "-o", out, source], capture_output=True, check=False)
-        if made.returncode == 0:
-            return True
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        for mode in (["-static"], []):
+            command = [*compiler.split(), *FLAGS, *mode, "-o", str(draft), str(source)]
+            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+                draft.replace(out)
+                return True
+    finally:
+        draft.unlink(missing_ok=True)
     return False
