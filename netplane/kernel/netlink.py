@@ -53,8 +53,7 @@ class NetlinkSocket:
     ) -> None:
         self.sock = netns.socket_in(netns_fd, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
-            self.sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, buffer_bytes)
-            self.sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
+            self._enlarge(protocol, buffer_bytes)
             self.sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             self.sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
             if protocol == NETLINK_ROUTE:
@@ -66,6 +65,17 @@ class NetlinkSocket:
             self.sock.close()
             raise
         self._seq = int.from_bytes(os.urandom(2), "little") << 8
+
+    def _enlarge(self, protocol: int, buffer_bytes: int) -> None:
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, buffer_bytes)
+            self.sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
+        except PermissionError:
+            if protocol != NETLINK_ROUTE:
+                raise
+            # Links are for everybody to see; who may only look gets what the system's limit allows.
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
 
     def __enter__(self) -> Self:
         return self

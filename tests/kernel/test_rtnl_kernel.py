@@ -46,6 +46,24 @@ def pair() -> Iterator[tuple[Rtnl, Rtnl, int]]:
             netns.delete(name)
 
 
+def test_links_are_for_everybody_to_read_and_nobody_else_to_change(pair: tuple[Rtnl, Rtnl, int]) -> None:
+    fd = pair[2]
+    pair[1].apply([add(Link("seen0", Bridge()))])
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            netns.setns(fd)
+            os.setresuid(65534, 65534, 65534)
+            with Rtnl() as door:
+                assert "seen0" in {link.name for link in door.links()}
+                with pytest.raises(KernelError, match="EPERM"):
+                    door.apply([delete_link("seen0")])
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_a_whole_topology_in_one_call(pair: tuple[Rtnl, Rtnl, int]) -> None:
     here, there, fd = pair
     values: list[Value] = [
