@@ -1,5 +1,6 @@
 """Real packets: the tracer and the kernel agree, shares are even, nobody is refused while endpoints churn."""
 
+import itertools
 import math
 import socket
 import threading
@@ -16,6 +17,8 @@ from netplane.api.objects import EndpointConditions, EndpointSlice
 from netplane.kernel import netns
 from netplane.nft.trace import Ruleset, Trace, packet
 from netplane.nft.types import FAMILIES
+from proxy.plan.ledger import Ledger
+from proxy.plan.model import ROW_SHARDS
 from tests import packet_hosts as at
 from tests import strategies as moves
 from tests.cluster_model import Cluster
@@ -282,3 +285,41 @@ def test_no_connection_fails_while_endpoints_churn(
     assert [answer for answer in answers if answer.outcome != "dnat"] == []
     assert len(answers) > 50
     assert len({answer.endpoint for answer in answers}) > 2
+
+
+def test_no_connection_fails_while_maps_of_rows_fill_and_empty(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours come and go, processes too, each with another idea of how much a map may hold."""
+    sizes = itertools.cycle((2, 1000, 5, 1))
+    monkeypatch.setattr("proxy.plane.Ledger", lambda table: Ledger(table, next(sizes)))
+    answers: list[Answer] = []
+    used: set[str] = set()
+    stop = threading.Event()
+
+    def hammer() -> None:
+        probe = Probe("client", "10.96.0.1", 80, "tcp")
+        while not stop.is_set():
+            answers.append(hosts.ask([probe], patience_s=3.0)[probe])
+
+    with proxy(hosts) as made:
+        for n in range(1, 5):
+            made.put(service(f"s{n}", clusterIP=f"10.96.0.{n + 1}"), endpoints(1, 2, name=f"s{n}-0"))
+        made.put(service(), churned({1}))
+        threads = [threading.Thread(target=hammer) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for turn in range(40):
+            item = churned({1 + (turn * 7 + i) % 6 for i in range(1 + turn % 6)})
+            if turn % 10 == 9:
+                made.restart(service(), item)  # knows nothing of the neighbours, so they go
+            neighbour = f"s{turn % 4 + 1}"
+            made.put(service(neighbour, clusterIP=f"10.96.0.{turn % 4 + 2}"))
+            made.put(None, item, endpoints(*range(1, 1 + turn % 3), name=f"{neighbour}-0"))
+            table = made.planes[0].table
+            used |= {name for name in ROW_SHARDS if made.nft.list_elements(table, table.set(name))}
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert made.sync(full=True).applied.elements == 0
+    assert len(used) > 2
+    assert [answer for answer in answers if answer.outcome != "dnat"] == []
+    assert len(answers) > 50
