@@ -103,9 +103,10 @@ def test_flags_files_and_names_fit_together() -> None:
 
 
 def test_the_image_has_everything_that_the_distribution_is_built_from() -> None:
-    text = (DEPLOY / "Containerfile").read_text()
+    text = (DEPLOY.parent / "Containerfile").read_text()
     copied = {word for line in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M) for word in line.split()}
     assert all((ROOT / name).exists() for name in copied)
     assert copied >= {"pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "netplane", "cni", "proxy", "labs"}
     assert "libnftables1" in text
-    assert text.rstrip().endswith('ENTRYPOINT ["/opt/netplane/bin/netplane-proxy"]')
+    entries = re.findall(r'^FROM \S+ AS (agent|proxy)$.*?^ENTRYPOINT \["(.+?)"\]$', text, re.M | re.S)
+    assert entries == [(target, f"/opt/netplane/bin/netplane-{target}") for target in ("agent", "proxy")]
