@@ -1,6 +1,7 @@
 """An underlay whose MTU changes under running pods: their connections go on, and they use what the new size allows."""
 
 import contextlib
+import json
 import socket
 import subprocess
 import threading
@@ -13,7 +14,7 @@ import pytest
 from cni.plan import conflist, overlay
 from netplane.kernel import netns
 from netplane.rtnl import Change, Link
-from tests.cnitools import ask, door, echo, spaces, until
+from tests.cnitools import ask, door, echo, environment, run_relay, spaces, until
 from tests.overlay_cluster import Cluster
 
 pytestmark = pytest.mark.privileged
@@ -183,3 +184,21 @@ def test_no_bridge_passes_on_more_than_a_pod_takes_that_cannot_be_entered(cluste
     assert (pod_mtu(a), pod_mtu(c), mtus[overlay.DEVICE]) == (1350, 1450, 1450)
     with echo(a, a4):
         until(lambda: passes(c, a4, 1422), "packets that are too long for it get there, once their sender was told")
+
+
+def test_a_limited_pod_sends_and_receives_larger_packets_too(cluster: Cluster) -> None:
+    set_underlay(cluster, 1400)
+    cluster.up()
+    agent, a = cluster.agents[1], cluster.place.name("a")
+    plugin = json.loads((agent.conf / conflist.FILE).read_text())["plugins"][0]
+    limits = {"ingressRate": 10**8, "ingressBurst": 8, "egressRate": 10**8, "egressBurst": 8}
+    stdin = {"cniVersion": "1.0.0", "name": conflist.NETWORK, **plugin, "runtimeConfig": {"bandwidth": limits}}
+    answer = run_relay(agent.bin / "netplane", environment("ADD", "a", a), json.dumps(stdin).encode())
+    assert answer.status == 0, answer
+    a4, _ = (ip["address"].split("/")[0] for ip in answer.body["ips"])
+    b, b4, _ = cluster.pod(2, "b")
+    set_underlay(cluster, 1500)
+    until(partial(all_have, cluster, 1450), "all grow")
+    with echo(a, a4), echo(b, b4):
+        assert ask(a, b4, kind="udp-df", size=1422) == a4
+        assert ask(b, a4, kind="udp-df", size=1422) == b4

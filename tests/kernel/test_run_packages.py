@@ -1,8 +1,10 @@
-"""`./run` installs Debian packages without starting their services: its rule for them, in a /usr/sbin of their own.
+"""`./run` installs Debian packages without starting their services: its rule for them, in a /usr/sbin of their own. And
+one installation into the environment at a time, none under tests that run.
 
 The mount namespace is the test's, and so are `apt-get` and `dpkg-query`; nothing of the machine's is touched.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -24,6 +26,13 @@ exit "$(cat "$HERE/status")"
 """
 INSIDE = 'mount --bind "$HERE/sbin" /usr/sbin && exec sh "$HERE/run" lab --help'
 
+# The environment's own: writes down that it installs, and takes its time.
+PYTHON = """#!/bin/sh
+[ "$2" = pip ] || exit 0
+echo pip >>"$HERE/installs"
+while [ -e "$HERE/slow" ]; do sleep 0.02; done
+"""
+
 
 class Machine:
     """A copy of the script and the programs it calls."""
@@ -35,7 +44,8 @@ class Machine:
         (here / "status").write_text("0")
         self.sbin.mkdir()
         programs = {"bin/apt-get": APT_GET, "bin/dpkg-query": "#!/bin/sh\nexit 1\n"}
-        programs |= {f"venv/bin/{name}": "#!/bin/sh\nexit 0\n" for name in ("python", "pip", "netplane")}
+        programs |= {f"venv/bin/{name}": "#!/bin/sh\nexit 0\n" for name in ("pip", "netplane")}
+        programs |= {"venv/bin/python": PYTHON, "netplane/api/schema/v1.36.json.gz": ""}
         for name, text in programs.items():
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             (here / name).write_text(text)
@@ -52,14 +62,14 @@ class Machine:
         output, _ = process.communicate(timeout=20)
         return process.returncode, output.decode()
 
-    def answers(self) -> list[str]:
-        path = self.here / "answers"
+    def answers(self, name: str = "answers") -> list[str]:
+        path = self.here / name
         return path.read_text().split() if path.exists() else []
 
-    def until_it_installs(self) -> None:
+    def until_it_installs(self, name: str = "answers") -> None:
         end = time.monotonic() + 20
-        while not self.answers():
-            assert time.monotonic() < end, "apt-get was not called"
+        while not self.answers(name):
+            assert time.monotonic() < end, "nothing was installed"
             time.sleep(0.02)
 
 
@@ -115,3 +125,31 @@ def test_an_administrators_own_rule_is_asked_and_stays(machine: Machine, status:
     machine.run()
     assert set(machine.answers()) == {"104"}
     assert (machine.rule.read_text(), machine.rule.stat().st_mode & 0o777) == ("#!/bin/sh\nexit 104\n", 0o750)
+
+
+def test_two_runs_do_not_install_the_same_twice_or_at_once(machine: Machine) -> None:
+    (machine.here / "slow").touch()
+    first = machine.start()
+    machine.until_it_installs("installs")
+    second = machine.start()
+    assert second.stdout is not None
+    while b"waiting for another ./run" not in (line := second.stdout.readline()):
+        assert line, "it did not wait"
+    (machine.here / "slow").unlink()
+    assert [process.wait(20) for process in (first, second)] == [0, 0]
+    assert machine.answers("installs") == ["pip"], "the second found it done"
+    for process in (first, second):
+        process.communicate()
+
+
+def test_nothing_is_installed_under_tests_that_run(machine: Machine) -> None:
+    lock = machine.here / "venv.lock"
+    with lock.open("w") as tests:
+        fcntl.flock(tests, fcntl.LOCK_SH)
+        process = machine.start()
+        assert process.stdout is not None
+        while b"waiting for another ./run" not in (line := process.stdout.readline()):
+            assert line, "it did not wait"
+        assert machine.answers("installs") == []
+    process.communicate(timeout=20)
+    assert (process.returncode, machine.answers("installs")) == (0, ["pip"])
