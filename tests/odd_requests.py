@@ -192,7 +192,7 @@ WRITES = {
         "the namespace of the provided object does not match the namespace sent on the request",
     ),
     "a revision": post(
-        CM, config_map("y", resourceVersion="5"), 400, "BadRequest",
+        CM, config_map("y", resourceVersion="5"), 500, "",
         "resourceVersion should not be set on objects to be created",
     ),
     "there already": post(CM, config_map(), 409, "AlreadyExists", 'configmaps "x" already exists'),
@@ -290,6 +290,9 @@ UPDATES = {
     "an old revision": put(
         f"{CM}/x", config_map(resourceVersion="1"), 409, "Conflict",
         'Operation cannot be fulfilled on configmaps "x": the object has been modified; please apply your changes to',
+    ),
+    "a revision that is no number": put(
+        f"{CM}/x", config_map(resourceVersion="abc"), 500, "", 'strconv.ParseUint: parsing "abc": invalid syntax',
     ),
     "nothing there": put(f"{CM}/zz", config_map("zz"), 404, "NotFound", 'configmaps "zz" not found'),
     "a collection": put(CM, config_map(), 405, "MethodNotAllowed", NO_METHOD),

@@ -29,6 +29,8 @@ async def read(call: Call, kind: str, api_version: str, *, optional: bool = Fals
     obj = parse(raw, call.media, kind)
     if call.query.get("fieldValidation") in ("Strict", "Warn") and call.media == negotiate.JSON:
         call.duplicates = duplicates(raw)
+    elif call.query.get("fieldValidation") in ("Strict", "Warn") and call.media == negotiate.YAML:
+        call.duplicates = yaml_duplicates(raw)
     check_kind(obj, kind, api_version)
     return obj
 
@@ -81,11 +83,11 @@ def json_problem(raw: bytes, position: int) -> str:
 
 
 def duplicates(raw: bytes) -> list[str]:
-    """Paths of members that a JSON text gives twice (the last one counts)."""
+    """What to say of members that a JSON text gives twice (the last one counts)."""
     found: list[str] = []
     tree = json.loads(raw, object_pairs_hook=_Pairs)
     _twice(tree, "", found)
-    return found
+    return [f'duplicate field "{path}"' for path in found]
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -122,6 +124,24 @@ def yaml_document(raw: bytes, kind: str) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise _unrecognized(kind, f"error converting YAML to JSON: yaml: {text}", raw) from error
+
+
+def yaml_duplicates(raw: bytes) -> list[str]:
+    """What to say of keys that a YAML text gives twice (the last one counts)."""
+    found: list[str] = []
+    todo = [yaml.compose(raw, Loader=_Loader)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.MappingNode):
+            seen = set[str]()
+            for key, value in node.value:
+                if key.value in seen:
+                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                seen.add(key.value)
+                todo.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            todo += node.value
+    return sorted(found, key=lambda one: int(one.split(":")[0].removeprefix("line ")))
 
 
 def _unrecognized(kind: str, why: str, raw: bytes) -> errors.StatusError:

@@ -20,7 +20,7 @@ BODY_LIMIT_BYTES = 3 * 1024 * 1024
 
 class Call:
     """A request that passed the door by `policy`. `kind` is served; `warnings` go out as headers of the answer,
-    `duplicates` are paths that the body gives twice. `guard`, if set, sees what the request makes of an object (new
+    `duplicates` says what the body gives twice. `guard`, if set, sees what the request makes of an object (new
     and old; None: there was none) before that is stored, and raises StatusError for what must not be.
     """
 

@@ -219,10 +219,13 @@ _NEVER_CHANGE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 
 
 def _check_identity(kind: Kind, new: Json, old: Json) -> None:
-    """The object must be the one that was read. Raises StatusError 409."""
+    """The object must be the one that was read. Raises StatusError 409, 500."""
     have, want = old["metadata"], new["metadata"]
     name = have["name"]
-    if want.get("resourceVersion") not in (None, "", "0", have["resourceVersion"]):
+    rev = want.get("resourceVersion")
+    if rev not in (None, "", "0", have["resourceVersion"]):
+        if not rev.isdecimal():
+            raise errors.StatusError(500, "", f'strconv.ParseUint: parsing "{rev}": invalid syntax')
         raise errors.conflict(kind.group, kind.plural, name)
     if want.get("uid") not in (None, "", have["uid"]):
         why = f"Precondition failed: UID in precondition: {want['uid']}, UID in object meta: {have['uid']}"

@@ -58,6 +58,10 @@ class ResourceRoute(BaseRoute):
                 answer = audit.answered(record, answer)
             if answer is not None:
                 code = answer.status
+                if media == negotiate.JSON and negotiate.pretty(
+                    scope["netplane.query"].get("pretty"), _header(scope, b"user-agent")
+                ):
+                    answer = reply.pretty(answer)
                 await reply.send(answer, send)
         finally:
             self._metrics.observe(target, code, time.perf_counter() - started)
@@ -134,8 +138,12 @@ def _failed(scope: Scope, error: Exception) -> Reply:
 
 
 def _accept(scope: Scope) -> str:
-    given: bytes = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-    return given.decode("latin-1")
+    return _header(scope, b"accept").decode("latin-1")
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    found: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
+    return found
 
 
 async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
@@ -146,5 +154,8 @@ async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
         found: Reply = await handler()
     except errors.StatusError as error:
         found = reply.of_error(error)
+    query = options.parse_query(scope["query_string"])
+    if negotiate.pretty(query.get("pretty"), _header(scope, b"user-agent")):
+        found = reply.pretty(found)
     record = scope.get(audit.KEY)
     return found if record is None else audit.answered(record, found) or found

@@ -49,12 +49,19 @@ def strict(
         problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj, checked)]
     except typecheck.WrongType as error:
         raise wrong(str(error)) from error
-    problems += [f'duplicate field "{path}"' for path in call.duplicates]
-    if problems and options.validation == "Strict":
-        raise wrong(f"strict decoding error: {', '.join(problems)}")
+    if (problems or call.duplicates) and options.validation == "Strict":
+        raise wrong(f"strict decoding error: {', '.join([*problems, *_strictly(call.duplicates)])}")
+    problems += call.duplicates
     if options.validation == "Warn":
         call.warnings += problems
     escalation.check(call.policy, call.user, kind, obj)
+
+
+def _strictly(duplicates: list[str]) -> list[str]:
+    """As a strict refusal names them: what YAML finds is one error of many lines."""
+    if not duplicates or not duplicates[0].startswith("line "):
+        return duplicates
+    return ["\n  ".join(["yaml: unmarshal errors:", *duplicates])]
 
 
 def guarded(call: Call, alter: Callable[[Json], Json]) -> Callable[[Json], Json]:

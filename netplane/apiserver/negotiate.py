@@ -31,16 +31,33 @@ def output(accept: str) -> str:
 
 
 def _transforms(parameters: dict[str, str]) -> bool:
-    known = parameters["as"] in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-    return known and parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1"
+    return _transformed(parameters) is not None
 
 
 class Form(Enum):
-    """How objects are shown."""
+    """How objects are shown: the kind and the version of meta.k8s.io that they are put into."""
 
-    OBJECT = "object"
-    TABLE = "Table"
-    PARTIAL = "PartialObjectMetadata"
+    OBJECT = ("", "")
+    TABLE = ("Table", "v1")
+    TABLE_BETA = ("Table", "v1beta1")
+    PARTIAL = ("PartialObjectMetadata", "v1")
+    PARTIAL_BETA = ("PartialObjectMetadata", "v1beta1")
+    PARTIAL_LIST = ("PartialObjectMetadataList", "v1")
+    PARTIAL_LIST_BETA = ("PartialObjectMetadataList", "v1beta1")
+
+    def __init__(self, kind: str, version: str) -> None:
+        self.kind = kind
+        self.api_version = f"meta.k8s.io/{version}"
+        self.is_table = kind == "Table"
+
+
+def _transformed(parameters: dict[str, str]) -> Form | None:
+    """The form that a media type's parameters ask for; None when it is not spoken."""
+    wanted = (parameters.get("as", ""), parameters.get("v", ""))
+    return _FORMS.get(wanted) if parameters.get("g") == "meta.k8s.io" else None
+
+
+_FORMS = {one.value: one for one in Form if one is not Form.OBJECT}
 
 
 @lru_cache(maxsize=256)
@@ -48,15 +65,20 @@ def form(accept: str) -> Form:
     """The first form of the Accept header that is spoken; plain objects when none is named."""
     for media in accept.split(","):
         base, parameters = split(media)
-        wanted = parameters.get("as", "")
-        known = parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1" and base == JSON
-        if known and wanted == "Table":
-            return Form.TABLE
-        if known and wanted in ("PartialObjectMetadata", "PartialObjectMetadataList"):
-            return Form.PARTIAL
-        if not wanted and base in (JSON, "*/*", "application/*", PROTOBUF, YAML):
+        if not parameters.get("as") and base in (JSON, "*/*", "application/*", PROTOBUF, YAML):
             return Form.OBJECT
+        if base == JSON and (found := _transformed(parameters)) is not None:
+            return found
     return Form.OBJECT
+
+
+PEOPLE = (b"curl", b"Wget", b"Mozilla/5.0")
+"""User agents of people, who read what they get."""
+
+
+def pretty(wish: str | None, agent: bytes) -> bool:
+    """Whether JSON is to be indented: as ?pretty says, or because people ask."""
+    return wish.lower() in ("1", "t", "true") if wish else agent.startswith(PEOPLE)
 
 
 @lru_cache(maxsize=256)

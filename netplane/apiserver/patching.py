@@ -33,6 +33,16 @@ def document(raw: bytes, way: str) -> Any:
     return found
 
 
+def unknown(ops: list[Any]) -> list[str]:
+    """What is wrong with a JSON patch that means nothing: members that operations do not have."""
+    return [
+        f'json patch unknown field "[{i}].{name}"' for i, op in enumerate(ops) for name in op if name not in _OPERATION
+    ]
+
+
+_OPERATION = frozenset({"op", "path", "from", "value"})
+
+
 def shower(way: str, given: Any, new: Json) -> Callable[[], str]:
     """How a patch is quoted when its result is wrong: a strategic one as it came, the others by what they made."""
     return (lambda: strategic_text(given)) if way == "strategic" else (lambda: orjson.dumps(new).decode())

@@ -17,7 +17,6 @@ import orjson
 from netplane.api import codec, errors
 from netplane.apiserver import cluster, filtering
 from netplane.apiserver.call import Call
-from netplane.apiserver.negotiate import Form
 from netplane.apiserver.options import ListOptions, list_options
 from netplane.apiserver.reads import shower
 from netplane.apiserver.reply import Send, warning
@@ -49,7 +48,7 @@ class Stream:
         self._transmit = send
         self._show = shower(call)
         self._shared = (call.kind.api_version, self._show.form, self._show.include)
-        self._first = self._show.form is Form.TABLE  # its columns go out once
+        self._first = self._show.form.is_table  # its columns go out once
         self._busy = asyncio.Lock()
         self._pump_task: asyncio.Task[None] | None = None
         self._events: Watch | None = None

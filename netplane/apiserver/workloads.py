@@ -59,6 +59,14 @@ _UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
 _NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 
 
+class DeploymentStrategy(Counted):
+    """Its annotations count too: its controller hands them on to its ReplicaSets."""
+
+    def content(self, obj: Json) -> Any:
+        """Everything but the status and the rest of the metadata."""
+        return super().content(obj), obj["metadata"].get("annotations") or {}
+
+
 class JobStrategy(Counted):
     """Its pods are found by its own uid, unless the user selects them."""
 
@@ -87,7 +95,7 @@ OWN: dict[Kind, type[Strategy]] = {
     kinds.INGRESS: Counted,
     kinds.INGRESS_CLASS: Counted,
     kinds.SERVICE_CIDR: ServiceCidrStrategy,
-    kinds.DEPLOYMENT: Counted,
+    kinds.DEPLOYMENT: DeploymentStrategy,
     kinds.REPLICA_SET: Counted,
     kinds.STATEFUL_SET: Counted,
     kinds.DAEMON_SET: Counted,

@@ -30,9 +30,11 @@ async def create(call: Call) -> Reply:
     obj = await bodies.read(call, *bodies.of_kind(call.kind))
     strict(call, obj, options)
     place(call, obj)
-    if obj["metadata"].get("resourceVersion"):
-        raise errors.bad_request("resourceVersion should not be set on objects to be created")
+    rev = obj["metadata"].get("resourceVersion") or ""
     kind, obj = stored_kind(call.kind), as_stored(call.kind, obj)
+    if not options.dry_run and rev.isdecimal() and int(rev):  # known last, and no number is none: as the real server
+        await _made(call, kind, obj, dry_run=True)
+        raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
     return answer(call, await _made(call, kind, obj, dry_run=options.dry_run))
 
 
@@ -85,7 +87,7 @@ async def update(call: Call) -> Reply:
 
 
 def _replaced(body: Json, old: Json, *, conditional: bool, call: Call) -> Json:
-    if conditional and not body["metadata"].get("resourceVersion"):
+    if conditional and body["metadata"].get("resourceVersion") in (None, "", "0"):
         problem = fields.invalid("metadata.resourceVersion", 0, "must be specified for an update")
         raise errors.invalid(call.kind.group, call.kind.kind, old["metadata"]["name"], [problem])
     return {**body, "metadata": dict(body["metadata"])}
@@ -103,6 +105,8 @@ async def patching(call: Call) -> Reply:
     document, nulls = ways.document(raw, way), way != "merge" or b"null" in raw
     if way != "json" and call.query.get("fieldValidation") in ("Strict", "Warn"):
         call.duplicates = bodies.duplicates(raw)
+    if way == "json" and call.query.get("fieldValidation") in ("Strict", "Warn"):
+        call.duplicates = ways.unknown(document)
 
     def alter(old: Json) -> Json:
         shown = as_shown(call.kind, old)

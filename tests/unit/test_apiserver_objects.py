@@ -298,7 +298,9 @@ def test_namespaces_open_and_close() -> None:
         ("POST", CONFIG, {"metadata": "x"}, 400, "cannot unmarshal string into Go struct field ConfigMap.metadata"),
         ("POST", CONFIG, {"kind": 5}, 400, "kind and apiVersion must be strings"),
         ("POST", CONFIG, {"metadata": {"name": "c", "namespace": "other"}}, 400, "does not match the namespace"),
-        ("POST", CONFIG, {"metadata": {"name": "c", "resourceVersion": "5"}}, 400, "should not be set on objects"),
+        ("POST", CONFIG, {"metadata": {"name": "c", "resourceVersion": "5"}}, 500, "should not be set on objects"),
+        ("POST", CONFIG, {"metadata": {"name": "NOT", "resourceVersion": "5"}}, 422, "metadata.name"),
+        ("PUT", f"{CONFIG}/kube", config("kube"), 404, 'configmaps \\"kube\\" not found'),
         ("POST", CONFIG, {"metadata": {"name": "NOT OK"}}, 422, "metadata.name"),
         ("POST", f"{CONFIG}?dryRun=Some", config("c"), 422, "dryRun"),
         ("POST", f"{CONFIG}?fieldValidation=Never", config("c"), 422, "fieldValidation"),
@@ -335,6 +337,29 @@ def test_patches_that_cannot_be() -> None:
         assert (await ask.patch(f"{CONFIG}/c", b"{", "merge")).status == 400
         assert (await ask.patch(f"{CONFIG}/c", {"not": "a list"}, "json")).status == 400
         assert (await ask.patch(f"{CONFIG}/c", [{"op": "remove", "path": "/nothing"}], "json")).status == 422
+
+    run(test)
+
+
+def test_keys_twice_in_yaml_and_odd_members_of_a_json_patch() -> None:
+    text = b"metadata:\n  name: c\ndata:\n  a: x\n  a: y\n"
+
+    async def test(ask: Server) -> None:
+        where, yaml = f"{CONFIG}?fieldValidation=", "application/yaml"
+        strict = await ask("POST", f"{where}Strict", text, content_type=yaml)
+        why = 'strict decoding error: yaml: unmarshal errors:\n  line 5: key "a" already set in map'
+        assert (strict.status, strict.json["message"].endswith(why)) == (400, True), strict.json
+        warned = await ask("POST", f"{where}Warn", text, content_type=yaml)
+        assert warned.headers["warning"] == '299 - "line 5: key \\"a\\" already set in map"'
+        assert warned.json["data"] == {"a": "y"}
+        whole, media = b"apiVersion: v1\nkind: ConfigMap\n" + text, "application/apply-patch+yaml"
+        applied = await ask("PATCH", f"{CONFIG}/c?fieldManager=m&fieldValidation=Strict", whole, content_type=media)
+        assert (applied.status, "line 7: key" in applied.json["message"]) == (400, True), applied.json
+        ops = [{"op": "add", "path": "/data/b", "value": "1", "odd": 1}]
+        odd = await ask.patch(f"{CONFIG}/c?fieldValidation=Strict", ops, "json")
+        assert (odd.status, 'json patch unknown field "[0].odd"' in odd.json["message"]) == (422, True), odd.json
+        told = await ask.patch(f"{CONFIG}/c?fieldValidation=Warn", ops, "json")
+        assert (told.status, "json patch unknown field" in told.headers["warning"]) == (200, True)
 
     run(test)
 

@@ -490,3 +490,43 @@ def test_users_learn_about_themselves() -> None:
         assert rules.json["status"]["resourceRules"][0]["verbs"] == ["*"]
 
     run(test)
+
+
+def test_one_and_many_are_not_mixed_up() -> None:
+    async def test(ask: Server) -> None:
+        await fill(ask, 1)
+        many = await ask("GET", CONFIG, accept=PARTIAL)
+        words = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)"
+        assert (many.status, many.json["reason"], many.json["message"]) == (406, "NotAcceptable", words)
+        one = await ask("GET", f"{CONFIG}/c000", accept=PARTIAL_LIST)
+        assert one.json["message"].endswith("but the requested object is not a list (*core.ConfigMap)")
+
+    run(test)
+
+
+@pytest.mark.parametrize("form", [TABLE.partition(",")[0], PARTIAL_LIST])
+def test_v1beta1_of_the_forms_is_spoken_too(form: str) -> None:
+    async def test(ask: Server) -> None:
+        await fill(ask, 1)
+        new, old = [(await ask("GET", CONFIG, accept=form.replace("v=v1", f"v={v}"))).json for v in ("v1", "v1beta1")]
+        assert (new["apiVersion"], old["apiVersion"]) == ("meta.k8s.io/v1", "meta.k8s.io/v1beta1")
+        item = old["rows"][0]["object"] if "rows" in old else old["items"][0]
+        assert item["apiVersion"] == "meta.k8s.io/v1beta1"
+        unknown = await ask("GET", CONFIG, accept=form.replace("v=v1", "v=v2"))
+        assert unknown.status == 406
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("query", "agent", "lines"),
+    [("?pretty=true", "x", True), ("?pretty=false", "curl/8", False), ("", "curl/8", True), ("", "kubectl", False)],
+)
+def test_people_get_lines(query: str, agent: str, lines: bool) -> None:
+    async def test(ask: Server) -> None:
+        for path, status in ((CONFIG, 200), (f"{CONFIG}/none", 404), ("/api", 200), ("/version", 200)):
+            answer = await ask("GET", path + query, user_agent=agent)
+            assert (answer.status, answer.body.startswith(b'{\n  "')) == (status, lines), path
+            assert int(answer.headers["content-length"]) == len(answer.body)
+
+    run(test)
