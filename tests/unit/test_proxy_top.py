@@ -108,7 +108,7 @@ class Metrics(BaseHTTPRequestHandler):
 @pytest.fixture
 def address() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), Metrics)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # how often it looks whether to stop
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_port}"
