@@ -2,10 +2,13 @@
 
 Everything here happens in the event loop's thread, without awaiting, so a publication is seen by all watchers or
 by none, and a watcher that registers between two publications misses nothing.
+
+All have their events at once, but they are woken a few in each turn of the event loop: the first are on their way while
+the others wait, requests are answered between, and who gets another event meanwhile sends both as one.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -17,6 +20,9 @@ BUFFER_EVENTS = 32_768
 
 BUFFER_BYTES = 64 << 20
 """Values that nobody but a slow watcher holds any more; what comes into an empty buffer is taken whatever its size."""
+
+WOKEN_IN_TURN = 50
+"""Some 25 us each to encrypt and send: a turn of the event loop lasts about a millisecond."""
 
 Older = Callable[[], Awaitable[list[Event]]]
 """Gives the next batch of events that lie in the past, none at their end. May be cancelled and called again."""
@@ -42,6 +48,7 @@ class Watcher:
         self._delivered = max(from_rev - 1, 0)
         self._overflowed = False
         self._open = False
+        self._due = False  # the hub is about to wake it
 
     async def __aenter__(self) -> Self:
         if self.from_rev <= 0:
@@ -74,6 +81,7 @@ class Watcher:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+            self._waiter = None
         events, self._events, self._bytes = self._events, [], 0
         self._delivered = events[-1].rev
         return events
@@ -96,15 +104,19 @@ class Watcher:
             self.end()
             return
         self._events.extend(events)
-        self._wake()
+        if self._waiter is not None and not self._due:
+            self._due = True
+            self._hub.wake(self)
 
     def end(self) -> None:
         """No more events; what is buffered can still be read."""
         self._open = False
         self._hub.remove(self)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Go on reading."""
+        self._due = False
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -117,6 +129,8 @@ class Hub:
         self.buffer_events = buffer_events
         self.buffer_bytes = buffer_bytes
         self._by_prefix: defaultdict[str, dict[Watcher, None]] = defaultdict(dict)
+        self._due: deque[Watcher] = deque()
+        self._woken: int | None = None  # in this turn of the loop; None: no turn is counted
 
     def add(self, watcher: Watcher) -> None:
         """Register for publications from now on."""
@@ -139,6 +153,27 @@ class Hub:
                 size = sum(len(event.kv.value) for event in matching)
                 for watcher in list(watchers):
                     watcher.offer(matching, size)
+
+    def wake(self, watcher: Watcher) -> None:
+        """Wake a watcher that has events, in this turn or a later one."""
+        self._due.append(watcher)
+        if self._woken is None:
+            self._woken = 0
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._wake_some(self._woken)
+
+    def _wake_some(self, woken: int) -> None:
+        while self._due and woken < WOKEN_IN_TURN:
+            self._due.popleft().wake()
+            woken += 1
+        self._woken = woken
+
+    def _next_turn(self) -> None:
+        self._wake_some(0)
+        if self._woken:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        else:
+            self._woken = None
 
     def close(self) -> None:
         """End all watches."""

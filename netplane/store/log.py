@@ -10,13 +10,16 @@ over the keys has to be kept up to date (it would halve the writes per second). 
     7<<20 | 1    /ips/10.0.0.1  0        7           0            {…}
     9<<20 | 0    /services/a    1        7           7<<20 | 0    (empty)
 
-Everything here blocks, and is called from one thread at a time per connection. WAL with synchronous=FULL: a commit that
-returned is on disk, and a process killed at any point leaves whole transactions only.
+Everything here blocks, and is called by one thread at a time per connection. WAL with synchronous=FULL: a commit that
+returned is on disk, and a process killed at any point leaves whole transactions only. From time to time what the
+write-ahead log (WAL) holds is folded into the file, as long as many commits: `append_and_fold` does it when it is due.
 """
 
+import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +31,11 @@ SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x4E455450  # "NETP"
 _SUB_BITS = 20
 MAX_OPS = 1 << _SUB_BITS
+_FOLD_PAGES = 3_800
+_PAGES_PER_ROW = 3  # at most, beside its value: the last leaf, a new one, the inner page above
+_PAGES_PER_COMMIT = 2
+_PAGE_BYTES = 4096
+_USUAL_OF = 8  # commits, about: how many the usual time remembers
 _ROWS_PER_STATEMENT = 64  # each length is a prepared statement of its own, kept
 
 _CREATE = """
@@ -67,14 +75,21 @@ def rev_of(at: int) -> int:
 
 
 class Log:
-    """The opened file. Only one process may have it open; a second gets an error that says so."""
+    """The opened file. Only one process may have it open; a second gets an error that says so.
+
+    Attributes:
+        usual_s: how long commits took lately; unknown at first, which counts as long.
+        fold_is_due: whether the next commit should fold the WAL, or SQLite will do so by itself soon.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.usual_s = 1.0
+        self._pages = _FOLD_PAGES  # in the WAL, at most: nobody knows what it holds at the start
         self._lock_fd = take_lock(path)
         try:
             with self._translated("open"):
-                self._db = _connect(path)
+                self._db = _connect(path, any_thread=True)
                 self._prepare()
         except BaseException:
             os.close(self._lock_fd)
@@ -98,8 +113,28 @@ class Log:
             for row in self._db.execute("SELECT place, key, deleted, create_rev, prev, value FROM log ORDER BY place"):
                 yield Row(*row)
 
+    @property
+    def fold_is_due(self) -> bool:
+        """See above."""
+        return self._pages >= _FOLD_PAGES
+
+    def append_and_fold(self, rows: Sequence[Row]) -> None:
+        """Append, then fold the WAL if that is due; if that fails, the rows are on disk and it is tried again."""
+        self.append(rows)
+        if self.fold_is_due:
+            with contextlib.suppress(sqlite3.Error):
+                _, pages, folded = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self._pages = 0 if pages == folded else _FOLD_PAGES
+
     def append(self, rows: Sequence[Row]) -> None:
         """Write rows, all or none, and return when they are on disk."""
+        begin = time.perf_counter()
+        self._write(rows)
+        self.usual_s += (time.perf_counter() - begin - self.usual_s) / _USUAL_OF
+        values = sum(len(row.value) for row in rows)
+        self._pages += _PAGES_PER_COMMIT + _PAGES_PER_ROW * len(rows) + values // _PAGE_BYTES
+
+    def _write(self, rows: Sequence[Row]) -> None:
         with self._translated("write"):
             if len(rows) <= _ROWS_PER_STATEMENT:  # one statement is a transaction by itself
                 self._insert(rows)
@@ -209,8 +244,9 @@ def check_ours(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, cached_statements=2 * _ROWS_PER_STATEMENT)
+def _connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    cached = 2 * _ROWS_PER_STATEMENT
+    db = sqlite3.connect(path, isolation_level=None, cached_statements=cached, check_same_thread=not any_thread)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: 16 MB
