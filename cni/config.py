@@ -148,35 +148,7 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
     if version not in VERSIONS:
         raise CniError(Code.INCOMPATIBLE_VERSION, f"cniVersion: {version!r} is not one of {', '.join(VERSIONS)}")
     _check_names(raw)
-    network = Network(
-        version=version,
-        name=raw.name,
-        type=raw.type,
-        bridge=raw.bridge,
-        mtu_bytes=raw.mtu,
-        is_gateway=raw.is_gateway or raw.is_default_gateway or raw.host_prefix,
-        is_default_gateway=raw.is_default_gateway,
-        ip_masq=raw.ip_masq,
-        hairpin=raw.hairpin_mode,
-        promisc=raw.promisc_mode,
-        force_address=raw.force_address,
-        isolated=raw.port_isolation,
-        vlans=_lenient(lambda: _vlans(raw), Vlans(), strict=needs_ranges),
-        guarded=raw.macspoofchk,
-        dad=raw.enabledad,
-        pod_end_down=raw.disable_container_interface,
-        host_prefix=raw.host_prefix,
-        dns=addressing.dns(raw.dns, asked.runtime),
-        prev_result=_given(raw.prev_result),
-        attachments=_attachments(raw),
-        mac=addressing.mac(asked),
-        limits=_lenient(lambda: _limits(raw, asked.runtime), Bandwidth(), strict=needs_ranges),
-        delegate="" if raw.ipam.type in BUILT_IN_IPAM else raw.ipam.type,
-        data_dir=raw.ipam.data_dir if raw.ipam.type == "host-local" else "",
-        resolv_conf=raw.ipam.resolv_conf,
-        snat=raw.snat,
-        masq_all=raw.masq_all,
-    )
+    network = _said(raw, asked, version, strict=needs_ranges)
     if raw.type == "loopback" or not needs_ranges:
         return network
     network = msgspec.structs.replace(network, ports=hostports.parse(asked.runtime.get("portMappings")))
@@ -196,6 +168,39 @@ def _parse(stdin: bytes, args: tuple[tuple[str, str], ...], needs_ranges: bool) 
         ranges=ranges,
         routes=addressing.with_defaults(routes, ranges) if raw.is_default_gateway else routes,
         wanted=addressing.wanted(asked, ranges),
+    )
+
+
+def _said(raw: Keys, asked: Asked, version: str, *, strict: bool) -> Network:
+    """What the keys say by themselves; host ports, addresses and routes need more than that."""
+    return Network(
+        version=version,
+        name=raw.name,
+        type=raw.type,
+        bridge=raw.bridge,
+        mtu_bytes=raw.mtu,
+        is_gateway=raw.is_gateway or raw.is_default_gateway or raw.host_prefix,
+        is_default_gateway=raw.is_default_gateway,
+        ip_masq=raw.ip_masq,
+        hairpin=raw.hairpin_mode,
+        promisc=raw.promisc_mode,
+        force_address=raw.force_address,
+        isolated=raw.port_isolation,
+        vlans=_lenient(lambda: _vlans(raw), Vlans(), strict=strict),
+        guarded=raw.macspoofchk,
+        dad=raw.enabledad,
+        pod_end_down=raw.disable_container_interface,
+        host_prefix=raw.host_prefix,
+        dns=addressing.dns(raw.dns, asked.runtime),
+        prev_result=_given(raw.prev_result),
+        attachments=_attachments(raw),
+        mac=addressing.mac(asked),
+        limits=_lenient(lambda: _limits(raw, asked.runtime), Bandwidth(), strict=strict),
+        delegate="" if raw.ipam.type in BUILT_IN_IPAM else raw.ipam.type,
+        data_dir=raw.ipam.data_dir if raw.ipam.type == "host-local" else "",
+        resolv_conf=raw.ipam.resolv_conf,
+        snat=raw.snat,
+        masq_all=raw.masq_all,
     )
 
 
