@@ -24,8 +24,9 @@ def plan(
     pod_cidrs: Iterable[str] = (),
 ) -> tuple[Ledger, list[str]]:
     """A family's ledger for these objects, and what was skipped and why."""
+    services, items = tuple(services), tuple(items)
     by_service: dict[str, list[Slice]] = {}
-    problems: list[str] = []
+    problems = _unfinished(services, items)
     for item in (slices.read(item, node.name) for item in items):
         if item is not None:
             by_service.setdefault(item.service, []).append(item)
@@ -40,6 +41,22 @@ def plan(
         fragments[service.key] = desired.fragment(service, mine, family, node, options, problems)
     ledger.update(fragments)
     return ledger, problems
+
+
+def _unfinished(services: Iterable[Service], items: Iterable[EndpointSlice]) -> list[str]:
+    """What no apiserver would say so, but a file may: it would be passed over without a word."""
+    return [
+        *(
+            f"service {service.key}: it has no clusterIP: the apiserver gives one (`None`: headless, not for a proxy)"
+            for service in services
+            if service.spec.type != "ExternalName" and not (service.spec.cluster_ips or service.spec.cluster_ip)
+        ),
+        *(
+            f"endpoint slice {item.key}: addressType {item.address_type!r} is none of IPv4, IPv6, FQDN"
+            for item in items
+            if item.address_type not in ("IPv4", "IPv6", "FQDN")
+        ),
+    ]
 
 
 def ruleset(ledger: Ledger, node: Node) -> Ruleset:

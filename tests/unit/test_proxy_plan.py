@@ -96,6 +96,17 @@ def test_what_cannot_be_served_is_named_and_hurts_nothing_else(spec: dict[str, A
     assert ledger.frontend(frontend_key(packed("10.96.0.2"), TCP, 80)) == Frontend("goto do-reject")
 
 
+def test_what_only_a_file_can_say_is_named() -> None:
+    """No apiserver has such objects: without a word, an empty plan would look like a right one."""
+    bare, headless = service("bare", clusterIP=""), service("headless", clusterIP="None")
+    odd = piece("10.0.0.1", name="odd", addressType="IPv5")
+    _, problems = offline.plan([bare, headless], [odd], IPV4, NODE, Options())
+    assert problems == [
+        "service ns/bare: it has no clusterIP: the apiserver gives one (`None`: headless, not for a proxy)",
+        "endpoint slice ns/odd: addressType 'IPv5' is none of IPv4, IPv6, FQDN",
+    ]
+
+
 def test_ranges_that_cannot_be_read_let_nobody_in() -> None:
     made = service(
         loadBalancerSourceRanges=["nonsense"], status={"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}]}}
