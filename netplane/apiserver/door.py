@@ -18,6 +18,7 @@ from netplane.apiserver.encoding import Translated
 from netplane.apiserver.metrics import RequestMetrics
 from netplane.apiserver.reply import Receive, Reply, Scope, Send
 from netplane.apiserver.target import Target
+from netplane.apiserver.tokens import User
 from netplane.obs import logs
 
 log = logs.get("apiserver")
@@ -151,7 +152,7 @@ async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
     try:
         user, _, _ = await entrance.admit(cluster, scope, None)
         scope["netplane.user"] = user
-        found: Reply = await handler()
+        found = await _described(cluster, user, scope["path"], handler)
     except errors.StatusError as error:
         found = reply.of_error(error)
     query = options.parse_query(scope["query_string"])
@@ -159,3 +160,16 @@ async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
         found = reply.pretty(found)
     record = scope.get(audit.KEY)
     return found if record is None else audit.answered(record, found) or found
+
+
+async def _described(cluster: Cluster, user: User, path: str, handler: Any) -> Reply:
+    """What the server says of itself, one user after the other when many ask."""
+    gate = await cluster.limits.enter_path(user, path)
+    size = 0
+    try:
+        found: Reply = await handler()
+        size = len(found.body)
+    finally:
+        if gate is not None:
+            gate.leave(user.name, size)
+    return found

@@ -34,11 +34,12 @@ class LimitsCollector:
     def _gates(self) -> list[tuple[str, str, Gate]]:
         """(priority level, flow schema, gate)"""
         levels = (("system", self._limits.system), ("global-default", self._limits.default))
-        return [
+        gates = [
             (name, schema, gate)
             for name, level in levels
             for schema, gate in ((f"{name}-read", level.reading), (f"{name}-write", level.changing))
         ]
+        return [*gates, ("describing", "describing", self._limits.describing)]
 
     def _gauges(self) -> Iterator[Metric]:
         for name, words in (

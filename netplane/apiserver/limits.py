@@ -4,6 +4,7 @@
     system:masters                                   exempt             nobody: at once
     nodes, kube-system's accounts, system:kube-*     system             gates of its own: a fifth of the seats
     everybody else                                   global-default     the other gates: four fifths
+    everybody, about the server itself               describing         a gate of its own; probes of health freely
 
 Each level has two gates (netplane.apiserver.fairness), one for requests that read and one for those that change
 something; inside a gate users are served fairly. Watches pass a gate to begin and hold no seat. A request that is
@@ -22,6 +23,8 @@ from netplane.apiserver.tokens import MASTERS, User
 
 SWEEP_S = 0.5
 SYSTEM_SHARE = 0.2
+DESCRIBING_SEATS = 20
+PROBES = ("/livez", "/readyz", "/healthz")
 WATCHES_PER_USER = 5000
 RETRY_AFTER_S = 1
 READS = frozenset({"get", "list", "watch"})
@@ -65,6 +68,7 @@ class Limits:
         small = [max(1, round(SYSTEM_SHARE * one)) for one in (reading, changing)]
         self.system = Level(*small)
         self.default = Level(max(1, reading - small[0]), max(1, changing - small[1]))
+        self.describing = Gate(DESCRIBING_SEATS)  # discovery, schemas, metrics: what names no resource
         self.watches: dict[str, int] = {}
         self.timed_out = 0
         self._flights: set[Flight] = set()
@@ -83,10 +87,13 @@ class Limits:
         level = self.level(user)
         if level is None:
             return None
-        gate = level.gate(verb)
-        if not gate.enter_now() and await gate.enter(user.name) is not Entry.GRANTED:
-            raise errors.too_many_requests("Too many requests, please try again later.", RETRY_AFTER_S)
-        return gate
+        return await _seat(level.gate(verb), user)
+
+    async def enter_path(self, user: User, path: str) -> Gate | None:
+        """Take a seat for a request that names no resource. Raises StatusError 429."""
+        if MASTERS in user.groups or path.startswith(PROBES):
+            return None
+        return await _seat(self.describing, user)
 
     def opened(self, user: User) -> None:
         """A watch begins. Raises StatusError 429 when its user has too many."""
@@ -147,3 +154,10 @@ class Limits:
         for level in (self.system, self.default):
             level.reading.expire(now)
             level.changing.expire(now)
+        self.describing.expire(now)
+
+
+async def _seat(gate: Gate, user: User) -> Gate:
+    if not gate.enter_now() and await gate.enter(user.name) is not Entry.GRANTED:
+        raise errors.too_many_requests("Too many requests, please try again later.", RETRY_AFTER_S)
+    return gate

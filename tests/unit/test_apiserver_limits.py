@@ -88,6 +88,33 @@ def test_a_full_queue_answers_429_and_others_go_on() -> None:
     run(test, Limits(reading=5, changing=5))
 
 
+def test_what_the_server_says_of_itself_has_a_queue_of_its_own() -> None:
+    async def test(ask: Server) -> None:
+        gate = ask.cluster.limits.describing
+        assert (await ask("GET", "/apis", token=NOISY)).status == 200
+        assert (gate.executing, gate.dispatched) == (0, 1)
+        while gate.executing < gate.seats:  # all are taken
+            if not gate.enter_now():
+                await asyncio.sleep(0)
+        waiting = [asyncio.create_task(ask("GET", "/openapi/v3", token=NOISY)) for _ in range(QUEUE_LENGTH)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        refused = await ask("GET", "/apis", token=NOISY)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert (await ask("GET", "/livez", token=NOISY)).status == 200  # probes wait for nobody
+        text = (await ask("GET", "/metrics")).body.decode()  # nor do administrators
+        labels = 'flow_schema="describing",priority_level="describing"'
+        assert f"apiserver_flowcontrol_current_inqueue_requests{{{labels}}} {QUEUE_LENGTH}.0" in text
+        other = asyncio.create_task(ask("GET", "/apis", token=READER))
+        await asyncio.sleep(0)
+        for _ in range(gate.seats):
+            gate.leave("whoever had it")
+        assert (await other).status == 200
+        assert {one.status for one in await asyncio.gather(*waiting)} == {200}
+
+    run(test)
+
+
 def test_a_request_over_its_time_is_answered_504_once() -> None:
     async def test(ask: Server) -> None:
         go = hold_store(ask)
