@@ -2,6 +2,7 @@
 
     no account named      `default`; one that is still to be made is waited for, as right after its namespace
     the account           must be there; its imagePullSecrets are the pod's, unless it has its own
+    Secrets               only those the account lists, if it says so (enforce-mountable-secrets)
     kube-api-access-…     a projected volume in every container, unless the pod or its account says no
 
 Where nobody makes ServiceAccounts (kube-system has no `default`: an apiserver without controllers), pods that name
@@ -9,6 +10,7 @@ none are left as they are. Source: the ServiceAccount admission plugin of Kubern
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -23,6 +25,7 @@ Json = dict[str, Any]
 
 PLUGIN = "ServiceAccount"
 DEFAULT = "default"
+ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 # A second over the hour: kubelets renew at 80 % of a round hour, and nobody else asks for this number.
 TOKEN_S = 3607
@@ -45,6 +48,9 @@ async def admit(cluster: Cluster, namespace: str, pod: Json) -> None:
         why = f'error looking up service account {namespace}/{wanted}: serviceaccount "{wanted}" not found'
         raise errors.forbidden("", "pods", name, why)
     inject(pod, account, suffix.five_letters())
+    why = _not_mountable(spec, account)
+    if why:
+        raise errors.forbidden("", "pods", name, why)
 
 
 async def _account(cluster: Cluster, namespace: str, name: str) -> Json | None:
@@ -74,6 +80,41 @@ def _check_mirror(spec: Json, name: str) -> None:
         if any(one.get("serviceAccountToken") for one in (volume.get("projected") or {}).get("sources") or ()):
             why = "a mirror pod may not use ServiceAccountToken volume projections"
             raise errors.forbidden("", "pods", name, why)
+
+
+def _not_mountable(spec: Json, account: Json) -> str:
+    """Which Secret an account that limits its pods to those it lists does not list; "" when there is none."""
+    metadata = account["metadata"]
+    if (metadata.get("annotations") or {}).get(ENFORCE) != "true":
+        return ""
+    listed = {one.get("name") for one in account.get("secrets") or ()}
+    why = f"is not allowed because service account {metadata['name']} does not reference that"
+    for what, secret in _mounted(spec):
+        if secret not in listed:
+            return f'{what} secret.secretName="{secret}" {why} secret'
+    pulled = {one.get("name") for one in account.get("imagePullSecrets") or ()}
+    for i, one in enumerate(spec.get("imagePullSecrets") or ()):
+        if one.get("name") not in pulled:
+            return f'imagePullSecrets[{i}].name="{one.get("name", "")}" {why} imagePullSecret'
+    return ""
+
+
+def _mounted(spec: Json) -> Iterator[tuple[str, str]]:
+    """(how, the name) of every Secret that volumes and containers use."""
+    for volume in spec.get("volumes") or ():
+        if volume.get("secret"):
+            yield "volume with", volume["secret"].get("secretName") or ""
+    for field, word in (("initContainers", "init container"), ("containers", "container")):
+        for container in spec.get(field) or ():
+            for one in container.get("env") or ():
+                if ref := (one.get("valueFrom") or {}).get("secretKeyRef"):
+                    yield (
+                        f"{word} {container.get('name')} with envVar {one.get('name')} referencing",
+                        ref.get("name") or "",
+                    )
+            for one in container.get("envFrom") or ():
+                if ref := one.get("secretRef"):
+                    yield f"{word} {container.get('name')} with envFrom referencing", ref.get("name") or ""
 
 
 def inject(pod: Json, account: Json, letters: str) -> None:

@@ -16,7 +16,7 @@ import orjson
 from netplane.api import codec, errors, kinds
 from netplane.api.kinds import Kind
 from netplane.apiserver import cluster as cl
-from netplane.apiserver import commit, deletes
+from netplane.apiserver import commit, deletes, legacy_tokens
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.options import DeleteOptions
 from netplane.apiserver.propagation import FOREGROUND, ORPHAN
@@ -32,6 +32,7 @@ AGAIN_S = 1.0
 _BY_PLACE = {(kind.group, kind.plural): kind for kind in kinds.KINDS if kind.stored_in is None}
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in kinds.KINDS if kind.stored_in is None}
 _OWNED, _DELETED = b'"ownerReferences":', b'"deletionTimestamp":'
+_TOKEN = f'"{legacy_tokens.TYPE}"'.encode()
 
 
 def place(key: str) -> tuple[Kind, str, str] | None:
@@ -94,7 +95,7 @@ class Collector:
             self._look_at(kv.key)
         elif kv.key in self._owners:
             self._refer(kv.key, ())
-        if marked:
+        if marked or _TOKEN in kv.value:
             self._look_at(kv.key)
 
     def _refer(self, key: str, owners: tuple[str, ...]) -> None:
@@ -150,6 +151,8 @@ class Collector:
                 await self._orphan(found, metadata["uid"])
             elif FOREGROUND in finalizers:
                 await self._foreground(found, metadata["uid"])
+        elif found[0] is kinds.SECRET and await legacy_tokens.ownerless(self._cluster.store, found[1], obj):
+            await deletes.remove(self._cluster, *found, DeleteOptions(uid=metadata["uid"]))
         elif metadata.get("ownerReferences"):
             await self._owned(found, key, obj)
 

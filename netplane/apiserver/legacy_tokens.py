@@ -1,8 +1,9 @@
 """Secrets of type kubernetes.io/service-account-token: a ServiceAccount's token that lasts as long as the Secret.
 
 A new one that names an account gets `token`, `ca.crt` and `namespace` as it is stored, and the account for an owner, so
-that it goes with it. The token is good while Secret and account are there, and the Secret still holds it. New programs
-ask for bound tokens instead; this is for those that cannot. Source: "Service Accounts", Kubernetes documentation.
+that it goes with it; one whose account is not there is deleted. The token is good while Secret and account are there,
+and the Secret still holds it. New programs ask for bound tokens instead; this is for those that cannot. Source: "Service
+Accounts", Kubernetes documentation.
 """
 
 import base64
@@ -41,6 +42,16 @@ async def admit(cluster: Cluster, namespace: str, secret: Json) -> None:
     filled = {"token": token, "namespace": namespace, "ca.crt": await _ca(cluster, namespace)}
     encoded = {name: base64.b64encode(text.encode()).decode() for name, text in filled.items() if text}
     secret["data"] = {**(secret.get("data") or {}), **encoded}
+
+
+async def ownerless(store: Store, namespace: str, secret: Json) -> bool:
+    """Whether a Secret of the type names an account that is not there, or another that had its name: it goes then."""
+    annotations = secret["metadata"].get("annotations") or {}
+    if secret.get("type") != TYPE or not annotations.get(NAME):
+        return False
+    kv = await store.get(cl.key(kinds.SERVICE_ACCOUNT, namespace, annotations[NAME]))
+    have = orjson.loads(kv.value)["metadata"]["uid"] if kv is not None else ""
+    return not have or annotations.get(UID, have) != have
 
 
 async def account_of(store: Store, claims: Json, token: str) -> tuple[str, Json] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from netplane.api import pod_refs
 from netplane.apiserver import accounts
 from netplane.apiserver import flags as flags_
 from netplane.errors import UsageError
@@ -123,11 +124,47 @@ def test_a_mount_of_ones_own_stays() -> None:
 def test_mirrors_of_static_pods_have_no_account(spec: dict[str, Any], message: str) -> None:
     async def test(ask: Server) -> None:
         mirror = pod("m", **spec)
-        mirror["metadata"]["annotations"] = {accounts.MIRROR: "x"}
+        mirror["metadata"]["annotations"] = {pod_refs.MIRROR: "x"}
         refused = await ask("POST", PODS, mirror)
         assert (refused.status, refused.json["message"]) == (403, f'pods "m" is forbidden: {message}')
-        plain = {**pod("m"), "metadata": {"name": "m", "annotations": {accounts.MIRROR: "x"}}}
+        plain = {**pod("m"), "metadata": {"name": "m", "annotations": {pod_refs.MIRROR: "x"}}}
         assert "serviceAccountName" not in (await ask.create(PODS, plain))["spec"]
+
+    run(test)
+
+
+FROM = {"name": "E", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}
+NOT_LISTED = 'secret.secretName="other" is not allowed because service account a does not reference that secret'
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"volumes": [{"name": "v", "secret": {"secretName": "other"}}]}, f"volume with {NOT_LISTED}"),
+        (
+            {"containers": [{"name": "c", "image": "x", "env": [FROM]}]},
+            f"container c with envVar E referencing {NOT_LISTED}",
+        ),
+        (
+            {"initContainers": [{"name": "i", "image": "x", "envFrom": [{"secretRef": {"name": "other"}}]}]},
+            f"init container i with envFrom referencing {NOT_LISTED}",
+        ),
+        (
+            {"imagePullSecrets": [{"name": "other"}]},
+            'imagePullSecrets[0].name="other" is not allowed because service account a does not reference that '
+            "imagePullSecret",
+        ),
+        ({"volumes": [{"name": "v", "secret": {"secretName": "listed"}}]}, ""),
+    ],
+)
+def test_an_account_may_limit_its_pods_to_the_secrets_it_lists(spec: dict[str, Any], words: str) -> None:
+    async def test(ask: Server) -> None:
+        note = {"kubernetes.io/enforce-mountable-secrets": "true"}
+        account = {"metadata": {"name": "a", "annotations": note}, "secrets": [{"name": "listed"}]}
+        await ask.create("/api/v1/namespaces/default/serviceaccounts", account)
+        answer = await ask("POST", PODS, pod("p", serviceAccountName="a", **spec))
+        assert answer.status == (403 if words else 201), answer.body
+        assert not words or answer.json["message"] == f'pods "p" is forbidden: {words}'
 
     run(test)
 

@@ -155,3 +155,24 @@ def test_both_ways_to_say_it_at_once_are_refused() -> None:
         assert answer.status == 422
 
     run(test)
+
+
+def test_a_token_secret_without_its_account_goes() -> None:
+    secrets, accounts = "/api/v1/namespaces/default/secrets", "/api/v1/namespaces/default/serviceaccounts"
+
+    async def test(server: Server) -> None:
+        for name in ("here", "goes"):
+            await server.create(accounts, {"metadata": {"name": name}})
+        for name in ("here", "goes", "never"):
+            note = {"kubernetes.io/service-account.name": name}
+            secret = {"metadata": {"name": name, "annotations": note}, "type": "kubernetes.io/service-account-token"}
+            await server.create(secrets, secret)
+        await server("DELETE", f"{accounts}/goes", {"propagationPolicy": "Orphan"})
+        async with asyncio.timeout(PATIENCE_S):
+            while (listed := [one["metadata"]["name"] for one in (await server("GET", secrets)).json["items"]]) != [
+                "here"
+            ]:
+                assert "here" in listed
+                await asyncio.sleep(0.01)
+
+    run(test)
