@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,3 +147,50 @@ async def serving(
     yield Server(cluster, store)
     cluster.stop()
     await store.close()
+
+
+class Watching:
+    """A watch that runs while the test goes on."""
+
+    def __init__(self, ask: Server, path: str, **headers: str) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.gone = asyncio.Event()
+        self.task = asyncio.create_task(ask.open("GET", path, None, self.sent, gone=self.gone, headers=headers))
+
+    @property
+    def lines(self) -> list[Any]:
+        text = b"".join(message.get("body", b"") for message in self.sent[1:])
+        return [orjson.loads(line) for line in text.splitlines()]
+
+    async def until(self, count: int) -> list[Any]:
+        """The first `count` lines, once they are there."""
+        async with asyncio.timeout(10):
+            while len(self.lines) < count:
+                await asyncio.sleep(0)
+        return self.lines
+
+    async def end(self) -> None:
+        self.gone.set()
+        await self.task
+
+
+def run(test: Callable[[Server], Awaitable[None]], **options: Any) -> None:
+    """A test against a server of its own, made with `serving`'s options."""
+
+    async def body() -> None:
+        async with serving(**options) as server:
+            await test(server)
+
+    asyncio.run(body())
+
+
+async def fill(ask: Server, count: int, namespace: str = "default") -> list[Any]:
+    """ConfigMaps c000, c001, … with the labels n and even."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    labels = [{"n": str(i), "even": str(i % 2 == 0)} for i in range(count)]
+    return [await ask.create(path, {"metadata": {"name": f"c{i:03}", "labels": one}}) for i, one in enumerate(labels)]
+
+
+def seen(lines: list[Any]) -> list[tuple[str, str]]:
+    """What a watch's lines tell, and of whom."""
+    return [(line["type"], line["object"]["metadata"].get("name", "")) for line in lines]

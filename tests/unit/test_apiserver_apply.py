@@ -1,22 +1,13 @@
 """managedFields and server-side apply: who owns what, what is taken away, who is in whose way."""
 
-import asyncio
 from typing import Any
 
-from tests.apiserver_app import Server, serving
+from tests.apiserver_app import Server, run
 
 SERVICES = "/api/v1/namespaces/default/services"
 MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
 PORT = 'k:{"port":80,"protocol":"TCP"}'
-
-
-def run(test: Any) -> None:
-    async def whole() -> None:
-        async with serving() as server:
-            await test(server)
-
-    asyncio.run(whole())
 
 
 async def apply(server: Server, path: str, manager: str, body: dict[str, Any], query: str = "") -> Any:

@@ -1,23 +1,103 @@
-"""Answers in other formats than JSON, and the documents that describe the API."""
+"""The forms that answers come in, and the documents that describe the API."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import yaml
 
 from netplane.api import protobuf
-from tests.apiserver_app import Server, serving
+from tests.apiserver_app import Server, Watching, fill, run
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
-def run(test: Callable[[Server], Awaitable[None]]) -> None:
-    async def body() -> None:
-        async with serving() as server:
-            await test(server)
+def test_tables_for_get_list_and_watch() -> None:
+    async def test(ask: Server) -> None:
+        await fill(ask, 2)
+        listed = (await ask("GET", CONFIG, accept=TABLE)).json
+        assert [column["name"] for column in listed["columnDefinitions"]] == ["Name", "Data", "Age"]
+        assert [row["cells"][:2] for row in listed["rows"]] == [["c000", "0"], ["c001", "0"]]
+        assert listed["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+        whole = (await ask("GET", f"{CONFIG}/c000?includeObject=Object", accept=TABLE)).json
+        assert whole["rows"][0]["object"]["kind"] == "ConfigMap"
+        bare = (await ask("GET", f"{CONFIG}/c000?includeObject=None", accept=TABLE)).json
+        assert "object" not in bare["rows"][0]
+        watch = Watching(ask, f"{CONFIG}?watch=1", accept=TABLE)
+        lines = await watch.until(2)
+        assert lines[0]["object"]["columnDefinitions"] is not None
+        assert lines[1]["object"]["columnDefinitions"] is None
+        await watch.end()
 
-    asyncio.run(body())
+    run(test)
+
+
+def test_metadata_alone() -> None:
+    async def test(ask: Server) -> None:
+        await fill(ask, 1)
+        one = (await ask("GET", f"{CONFIG}/c000", accept=PARTIAL)).json
+        assert (one["kind"], one["apiVersion"], set(one)) == (
+            "PartialObjectMetadata", "meta.k8s.io/v1", {"kind", "apiVersion", "metadata"},
+        )  # fmt: skip
+        many = (await ask("GET", CONFIG, accept=PARTIAL_LIST)).json
+        assert many["kind"] == "PartialObjectMetadataList"
+        assert many["items"][0]["metadata"]["name"] == "c000"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/vnd.kubernetes.protobuf, */*", "*/*", "", "application/json;stream=watch", "text/html, */*;q=0.8"],
+)
+def test_json_is_answered_wherever_it_is_accepted(accept: str) -> None:
+    async def test(ask: Server) -> None:
+        answer = await ask("GET", CONFIG, accept=accept)
+        assert (answer.headers["content-type"], answer.json["kind"]) == ("application/json", "ConfigMapList")
+
+    run(test)
+
+
+def test_one_and_many_are_not_mixed_up() -> None:
+    async def test(ask: Server) -> None:
+        await fill(ask, 1)
+        many = await ask("GET", CONFIG, accept=PARTIAL)
+        words = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)"
+        assert (many.status, many.json["reason"], many.json["message"]) == (406, "NotAcceptable", words)
+        one = await ask("GET", f"{CONFIG}/c000", accept=PARTIAL_LIST)
+        assert one.json["message"].endswith("but the requested object is not a list (*core.ConfigMap)")
+
+    run(test)
+
+
+@pytest.mark.parametrize("form", [TABLE.partition(",")[0], PARTIAL_LIST])
+def test_v1beta1_of_the_forms_is_spoken_too(form: str) -> None:
+    async def test(ask: Server) -> None:
+        await fill(ask, 1)
+        new, old = [(await ask("GET", CONFIG, accept=form.replace("v=v1", f"v={v}"))).json for v in ("v1", "v1beta1")]
+        assert (new["apiVersion"], old["apiVersion"]) == ("meta.k8s.io/v1", "meta.k8s.io/v1beta1")
+        item = old["rows"][0]["object"] if "rows" in old else old["items"][0]
+        assert item["apiVersion"] == "meta.k8s.io/v1beta1"
+        unknown = await ask("GET", CONFIG, accept=form.replace("v=v1", "v=v2"))
+        assert unknown.status == 406
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("query", "agent", "lines"),
+    [("?pretty=true", "x", True), ("?pretty=false", "curl/8", False), ("", "curl/8", True), ("", "kubectl", False)],
+)
+def test_people_get_lines(query: str, agent: str, lines: bool) -> None:
+    async def test(ask: Server) -> None:
+        for path, status in ((CONFIG, 200), (f"{CONFIG}/none", 404), ("/api", 200), ("/version", 200)):
+            answer = await ask("GET", path + query, user_agent=agent)
+            assert (answer.status, answer.body.startswith(b'{\n  "')) == (status, lines), path
+            assert int(answer.headers["content-length"]) == len(answer.body)
+
+    run(test)
 
 
 def test_protobuf_and_yaml_where_nothing_else_is_accepted() -> None:

@@ -1,11 +1,10 @@
 """The kinds that are served for others: defaults, refusals, scale, tokens, and addresses as objects."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from tests.apiserver_app import Server, serving
+from tests.apiserver_app import Server, run
 
 TEMPLATE: dict[str, Any] = {
     "metadata": {"labels": {"app": "a"}},
@@ -14,14 +13,6 @@ TEMPLATE: dict[str, Any] = {
 APPS = "/apis/apps/v1/namespaces/default"
 NET = "/apis/networking.k8s.io/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-
-
-def run(test: Any) -> None:
-    async def whole() -> None:
-        async with serving() as server:
-            await test(server)
-
-    asyncio.run(whole())
 
 
 def workload(kind: str, **spec: Any) -> dict[str, Any]:

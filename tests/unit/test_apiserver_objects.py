@@ -1,27 +1,18 @@
 """Create, read, update, patch and delete, as clients see them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from netplane.apiserver import commit
-from tests.apiserver_app import Server, serving, settings
+from tests.apiserver_app import Server, run, serving, settings
 
 SERVICES = "/api/v1/namespaces/default/services"
 PODS = "/api/v1/namespaces/default/pods"
 CONFIG = "/api/v1/namespaces/default/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-
-
-def run(test: Callable[[Server], Awaitable[None]], **options: Any) -> None:
-    async def body() -> None:
-        async with serving(**options) as server:
-            await test(server)
-
-    asyncio.run(body())
 
 
 def service(name: str, **spec: Any) -> dict[str, Any]:
