@@ -19,7 +19,8 @@ from netplane.nft.types import Family
 
 _SUBSYSTEM = 1
 _GET, _DELETE = _SUBSYSTEM << 8 | 1, _SUBSYSTEM << 8 | 2
-_TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _ID, _ZONE, _FILTER = 1, 2, 3, 12, 18, 25
+_SRC_NAT = 1 << 4
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
 _FILTER_ORIG_FLAGS, _FILTER_BY_PROTO = 1, 1 << 3
@@ -40,12 +41,16 @@ class Tuple(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A tracked connection. `handle` holds the attributes that name it for deletion."""
+    """A tracked connection. `handle` holds the attributes that name it for deletion.
+
+    `masqueraded` says that its source was rewritten, be it only the port.
+    """
 
     protocol: int
     original: Tuple
     reply: Tuple
     handle: bytes
+    masqueraded: bool = False
 
 
 class Conntrack:
@@ -116,7 +121,8 @@ def _flow(payload: bytes) -> Flow | None:
     for kind in (_ID, _ZONE):
         if kind in attrs:
             handle += nl.attr(kind, attrs[kind])
-    return Flow(protocol, forth, back, handle)
+    status = nl.be32(attrs[_STATUS]) if _STATUS in attrs else 0
+    return Flow(protocol, forth, back, handle, bool(status & _SRC_NAT))
 
 
 def _tuple(raw: bytes) -> tuple[int, Tuple]:

@@ -8,7 +8,7 @@ out only once in a billion times.
 import ipaddress
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from netplane.errors import UsageError
 from netplane.kernel.conntrack import Conntrack
@@ -82,6 +82,7 @@ class _Run:
         self.mine = {str(ipaddress.ip_address(raw)) for raw in world.node.addresses}
         self.sticky = any(service.spec.session_affinity == "ClientIP" for service in world.case.services)
         self.tables: dict[Family, Table] = {}
+        self.tracked: dict[int, dict[str, bool]] = {}
         self.traced = verify(world)
 
     def judged(self) -> Judged:
@@ -153,7 +154,27 @@ class _Run:
             for index in again:
                 answers[index] = [answer for answer in answers[index] if answer.outcome != "silent"]
             self._round(talk, again, answers, MORE_PATIENCE_S)
+        for index in indices:
+            if self._itself(index) or self.world.from_node(self.world.case.flows[index]):
+                self.tracked[index] = self._tracked(self.world.case.flows[index])
         return {index: self._seen(index, answers[index]) for index in indices}
+
+    def _tracked(self, flow: Flow) -> dict[str, bool]:
+        """Where the kernel's own record says that a flow's connections went, and whether with another source.
+
+        For what no answer tells: a pod that gets its own packet is silent, and a node that is masqueraded has the
+        address it had. A packet that was dropped leaves no record.
+        """
+        asked = (lenient(flow.src), lenient(flow.dst), flow.dport)
+        found: dict[str, bool] = {}
+        for seen in self.conntrack.flows(flow.family, PROTOCOLS[flow.protocol]):
+            sent, reply = seen.original, seen.reply
+            if (sent.source, sent.destination, sent.destination_port) == asked:
+                host = ipaddress.ip_address(reply.source)
+                found[f"[{host}]:{reply.source_port}" if host.version == 6 else f"{host}:{reply.source_port}"] = (
+                    seen.masqueraded
+                )
+        return found
 
     def _round(self, talk: Talk, counts: dict[int, int], into: dict[int, list[Answer]], patience_s: float) -> None:
         for together in self._apart(counts):
@@ -212,17 +233,18 @@ class _Run:
 
     def _seen(self, index: int, answers: list[Answer]) -> Seen:
         flow, itself = self.world.case.flows[index], self._itself(index)
+        tracked = self.tracked.get(index, {})
         outcomes: dict[str, None] = {}
         endpoints: dict[str, bool | None] = {}
         for answer in answers:
             if answer.outcome == "answered" and answer.endpoint != self._untranslated(flow):
                 outcomes["dnat"] = None
-                endpoints[answer.endpoint] = self._masqueraded(flow, answer)
+                endpoints[answer.endpoint] = self._masqueraded(flow, answer, tracked)
             elif answer.outcome == "answered":
                 outcomes["none"] = None
-            elif answer.outcome == "silent" and itself:
+            elif answer.outcome == "silent" and itself in tracked:
                 outcomes["dnat"] = None
-                endpoints[itself] = False
+                endpoints[itself] = tracked[itself]
             else:
                 outcomes[_OUTCOMES[answer.outcome]] = None
         return Seen(" and ".join(outcomes), endpoints)
@@ -231,11 +253,11 @@ class _Run:
     def _untranslated(flow: Flow) -> str:
         return f"[{flow.dst}]:{flow.dport}" if ":" in flow.dst else f"{flow.dst}:{flow.dport}"
 
-    def _masqueraded(self, flow: Flow, answer: Answer) -> bool | None:
-        """Whether the source was rewritten. From the node to the node nobody can tell: it gets the address it had."""
+    def _masqueraded(self, flow: Flow, answer: Answer, tracked: Mapping[str, bool]) -> bool | None:
+        """Whether the source was rewritten. From the node to the node the address stays, and only the port is new."""
         here = answer.endpoint.rpartition(":")[0].strip("[]")
         if self.world.from_node(flow) and here in self.mine:
-            return None
+            return tracked.get(answer.endpoint)
         return answer.client != flow.src
 
 

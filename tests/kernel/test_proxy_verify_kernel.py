@@ -114,6 +114,26 @@ def test_wrong_expectations_fail(tmp_path: Path, wrong: dict[str, Any], told: st
     assert any(told in problem for problem in report["cases"][0]["flows"][0]["problems"]), result.output
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_no_answer_tells_is_read_from_the_kernels_own_record(tmp_path: Path, version: int) -> None:
+    """A pod that is led to itself with its own source hears nothing; a masqueraded node keeps its address."""
+    made = case([], version)
+    node, pod = made["node"]["primaryIP"], "10.1.0.1" if version == 4 else "fd00:1::1"
+    vip = made["services"][0]["spec"]["clusterIP"]
+    own = {"addresses": [node], "nodeName": "here"}
+    away = {"addresses": [pod], "nodeName": "there"}
+    made["endpointSlices"][0]["endpoints"] = [own]
+    to_node = f"{node}:80" if version == 4 else f"[{node}]:80"
+    to_pod = f"{pod}:80" if version == 4 else f"[{pod}]:80"
+    for endpoint, source, target, truth in ((own, node, to_node, True), (away, pod, to_pod, False)):
+        made["endpointSlices"][0]["endpoints"] = [endpoint]
+        for said in (truth, not truth):
+            asked = {"src": source, "dst": vip, "dport": 80, "verdict": "dnat", "endpoints": [target], "masq": said}
+            result, told = verify(tmp_path, {**made, "flows": [asked]})
+            assert result.exit_code == (said != truth), result.output
+            assert ("masqueraded, expected" in json.dumps(told)) == (said != truth)
+
+
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as ended:
         pass
