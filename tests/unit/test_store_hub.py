@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from netplane.store.hub import Hub, Watcher
+from netplane.store.hub import WOKEN_IN_TURN, Hub, Watcher
 from netplane.store.protocol import KV, Event, WatchOverflow
 
 LIMIT = 1000
@@ -49,5 +49,44 @@ def test_small_ones_together_count_until_they_are_read() -> None:
                 for rev in range(2, 12):
                     hub.publish([event(rev, LIMIT // 10)], rev)
                 assert len(await anext(reader)) == 10
+
+    asyncio.run(test())
+
+
+def test_watchers_are_woken_in_turns_and_who_waits_gets_all_at_once() -> None:
+    async def test() -> None:
+        hub, got = Hub(1), list[list[int]]()
+
+        async def read() -> None:
+            async with watcher(hub) as one:
+                got.append([event.rev for event in await anext(one)])
+
+        readers = [asyncio.create_task(read()) for _ in range(2 * WOKEN_IN_TURN + 1)]
+        await asyncio.sleep(0)
+        hub.publish([event(2, 1)], 2)
+        await asyncio.sleep(0)
+        assert len(got) == WOKEN_IN_TURN
+        hub.publish([event(3, 1)], 3)
+        await asyncio.gather(*readers)
+        assert got[:WOKEN_IN_TURN] == [[2]] * WOKEN_IN_TURN
+        assert got[-1] == [2, 3]
+        assert len(got) == len(readers)
+
+    asyncio.run(test())
+
+
+def test_a_watch_that_ends_while_it_is_due_still_gives_what_it_has() -> None:
+    async def test() -> None:
+        hub = Hub(1)
+        watchers = [watcher(hub) for _ in range(WOKEN_IN_TURN + 1)]
+        for one in watchers:
+            await one.__aenter__()
+        reads = [asyncio.ensure_future(anext(one)) for one in watchers]
+        await asyncio.sleep(0)
+        hub.publish([event(2, 1)], 2)
+        hub.close()
+        assert [[one.rev for one in batch] for batch in await asyncio.gather(*reads)] == [[2]] * len(watchers)
+        with pytest.raises(StopAsyncIteration):
+            await anext(watchers[-1])
 
     asyncio.run(test())

@@ -2,10 +2,13 @@
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from netplane.store import log
 from netplane.store import sqlite as sqlite_module
 from netplane.store.protocol import Compacted, Compare, Delete, Event, Put, StoreError
 from netplane.store.sqlite import SqliteStore
@@ -210,6 +213,69 @@ def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:
         assert all(result.succeeded for result in await asyncio.gather(*writes))
         store = await SqliteStore.open(tmp_path / "s.db")
         assert (await store.range("")).count == 2000
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+class Writers:
+    """Which thread wrote each commit; the disk is as quick as told, whatever it is."""
+
+    def __init__(self, store: SqliteStore, usual_s: float) -> None:
+        self.threads: list[str] = []
+        self._write, self._log = store._log._write, store._log
+        self._usual_s = store._log.usual_s = usual_s
+        store._log._write = self.write  # type: ignore[method-assign]  # to see who calls
+
+    def write(self, rows: Sequence[log.Row]) -> None:
+        self.threads.append(threading.current_thread().name)
+        self._write(rows)
+        self._log.usual_s = self._usual_s
+
+
+@pytest.mark.parametrize(("usual_s", "writer"), [(0.0, "MainThread"), (0.01, "store-writer_0")])
+def test_a_lone_change_is_written_by_the_loop_if_the_disk_is_quick(tmp_path: Path, usual_s: float, writer: str) -> None:
+    async def scenario() -> None:
+        store = await SqliteStore.open(tmp_path / "s.db")
+        await store.txn([], [Put("/first", b"folds what the file's log may hold")])
+        seen = Writers(store, usual_s)
+        async with store.watch("", 0) as watch:
+            await store.txn([], [Put("/a", b"1")])
+            await asyncio.gather(*(store.txn([], [Put(f"/many/{i}", b"")]) for i in range(5)))
+            await store.txn([], [Put("/large", bytes(1 << 20))])
+            assert (seen.threads[0], set(seen.threads[1:])) == (writer, {"store-writer_0"})
+            assert [event.rev for event in await anext(watch)] == list(range(3, 10))
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_loop_leaves_folding_to_the_writer(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await SqliteStore.open(tmp_path / "s.db")
+        await store.txn([], [Put("/first", b"")])
+        seen = Writers(store, 0.0)
+        store._log._pages = 3_790
+        for i in range(4):
+            await store.txn([], [Put(f"/{i}", b"")])
+        assert seen.threads == ["MainThread", "MainThread", "store-writer_0", "MainThread"]
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_disk_fails_a_write_of_the_loop_as_well(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = await SqliteStore.open(tmp_path / "s.db")
+        await store.txn([], [Put("/first", b"")])
+        seen = Writers(store, 0.0)
+        before = await store.range("")
+        store._log._db.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreError, match="full"):
+            await store.txn([], [Put("/c", bytes(50_000))])
+        assert (seen.threads, await store.range("")) == (["MainThread"], before)
+        store._log._db.execute("PRAGMA max_page_count = 1000000")
+        assert (await store.txn([], [Put("/c", b"")])).rev == before.rev + 1
         await store.close()
 
     asyncio.run(scenario())
