@@ -1,7 +1,6 @@
 """Plans of the controllers beside EndpointSlices, as tables; and the queue of keys."""
 
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,13 +26,10 @@ from netplane.api.objects import (
     ServiceSpec,
     Taint,
 )
-from netplane.controllers.flags import parse_controllers, parse_duration, parse_pools, parse_timing, read_root_ca
 from netplane.controllers.plan import legacy_endpoints, node_lifecycle, pod_cidr, pod_gc, scheduling
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Bind, Create, Delete, Patch, Replace
-from netplane.controllers.queue import KeyQueue
-from netplane.errors import UsageError
 
 NOW = "2026-01-01T00:00:00Z"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -340,126 +336,3 @@ def test_endpoints_stop_at_a_thousand_addresses_and_say_so() -> None:
     assert isinstance(made, Endpoints)
     assert sum(len(one.not_ready_addresses or ()) for one in made.subsets or ()) == 1000
     assert made.metadata.annotations == {"endpoints.kubernetes.io/over-capacity": "truncated"}
-
-
-# flags
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("40s", 40.0), ("1m30s", 90.0), ("500ms", 0.5), ("2", 2.0), ("1.5s", 1.5)]
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration("--node-monitor-grace-period", text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "0s", "4 s", "fast", "-1s"])
-def test_bad_durations_name_the_flag(text: str) -> None:
-    with pytest.raises(UsageError, match="--node-monitor-grace-period"):
-        parse_duration("--node-monitor-grace-period", text)
-
-
-@pytest.mark.parametrize(
-    ("cidr", "size", "expected"),
-    [
-        ("10.244.0.0", 8, "--node-cidr-mask-size 8 does not divide"),
-        ("10.244.1.0/16", 24, "has host bits set"),
-        ("10.0.0.0/8,10.1.0.0/16", 24, "two ranges of one family"),
-        ("ten", None, "--cluster-cidr"),
-        ("10.0.0.0/8", 30, "does not divide"),
-    ],
-)
-def test_bad_ranges_name_the_flag(cidr: str, size: int | None, expected: str) -> None:
-    with pytest.raises(UsageError, match=expected):
-        parse_pools(cidr, {4: size, 6: size})
-
-
-def test_default_sizes() -> None:
-    assert [pool.node_prefix for pool in parse_pools("10.0.0.0/16, fd00::/56", {4: None, 6: None})] == [24, 64]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("*", {"a", "b", "c"}),
-        ("a", {"a"}),
-        ("*,-b", {"a", "c"}),
-        ("a, c", {"a", "c"}),
-        ("-*,b", {"b"}),
-    ],
-)
-def test_which_controllers_run(text: str, expected: set[str]) -> None:
-    assert parse_controllers(text, ["a", "b", "c"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("d", "there is no 'd'"), ("", "there is no ''"), ("-a", "none is left")]
-)
-def test_controllers_that_cannot_run_are_told(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        parse_controllers(text, ["a", "b", "c"])
-
-
-@pytest.mark.parametrize("times", [("10s", "10s", "2s"), ("15s", "2s", "2s"), ("500ms", "400ms", "100ms")])
-def test_leases_that_cannot_keep_two_apart_are_refused(times: tuple[str, str, str]) -> None:
-    with pytest.raises(UsageError, match="--leader-elect-"):
-        parse_timing(*times)
-    assert parse_timing("15s", "10s", "2s") == (15.0, 10.0, 2.0)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"key", b"\xff\xfe"])
-def test_a_file_without_certificates_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "ca.crt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UsageError, match="--root-ca-file"):
-        read_root_ca(str(path))
-
-
-# the queue
-
-
-def test_a_key_is_worked_on_once_at_a_time_and_again_when_poked_meanwhile() -> None:
-    queue = KeyQueue()
-    queue.poke("a")
-    queue.poke("a")
-    queue.poke("b")
-    assert [queue.take(0.0), queue.take(0.0), queue.take(0.0)] == ["a", "b", None]
-    queue.poke("a")
-    assert queue.take(0.0) is None
-    queue.finished("a", 0.0, ok=True, dice=0.0)
-    assert queue.take(0.0) == "a"
-
-
-def test_failures_wait_longer_and_longer_and_a_poke_ends_the_wait() -> None:
-    queue = KeyQueue(first_s=0.1, longest_s=0.3)
-    waits, now = [], 0.0
-    queue.poke("a")
-    for _ in range(4):
-        assert queue.take(now) == "a"
-        queue.finished("a", now, ok=False, dice=0.0)
-        assert queue.take(now) is None
-        wait = queue.wait_s(now)
-        assert wait is not None
-        waits.append(round(wait, 3))
-        now += wait + 0.001
-    assert waits == [0.05, 0.1, 0.15, 0.15]
-    assert queue.take(now) == "a"
-    queue.finished("a", now, ok=False, dice=0.0)
-    queue.poke("a")
-    assert queue.take(now) == "a"
-    queue.finished("a", now, ok=True, dice=0.0)
-    assert queue.wait_s(now) is None
-
-
-def test_again_is_a_date_that_a_poke_replaces() -> None:
-    queue = KeyQueue()
-    queue.poke("a")
-    queue.take(0.0)
-    queue.finished("a", 0.0, ok=True, dice=0.0, again_s=10.0)
-    assert queue.wait_s(4.0) == 6.0
-    queue.poke("a")
-    assert queue.wait_s(4.0) is None
-    assert queue.take(4.0) == "a"
-    queue.finished("a", 4.0, ok=True, dice=0.0, again_s=10.0)
-    assert queue.take(13.9) is None
-    assert queue.take(14.0) == "a"
