@@ -5,6 +5,8 @@ container that does not see the folder, or a pod that has gone) or to another po
 smaller packets still pass, and the node answers larger ones.
 """
 
+from collections.abc import Sequence
+
 from cni.errors import CniError
 from cni.leases import Leases
 from cni.plan import resize
@@ -35,19 +37,23 @@ class PodEnds:
 
     def widen(self, node: Rtnl, mtu_bytes: int) -> int:
         """Give pods with a smaller MTU this one, before the bridge has it. Returns what the bridge may pass on then."""
-        self._follow(node, mtu_bytes, wider=True)
-        return resize.bridge_mtu(node.links(), self._bridge, mtu_bytes)
+        links = node.links()
+        if self._follow(node, links, mtu_bytes, wider=True):
+            links = node.links()
+        return resize.bridge_mtu(links, self._bridge, mtu_bytes)
 
     def narrow(self, node: Rtnl, mtu_bytes: int) -> None:
         """Give pods with a larger MTU this one, after the bridge has it."""
-        self._follow(node, mtu_bytes, wider=False)
+        self._follow(node, node.links(), mtu_bytes, wider=False)
 
-    def _follow(self, node: Rtnl, mtu_bytes: int, *, wider: bool) -> None:
-        links = {link.name: link for link in node.links() if link.master == self._bridge}
-        pods = resize.due(self._leases.all(self._network), links, mtu_bytes, wider=wider)
+    def _follow(self, node: Rtnl, links: Sequence[Link], mtu_bytes: int, *, wider: bool) -> bool:
+        """Returns whether any pod was changed."""
+        ports = {link.name: link for link in links if link.master == self._bridge}
+        pods = resize.due(self._leases.all(self._network), ports, mtu_bytes, wider=wider)
         done = [lease for lease, end in pods if self._resize(node, lease, end, mtu_bytes)]
         if done:
             log.info("running pods have a new MTU", mtu=mtu_bytes, pods=len(done))
+        return bool(done)
 
     def _resize(self, node: Rtnl, lease: Lease, end: Link, mtu_bytes: int) -> bool:
         try:
