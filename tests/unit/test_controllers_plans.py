@@ -1,4 +1,4 @@
-"""Plans of the controllers beside EndpointSlices, as tables; and the queue of keys."""
+"""Plans of the controllers beside EndpointSlices, as tables."""
 
 from ipaddress import ip_network
 from typing import Any
