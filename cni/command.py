@@ -13,7 +13,7 @@ from cni import install
 from cni.__main__ import DEFAULT_STATE_DIR
 from cni.plan import conflist, ipam, pod
 from cni.plan.lease import Key, Lease
-from netplane.errors import NetplaneError, UsageError
+from netplane.errors import NetplaneError, UsageError, reason
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import IP, Link, Network
 
@@ -114,14 +114,21 @@ def read(path: Path, network: str) -> list[Lease]:
         NetplaneError: there is none, or it cannot be read.
     """
     try:
+        path.stat()
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             rows = db.execute(
                 "SELECT network, container, ifname, state, link, ips, pod, since_s FROM attachments"
                 " WHERE ? IN ('', network) ORDER BY id",
                 (network,),
             ).fetchall()
-    except sqlite3.Error as error:
-        raise NetplaneError(f"the lease store {path}: {error}", hint="name the agent's --state-dir") from error
+    except FileNotFoundError as error:
+        raise NetplaneError(
+            f"there is no lease store {path}", hint="no pod was given an address yet, or it is in another --state-dir"
+        ) from error
+    except (sqlite3.Error, OSError) as error:
+        raise NetplaneError(
+            f"the lease store {path}: {reason(error)}", hint="run as root; name the --state-dir"
+        ) from error
     return [
         Lease(Key(*row[:3]), row[3], row[4], _addresses(row[5] or ""), pod=row[6] or "", since_s=row[7]) for row in rows
     ]

@@ -19,7 +19,7 @@ from netplane.api.objects import Node, Pod, Service
 from netplane.client import config
 from netplane.client.api import Api
 from netplane.client.errors import AlreadyExists, ApiError, Unreachable
-from netplane.errors import NetplaneError, UsageError
+from netplane.errors import NetplaneError, UsageError, reason
 
 FIRST_WALK = Path(__file__).parent / "first_walk" / "manifests.yaml"
 STAGE_TIMEOUT_S = 60.0
@@ -258,7 +258,7 @@ def read_manifests(path: Path) -> Iterator[dict[str, Any]]:
     except OSError as error:
         raise UsageError(f"manifest {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"manifest {path}: not YAML: {error}") from error
+        raise UsageError(f"manifest {path}: not YAML: {reason(error)}") from error
     for number, doc in enumerate(documents, 1):
         if doc is None:
             continue

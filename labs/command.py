@@ -193,22 +193,22 @@ def _space(lab: Lab, where: str, namespace: str) -> str:
     from labs import verify  # noqa: PLC0415
     from netplane.client import config  # noqa: PLC0415
     from netplane.client.api import Api  # noqa: PLC0415
-    from netplane.client.errors import NotFound  # noqa: PLC0415
 
     machines = {node.name: node.netns for node in lab.nodes} | {"outside": lab.outside, "underlay": lab.underlay}
     if where in machines:
         return machines[where]
 
-    async def find() -> Pod:
+    async def find() -> list[Pod]:
         async with Api(config.load(str(lab.kubeconfig))) as api:
-            return await api.get(Pod, where, namespace)
+            return (await api.list(Pod, namespace)).items
 
-    try:
-        pod = asyncio.run(find())
-    except NotFound as error:
+    pods = {pod.metadata.name: pod for pod in asyncio.run(find())}
+    if where not in pods:
         raise UsageError(
-            f"lab {lab.name} has no pod or machine {where!r}", hint=f"machines: {', '.join(machines)}"
-        ) from error
+            f"lab {lab.name} has no pod or machine {where!r}",
+            hint=f"pods of namespace {namespace}: {', '.join(pods) or 'none'}; machines: {', '.join(machines)}",
+        )
+    pod = pods[where]
     if not pod.spec.node_name:
         raise UsageError(f"pod {where} is not on a node yet", hint="see: netplane lab status")
     return verify.pod_netns(lab.node(pod.spec.node_name), pod)

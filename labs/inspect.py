@@ -6,6 +6,7 @@ from labs import processes
 from labs.cluster import supervisor_pid
 from labs.supervisor import program_pids
 from labs.topology import Lab
+from labs.verify import pod_netns
 from netplane.api.conditions import is_ready
 from netplane.api.objects import Node, Pod, Service
 from netplane.client import config
@@ -32,7 +33,7 @@ class NodeSeen(msgspec.Struct, frozen=True):
 
 
 class PodSeen(msgspec.Struct, frozen=True):
-    """A pod as the API knows it."""
+    """A pod as the API and the lab know it."""
 
     namespace: str
     name: str
@@ -40,6 +41,7 @@ class PodSeen(msgspec.Struct, frozen=True):
     ready: bool
     node: str
     address: str
+    netns: str
 
 
 class ServiceSeen(msgspec.Struct, frozen=True):
@@ -82,7 +84,7 @@ async def look(lab: Lab) -> Seen:
     return msgspec.structs.replace(
         seen,
         nodes=[_node(lab, node) for node in nodes],
-        pods=[_pod(pod) for pod in pods],
+        pods=[_pod(lab, pod) for pod in pods],
         services=[_service(service) for service in services],
     )
 
@@ -98,7 +100,7 @@ def _node(lab: Lab, node: Node) -> NodeSeen:
     )
 
 
-def _pod(pod: Pod) -> PodSeen:
+def _pod(lab: Lab, pod: Pod) -> PodSeen:
     phase = (pod.status.phase if pod.status else "") or "Pending"
     return PodSeen(
         namespace=pod.metadata.namespace,
@@ -107,6 +109,7 @@ def _pod(pod: Pod) -> PodSeen:
         ready=is_ready(pod),
         node=pod.spec.node_name,
         address=pod.status.pod_ip if pod.status else "",
+        netns=next((pod_netns(n, pod) for n in lab.nodes if n.name == pod.spec.node_name), ""),
     )
 
 

@@ -19,7 +19,9 @@ def show(seen: Seen) -> None:
         out.print(f"[red bold]✗[/] {seen.trouble}")
         return
     _table("Nodes", [_row(n, ready=_word(n.ready, "Ready", "NotReady")) for n in seen.nodes])
-    _table("Pods", [_row(p, ready=_word(p.ready, "yes", "no")) for p in seen.pods])
+    pods = [_row(p, ready=_word(p.ready, "yes", "no")) for p in seen.pods]
+    # The namespace's name is long, and would break the line: it is in the JSON.
+    _table("Pods", [{key: value for key, value in pod.items() if key != "netns"} for pod in pods])
     _table("Services", [_row(s, ports=" ".join(s.ports)) for s in seen.services])
 
 

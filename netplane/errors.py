@@ -28,3 +28,11 @@ class UsageError(NetplaneError):
     """A flag, an argument or a configuration file that cannot be used as given."""
 
     exit_code = 2
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read, on one line: the system's words, or a YAML parser's with line and column."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is not None and problem:
+        return f"{problem} (line {mark.line + 1}, column {mark.column + 1})"
+    return getattr(error, "strerror", None) or " ".join(str(error).split())

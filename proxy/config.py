@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from netplane.errors import UsageError
+from netplane.errors import UsageError, reason
 from netplane.nft.types import Family
 from proxy import durations
 from proxy.plan import detector
@@ -47,8 +47,7 @@ def load(path: Path) -> tuple[Config, list[str]]:
     try:
         said = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error).replace("\n", " ")
-        raise UsageError(f"--config {path}: {reason}") from error
+        raise UsageError(f"--config {path}: {reason(error)}") from error
     if not isinstance(said, dict) or said.get("kind") != KIND:
         raise UsageError(f"--config {path}: kind must be {KIND}")
     if said.get("apiVersion") != API_VERSION:

@@ -14,7 +14,7 @@ import yaml
 from netplane.api.rbac import path_fits
 from netplane.apiserver.target import Target
 from netplane.apiserver.tokens import User
-from netplane.errors import UsageError
+from netplane.errors import UsageError, reason
 
 Json = dict[str, Any]
 
@@ -157,7 +157,7 @@ def load(path: Path) -> Policy:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{flag}: {' '.join(str(error).split())}", hint="give a readable YAML file") from error
+        raise UsageError(f"{flag}: {reason(error)}", hint="give a readable YAML file") from error
     if not isinstance(document, dict) or document.get("kind") != "Policy":
         raise UsageError(f"{flag}: it holds no Policy", hint="begin with apiVersion: audit.k8s.io/v1, kind: Policy")
     if document.get("apiVersion") != "audit.k8s.io/v1":

@@ -19,7 +19,7 @@ from netplane.store.protocol import Compacted, StoreError
 KEPT = ("/registry/", "/allocated/")  # the rest says who serves the store now
 ATTEMPTS = 3
 _DATA_DIR = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="The apiserver's (with SQLite).  [required]"
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="The apiserver's.  [required with SQLite]"
 )
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to report.")
 _HELP = {"help_option_names": ["-h", "--help"], "show_default": True}

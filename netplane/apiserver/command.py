@@ -30,7 +30,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="One more listener, made inside this network namespace. May be repeated.",
 )
 @click.option(
-    "--advertise-address", default="", help="Where the kubernetes Service leads to.  [default: the bind address]"
+    "--advertise-address",
+    default="",
+    show_default=False,
+    help="Where the kubernetes Service leads to.  [default: the bind address]",
 )
 @click.option(
     "--service-cluster-ip-range", default="10.96.0.0/16", help="ClusterIPs come from here; IPv4, IPv6 or both."
@@ -64,10 +67,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--disable-admission-plugins",
     default="",
+    show_default=False,
     metavar="NAMES",
     help="Leave these out, with commas between: ServiceAccount, NodeRestriction.",
 )
-@click.option("--audit-log-path", default="", help="Write audit events here, as JSON lines; -: to stdout.")
+@click.option(
+    "--audit-log-path", default="", show_default=False, help="Write audit events here, as JSON lines; -: to stdout."
+)
 @click.option("--audit-policy-file", type=_FILE, help="audit.k8s.io/v1 Policy.  [default: metadata of every request]")
 @click.option("--audit-log-maxsize", type=click.IntRange(1), default=100, help="MiB after which the log is rotated.")
 @click.option("--audit-log-maxbackup", type=click.IntRange(0), default=0, help="Rotated logs to keep; 0: all.")

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from netplane.apiserver.files import write_atomic
-from netplane.errors import NetplaneError
+from netplane.errors import NetplaneError, reason
 
 CA_DAYS = 3650
 SERVER_DAYS = 365
@@ -79,12 +79,14 @@ def given(certfile: Path, keyfile: Path) -> Serving:
         chain = x509.load_pem_x509_certificates(certfile.read_bytes())
     except (OSError, ValueError) as error:
         raise NetplaneError(
-            f"--tls-cert-file {certfile}: {error}", hint="give a PEM file with a certificate"
+            f"--tls-cert-file {certfile}: {_why(error)}", hint="give a PEM file with a certificate"
         ) from error
     try:
         key = serialization.load_pem_private_key(keyfile.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise NetplaneError(f"--tls-private-key-file {keyfile}: {error}", hint="give an unencrypted PEM key") from error
+        raise NetplaneError(
+            f"--tls-private-key-file {keyfile}: {_why(error)}", hint="give an unencrypted PEM key"
+        ) from error
     if _public(key.public_key()) != _public(chain[0].public_key()):
         raise NetplaneError(
             f"--tls-private-key-file {keyfile} is not the key of --tls-cert-file {certfile}",
@@ -98,7 +100,15 @@ def check_ca(path: Path) -> None:
     try:
         x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise NetplaneError(f"--client-ca-file {path}: {error}", hint="give a PEM file with CA certificates") from error
+        raise NetplaneError(
+            f"--client-ca-file {path}: {_why(error)}", hint="give a PEM file with CA certificates"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    said = reason(error)
+    # What follows is where the library explains itself, not the user's file.
+    return said.partition(". See https://cryptography.io")[0]
 
 
 def _public(key: object) -> bytes:
@@ -118,7 +128,7 @@ def _load(path: Path) -> Pair | None:
         cert = x509.load_pem_x509_certificate(pem)
     except (OSError, ValueError) as error:
         raise NetplaneError(
-            f"{path}: {error}", hint="restore the file, or remove the pki folder to start anew"
+            f"{path}: {_why(error)}", hint="restore the file, or remove the pki folder to start anew"
         ) from error
     assert isinstance(key, ec.EllipticCurvePrivateKey), f"{path} was not written by netplane"
     return Pair(key, cert)

@@ -22,7 +22,9 @@ _FLAGS = [
         default="sqlite",
         help="Where objects are kept: one file in --data-dir, or etcd (then several apiservers may share it).",
     ),
-    click.option("--etcd-servers", default="", metavar="URL[,URL]", help="Members of the etcd cluster."),
+    click.option(
+        "--etcd-servers", default="", show_default=False, metavar="URL[,URL]", help="Members of the etcd cluster."
+    ),
     click.option("--etcd-prefix", default=DEFAULT_PREFIX, help="Keys in etcd lie under this."),
     click.option("--etcd-cafile", type=_FILE, help="PEM CAs that sign etcd's certificates.  [default: the system's]"),
     click.option("--etcd-certfile", type=_FILE, help="PEM certificate to show to etcd."),

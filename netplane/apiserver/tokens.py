@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netplane.apiserver.files import write_atomic
-from netplane.errors import UsageError
+from netplane.errors import UsageError, reason
 
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
@@ -38,7 +38,7 @@ def load(path: Path) -> dict[str, User]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-auth-file {path}: {error}", hint="give a readable CSV file") from error
+        raise UsageError(f"--token-auth-file {path}: {reason(error)}", hint="give a readable CSV file") from error
     users: dict[str, User] = {}
     reader = csv.reader(text.splitlines())
     for row in reader:

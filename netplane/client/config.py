@@ -20,7 +20,7 @@ from lightkube.config import kubeconfig
 from lightkube.config.models import Cluster, Context, User
 
 from netplane.client.exec_auth import ExecAuth, ExecSpec
-from netplane.errors import UsageError
+from netplane.errors import UsageError, reason
 
 SERVICE_ACCOUNT_DIR = kubeconfig.SERVICE_ACCOUNT
 
@@ -227,7 +227,9 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="pass a readable kubeconfig with --kubeconfig") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not YAML: {error}", hint="check the file's indentation near there") from error
+        raise UsageError(
+            f"{path}: not YAML: {reason(error)}", hint="check the file's indentation near there"
+        ) from error
     if not isinstance(document, dict):
         raise UsageError(f"{path}: not a kubeconfig: the file is empty or no mapping", hint="pass another file")
     return document

@@ -8,7 +8,7 @@ from pathlib import Path
 from netplane.controllers.plan.balancers import Span
 from netplane.controllers.plan.election import Timing
 from netplane.controllers.plan.ranges import Network, Pool
-from netplane.errors import UsageError
+from netplane.errors import UsageError, reason
 
 DEFAULT_MASK = {4: 24, 6: 64}
 # How many parts one range may have: bounds what a single look for a free one can cost.
@@ -106,7 +106,9 @@ def read_root_ca(path: str) -> str:
     try:
         text = Path(path).read_text(encoding="ascii")
     except (OSError, ValueError) as error:
-        raise UsageError(f"--root-ca-file: {error}", hint="give a readable file of PEM certificates") from error
+        raise UsageError(
+            f"--root-ca-file {path}: {reason(error)}", hint="give a readable file of PEM certificates"
+        ) from error
     if "-----BEGIN CERTIFICATE-----" not in text:
         raise UsageError(f"--root-ca-file: {path} has no certificate in it", hint="give a file of PEM certificates")
     return text

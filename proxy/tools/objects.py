@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from netplane.api.objects import EndpointSlice, Node, Object, Service, ServiceCIDR
-from netplane.errors import UsageError
+from netplane.errors import UsageError, reason
 
 KINDS: dict[str, type[Object]] = {cls.__name__: cls for cls in (Service, EndpointSlice, Node, ServiceCIDR)}
 
@@ -58,8 +58,7 @@ def _documents(file: Path) -> Iterator[Object | None]:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
         documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # both are safe
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UsageError(f"{file}: {reason}", hint="give Kubernetes objects as YAML or JSON") from error
+        raise UsageError(f"{file}: {reason(error)}", hint="give Kubernetes objects as YAML or JSON") from error
     for number, document in enumerate(documents, 1):
         if document is not None:
             yield from _objects(file, f"document {number}", document)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from netplane.errors import UsageError
+from netplane.errors import UsageError, reason
 from proxy.plan import fixtures, verdicts
 from proxy.plan.fixtures import BadFixture, World
 from proxy.plan.verdicts import Judged
@@ -82,5 +82,6 @@ def _parse(file: Path) -> Any:
     try:
         return yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UsageError(f"{file}: {reason}", hint="give a YAML or JSON file with a list named `cases`") from error
+        raise UsageError(
+            f"{file}: {reason(error)}", hint="give a YAML or JSON file with a list named `cases`"
+        ) from error

@@ -109,6 +109,8 @@ def test_status_exec_and_logs() -> None:
         seen = json.loads(run("status", name, "-o", "json").stdout)
         assert {p["name"] for p in seen["pods"]} == {"client", *(f"web-{i}" for i in range(1, 6))}
         assert all(p["alive"] for p in seen["programs"])
+        spaces = {p["name"]: p["netns"] for p in seen["pods"]}
+        assert spaces["client"] == labtools.space_of(lab, labtools.pods(lab)["client"])
         listing = run("exec", "--lab", name, "client", "--", "ip", "-o", "addr", "show", "eth0").stdout
         assert labtools.pods(lab)["client"].status.pod_ip in listing  # type: ignore[union-attr]
         assert "node-1" in run("logs", "--lab", name, "kubelet").stdout
@@ -116,6 +118,7 @@ def test_status_exec_and_logs() -> None:
         missing = run("exec", "--lab", name, "nobody", "--", "true")
         assert missing.returncode == 2
         assert "no pod or machine 'nobody'" in missing.stderr
+        assert "client, web-1" in missing.stderr
 
 
 @pytest.mark.parametrize(

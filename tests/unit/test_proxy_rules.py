@@ -86,7 +86,7 @@ def test_what_is_skipped_is_said_beside_the_plan(tmp_path: Path) -> None:
         ),
         ("{kind: List, items: [{metadata: {}}]}", "document 1, item 1: kind is missing"),
         ("7", "document 1: kind is missing"),
-        ("a: [", "while parsing"),
+        ("a: [", "did not find expected node content (line 2"),
     ],
 )
 def test_objects_that_cannot_be_read_are_one_error(tmp_path: Path, text: str, told: str) -> None:
