@@ -2,8 +2,8 @@
 
 A new one that names an account gets `token`, `ca.crt` and `namespace` as it is stored, and the account for an owner, so
 that it goes with it; one whose account is not there is deleted. The token is good while Secret and account are there,
-and the Secret still holds it. New programs ask for bound tokens instead; this is for those that cannot. Source: "Service
-Accounts", Kubernetes documentation.
+and the Secret still holds it. New programs ask for bound tokens instead; this is for those that cannot.
+Source: "Service Accounts", Kubernetes documentation.
 """
 
 import base64

@@ -14,7 +14,7 @@ from netplane.api.objects import (
     Service,
     ServiceAccount,
 )
-from netplane.controllers.plan import balancers, disruption, endpoint_slices, scheduling, zones
+from netplane.controllers.plan import balancers, disruption, endpoint_slices, pod_gc, scheduling, zones
 from netplane.controllers.plan.world import LEASE_NAMESPACE, SERVICE_NAME, World
 
 
@@ -68,19 +68,38 @@ def of_evictions(world: World, old: Object | None, new: Object | None) -> Iterat
 
 
 def of_scheduler(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    """Pods that wait for a node; all of them when there may be room now where there was none."""
+    """Pods that wait for a node; and where one got roomier, those of them that it can take now."""
     if isinstance(new, Pod) and scheduling.is_pending(new):
         yield new.key
-    elif isinstance(new, Node) or (isinstance(old, Pod) and old.spec.node_name):
-        yield from (pod.key for pod in world.pods_on("") if scheduling.is_pending(pod))
+    node = world.nodes.get(_roomier(old, new))
+    if node is None:
+        return
+    neighbours = world.pods_on(node.key)
+    for pod in world.pods_on(""):
+        if scheduling.is_pending(pod) and not scheduling.refuses(node, pod, neighbours):
+            yield pod.key
+
+
+def _roomier(old: Object | None, new: Object | None) -> str:
+    """The node that may take pods now which it did not before; "" when there is none."""
+    if isinstance(new, Node):
+        same = isinstance(old, Node) and scheduling.terms(old) == scheduling.terms(new)
+        return "" if same else new.key
+    if not isinstance(old, Pod) or not scheduling.takes_room(old):
+        return ""
+    return "" if isinstance(new, Pod) and scheduling.takes_room(new) else old.spec.node_name
 
 
 def of_pod_gc(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    """Names of nodes that are gone."""
+    """Names of nodes that are gone, or out of service."""
     if isinstance(old, Node) and new is None:
         yield old.key
-    elif isinstance(new, Pod) and new.spec.node_name and new.spec.node_name not in world.nodes:
-        yield new.spec.node_name
+    elif isinstance(new, Node) and pod_gc.out_of_service(new):
+        yield new.key
+    elif isinstance(new, Pod) and new.spec.node_name:
+        node = world.nodes.get(new.spec.node_name)
+        if node is None or (new.metadata.deletion_timestamp is not None and pod_gc.out_of_service(node)):
+            yield new.spec.node_name
 
 
 def of_pod_cidr(world: World, old: Object | None, new: Object | None) -> Iterator[str]:

@@ -52,6 +52,22 @@ def is_pending(pod: Pod) -> bool:
     )
 
 
+def terms(node: Node) -> tuple[object, ...]:
+    """All that `refuses` asks of a node itself: while this is the same, it takes the same pods."""
+    return (
+        node.metadata.labels or {},
+        node.spec.unschedulable,
+        node.spec.taints or (),
+        conditions.is_ready(node),
+        _max_pods(node),
+    )
+
+
+def takes_room(pod: Pod) -> bool:
+    """Whether a pod has a place on a node."""
+    return bool(pod.spec.node_name) and (pod.status is None or pod.status.phase not in backends.FINISHED)
+
+
 def refuses(node: Node, pod: Pod, neighbours: Iterable[Pod]) -> str:
     """Why the pod cannot run on the node; "" when it can."""
     running = [other for other in neighbours if other.status is None or other.status.phase not in backends.FINISHED]
