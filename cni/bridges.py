@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 
+import msgspec
+
 from cni.config import Network
 from cni.doors import Doors
 from cni.errors import CniError, Code
-from cni.plan import firewall, pod
+from cni.plan import firewall, pod, resize
 from netplane.kernel import sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.nft import Nft, NftError
@@ -92,6 +94,9 @@ def _make(rtnl: Rtnl, network: Network) -> Link:
         raise CniError(
             Code.INVALID_CONFIG, f"bridge: the link {network.bridge} is no bridge but {str(found.kind) or 'hardware'}"
         )
+    if found is not None and network.mtu_bytes > found.mtu:
+        fits = resize.bridge_mtu(rtnl.links(), network.bridge, network.mtu_bytes)
+        network = msgspec.structs.replace(network, mtu_bytes=fits)
     _apply(rtnl, pod.bridge(network, found))
     mtu_bytes = network.mtu_bytes or (found.mtu if found is not None else 1500)
     addresses = rtnl.addresses(network.gateway_dev) if rtnl.find(network.gateway_dev) else None

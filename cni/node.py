@@ -162,7 +162,7 @@ class NodeSync:
         passed_on = self._ends.widen(rtnl, mtu_bytes)
         self._bridges.ensure(msgspec.structs.replace(network, mtu_bytes=passed_on))
         found = rtnl.link(conflist.BRIDGE)
-        if found is not None and found.mtu != passed_on:  # an ADD with an older or newer configuration changed it
+        if found is not None and found.mtu != passed_on:  # an ADD with an older configuration changed it
             rtnl.apply([Change(conflist.BRIDGE, mtu=passed_on)])
 
     def _overlay(self, rtnl: Rtnl, want: overlay.State) -> None:
