@@ -18,8 +18,9 @@
     postrouting: marked → masquerade · a pod that reached itself → masquerade
 
 A map's update replaces an element in one generation of the ruleset, but one packet's two lookups may fall on either
-side of the switch. So an lb chain whose random index just went away takes index 0, and rejects when that is gone too:
-no packet leaves with a service address, and no service with endpoints refuses.
+side of the switch. So an lb chain whose random index just went away takes index 0, and drops when that is gone too: no
+packet leaves with a service address, and no service with endpoints refuses: the client's next try finds what is so now.
+(A jump to the chain that rejects would also be validated by the kernel for each element that leads here.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -159,7 +160,7 @@ def sticky_balancer(kind: str, count: int, timeout_s: int) -> Chain:
             to_picked,
             rule(expr.Pick(FRONTEND, 1, ids)),
             to_picked,
-            rule(expr.Go(REJECT)),
+            rule(expr.Go(DROP)),
         ),
     )
 
@@ -175,7 +176,7 @@ def balancer(kind: str, count: int, shard: int = 0) -> Chain:
         (
             rule(expr.DnatRandom(FRONTEND, count, table)),
             rule(expr.DnatRandom(FRONTEND, 1, table)),
-            rule(expr.Go(REJECT)),
+            rule(expr.Go(DROP)),
         ),
     )
 
