@@ -175,6 +175,8 @@ def test_what_is_known_of_nodes_does_not_depend_on_the_way_there(changes: list[t
     world = World(pools)
     for one, present in changes:
         old = world.nodes.get(one.key)
+        if present and old is not None and old.spec.pod_cidr and not one.spec.pod_cidr:
+            continue  # the API lets nobody take a range from a node; what was reserved for it would stay
         if old is not None or present:
             world.apply(old, one if present else None, 0.0)
         now_s = datetime.fromisoformat("2026-01-01T00:00:10Z").timestamp()
