@@ -160,7 +160,7 @@ def test_leases_are_listed(store: Leases) -> None:
     assert read(store.path, "other") == []
     listed = CliRunner().invoke(command, ["leases", "--state-dir", str(store.path.parent)])
     assert "ns/web" in listed.output
-    with pytest.raises(NetplaneError, match="the lease store"):
+    with pytest.raises(NetplaneError, match="there is no lease store"):
         read(Path("/nowhere/leases.db"), "")
 
 
