@@ -22,9 +22,10 @@ Loaded = tuple[str, World]
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--case", "only", default="", metavar="TEXT", help="Only cases whose id contains this.")
 @click.option("--kernel", is_flag=True, help="Send real packets through real rules, in namespaces of their own (root).")
+@click.option("--strict", is_flag=True, help="Refuse fields that mean nothing, instead of warning of them.")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "junit"]), default="text", show_default=True)
 @click.option("-v", "--verbose", is_flag=True, help="Show the flows that pass, too.")
-def command(files: tuple[Path, ...], only: str, output: str, *, kernel: bool, verbose: bool) -> None:
+def command(files: tuple[Path, ...], only: str, output: str, *, kernel: bool, strict: bool, verbose: bool) -> None:
     """Check what becomes of packets: unit tests for a network.
 
     Each FILE holds cases: a node, Services, EndpointSlices, and flows with the verdict, endpoints and masquerading
@@ -34,7 +35,7 @@ def command(files: tuple[Path, ...], only: str, output: str, *, kernel: bool, ve
     Exit status: 0 when everything is as expected, 1 when something is not, 2 when a file cannot be used.
     """
     started = time.perf_counter()
-    cases = [loaded for file in files for loaded in _load(file) if only in loaded[1].case.id]
+    cases = [loaded for file in files for loaded in _load(file, strict=strict) if only in loaded[1].case.id]
     if not cases:
         raise UsageError("there is no case to verify", hint="loosen --case" if only else "add cases to the files")
     judge = _in_kernel if kernel else _in_tracer
@@ -66,14 +67,19 @@ def _print(judged: Sequence[tuple[str, Judged]], by: str, took_s: float, output:
         raise click.exceptions.Exit(1)
 
 
-def _load(file: Path) -> Iterator[Loaded]:
+def _load(file: Path, *, strict: bool) -> Iterator[Loaded]:
     """The cases of a file. Raises UsageError naming file, case and field."""
     document = _parse(file)
     try:
         worlds = fixtures.read(document)
     except BadFixture as error:
         raise UsageError(f"{file}: {error}", hint="correct that field; the format is in docs/proxy-tools.md") from error
-    for name in fixtures.unknown_fields(document):
+    unknown = fixtures.unknown_fields(document)
+    if strict and unknown:
+        raise UsageError(
+            f"{file}: {', '.join(unknown)}: no field of a case", hint="the format is in docs/proxy-tools.md"
+        )
+    for name in unknown:
         show.say(f"{click.style('warning:', fg='yellow')} {file}: {name} is no field of a case; ignored", error=True)
     return ((str(file), world) for world in worlds)
 

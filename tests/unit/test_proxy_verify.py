@@ -143,6 +143,10 @@ def test_misspelt_fields_are_named(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "node.podCidr is no field of a case" in result.output
     assert "flows.maskerade is no field of a case" in result.output
+    refused = verify(tmp_path, said, options=("--strict",))
+    assert isinstance(refused.exception, UsageError)
+    assert "node.podCidr, flows.maskerade: no field of a case" in str(refused.exception)
+    assert verify(tmp_path, case(), options=("--strict",)).exit_code == 0
 
 
 @pytest.mark.parametrize(
