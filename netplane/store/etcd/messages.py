@@ -10,7 +10,7 @@ from netplane.store.etcd import proto3
 
 PACKAGE = "etcdserverpb"
 _TABLE = """
-KeyValue: key 1 bytes, create_revision 2 int64, mod_revision 3 int64, value 5 bytes
+KeyValue: key 1 bytes, create_revision 2 int64, mod_revision 3 int64, version 4 int64, value 5 bytes
 Event: type 1 int32, kv 2 KeyValue, prev_kv 3 KeyValue
 ResponseHeader: cluster_id 1 uint64, member_id 2 uint64, revision 3 int64
 RangeRequest: key 1 bytes, range_end 2 bytes, limit 3 int64, revision 4 int64, serializable 7 bool, keys_only 8 bool, \
