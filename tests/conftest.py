@@ -4,12 +4,17 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from netplane.kernel import netns
 from netplane.obs import logs
 
 # No test modules by name, but they assert as such.
 pytest.register_assert_rewrite("tests.store_promises", "tests.store_machine")
+
+# No test asserts wall-clock times, nor does hypothesis: the first example in a new clone builds tables of Unicode.
+settings.register_profile("netplane", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("netplane")
 
 # What tests' namespaces begin with: `npt-` those of kernel tests, `np-t` and `np-b` of labs, `npv-` of `verify`.
 OURS = ("npt-", "np-t", "np-b", "npv-")
