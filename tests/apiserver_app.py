@@ -11,14 +11,14 @@ import orjson
 
 from netplane.api import kinds
 from netplane.apiserver import app, bootstrap
-from netplane.apiserver.allocation import Allocator
+from netplane.apiserver.access.jwt import Key
+from netplane.apiserver.access.policies import Policies
+from netplane.apiserver.access.service_tokens import Issuer
+from netplane.apiserver.access.tokens import AUTHENTICATED, MASTERS, User
+from netplane.apiserver.admission.allocation import Allocator
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.jwt import Key
-from netplane.apiserver.limits import Limits
-from netplane.apiserver.policies import Policies
-from netplane.apiserver.service_tokens import Issuer
-from netplane.apiserver.settings import Listener, PortRange, Settings
-from netplane.apiserver.tokens import AUTHENTICATED, MASTERS, User
+from netplane.apiserver.limits.levels import Limits
+from netplane.apiserver.process.settings import Listener, PortRange, Settings
 from netplane.store.memory import MemoryStore
 
 ADMIN, READER = "admin-token", "reader-token"

@@ -4,13 +4,15 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 
-from netplane.apiserver import discovery, door, health, openapi, openapi_v2, service_tokens, version
-from netplane.apiserver import reply as replies
+from netplane.apiserver import door
+from netplane.apiserver.access import service_tokens
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.describe import discovery, health, openapi, openapi_v2, version
 from netplane.apiserver.door import ResourceRoute
 from netplane.apiserver.front import Front
-from netplane.apiserver.metrics import RequestMetrics
-from netplane.apiserver.reply import NOT_FOUND, Receive, Reply, Scope, Send, of_json
+from netplane.apiserver.process.metrics import RequestMetrics
+from netplane.apiserver.wire import reply as replies
+from netplane.apiserver.wire.reply import NOT_FOUND, Receive, Reply, Scope, Send, of_json
 
 _ANY = "/{path:path}"
 _ALL = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

@@ -5,10 +5,12 @@ from typing import Any
 from netplane.api import errors, kinds
 from netplane.api.kinds import Kind
 from netplane.api.managed import entries as managed
-from netplane.apiserver import access_rules, commit, ip_objects
 from netplane.apiserver import cluster as cl
+from netplane.apiserver.access import bootstrap_rules
+from netplane.apiserver.admission import ip_objects
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.peers import Peer
+from netplane.apiserver.verbs import commit
 
 Json = dict[str, Any]
 
@@ -22,7 +24,7 @@ async def run(cluster: Cluster, port: int) -> None:
     """Make or repair all of it. `port` is where this apiserver listens."""
     for name in NAMESPACES:
         await ensure(cluster, kinds.NAMESPACE, "", {"metadata": {"name": name}}, ())
-    await access_rules.reconcile(cluster)
+    await bootstrap_rules.reconcile(cluster)
     await ensure(cluster, kinds.SERVICE_CIDR, "", _service_cidr(cluster), ())
     await _ready(cluster)
     live = await cluster.peers.beat(port)

@@ -9,19 +9,19 @@ import orjson
 
 from netplane.api import kinds
 from netplane.api.kinds import Kind
-from netplane.apiserver.limits import Limits
-from netplane.apiserver.node_index import NodeIndex
+from netplane.apiserver.access.node_index import NodeIndex
+from netplane.apiserver.access.tokens import User
+from netplane.apiserver.limits.levels import Limits
 from netplane.apiserver.peers import Peers
-from netplane.apiserver.settings import Settings
-from netplane.apiserver.shared import EventCache
-from netplane.apiserver.tokens import User
+from netplane.apiserver.process.settings import Settings
+from netplane.apiserver.verbs.shared import EventCache
 from netplane.store.protocol import KV, Store
 
 if TYPE_CHECKING:
-    from netplane.apiserver.allocation import Allocator
-    from netplane.apiserver.audit import Auditor
-    from netplane.apiserver.policies import Policies
-    from netplane.apiserver.service_tokens import Issuer
+    from netplane.apiserver.access.policies import Policies
+    from netplane.apiserver.access.service_tokens import Issuer
+    from netplane.apiserver.admission.allocation import Allocator
+    from netplane.apiserver.audit.events import Auditor
 
 
 class Closable(Protocol):

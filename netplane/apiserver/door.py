@@ -10,15 +10,19 @@ from typing import Any
 from starlette.routing import BaseRoute, Match
 
 from netplane.api import errors
-from netplane.apiserver import audit, entrance, handlers, negotiate, node_restriction, options, reply
-from netplane.apiserver import target as targets
-from netplane.apiserver.call import Call
+from netplane.apiserver.access import entrance
+from netplane.apiserver.access.tokens import User
+from netplane.apiserver.admission import node_restriction
+from netplane.apiserver.audit import events as audit
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.encoding import Translated
-from netplane.apiserver.metrics import RequestMetrics
-from netplane.apiserver.reply import Receive, Reply, Scope, Send
-from netplane.apiserver.target import Target
-from netplane.apiserver.tokens import User
+from netplane.apiserver.process.metrics import RequestMetrics
+from netplane.apiserver.verbs import handlers
+from netplane.apiserver.wire import negotiate, options, reply
+from netplane.apiserver.wire import target as targets
+from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.encoding import Translated
+from netplane.apiserver.wire.reply import Receive, Reply, Scope, Send
+from netplane.apiserver.wire.target import Target
 from netplane.obs import logs
 
 log = logs.get("apiserver")

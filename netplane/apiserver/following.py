@@ -7,7 +7,7 @@ a moment: what is handed out is decided by the transaction's compares, and a pol
 import asyncio
 
 from netplane.api import kinds
-from netplane.apiserver import ip_objects, port_keys
+from netplane.apiserver.admission import ip_objects, port_keys
 from netplane.apiserver.cluster import Cluster
 
 _ROLES = f"/registry/{kinds.ROLE.group}/"

@@ -16,10 +16,11 @@ import orjson
 from netplane.api import codec, errors, kinds
 from netplane.api.kinds import Kind
 from netplane.apiserver import cluster as cl
-from netplane.apiserver import commit, deletes, legacy_tokens
+from netplane.apiserver.access import legacy_tokens
+from netplane.apiserver.admission.propagation import FOREGROUND, ORPHAN
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.options import DeleteOptions
-from netplane.apiserver.propagation import FOREGROUND, ORPHAN
+from netplane.apiserver.verbs import commit, deletes
+from netplane.apiserver.wire.options import DeleteOptions
 from netplane.obs import logs
 from netplane.store.protocol import KV, Event
 

@@ -2,7 +2,7 @@
 
 A watch finds namespaces marked for deletion. Contents that hold out (finalizers, pods still stopping) are asked
 again until they are gone. Nothing new can come in meanwhile: creation compares the namespace's revision in its own
-transaction (netplane.apiserver.commit).
+transaction (netplane.apiserver.verbs.commit).
 """
 
 import asyncio
@@ -10,9 +10,9 @@ import contextlib
 
 from netplane.api import codec, errors, kinds
 from netplane.apiserver import cluster as cl
-from netplane.apiserver import commit, deletes
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.options import DeleteOptions
+from netplane.apiserver.verbs import commit, deletes
+from netplane.apiserver.wire.options import DeleteOptions
 from netplane.obs import logs
 from netplane.store.protocol import KV, StoreError
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import orjson
 
-from netplane.apiserver.settings import Settings
+from netplane.apiserver.process.settings import Settings
 from netplane.store.protocol import KV, Compare, Delete, Put, Store
 
 PREFIX = "/apiservers/"

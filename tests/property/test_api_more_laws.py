@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from netplane.api import kinds, patch
 from netplane.api.errors import StatusError
 from netplane.api.managed import entries as managed
-from netplane.apiserver.options import Position, decode_token, encode_token
+from netplane.apiserver.wire.options import Position, decode_token, encode_token
 from tests import apiserver_app
 from tests.apiserver_app import Server, serving
 

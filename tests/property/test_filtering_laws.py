@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netplane.api import codec, kinds
-from netplane.apiserver import filtering
-from netplane.apiserver.options import list_options
+from netplane.apiserver.verbs import filtering
+from netplane.apiserver.wire.options import list_options
 
 KEYS, VALUES = ("a", "b", "x.io/a"), ("", "1", "22", "a")
 WORDS = st.sampled_from((*KEYS, *VALUES))

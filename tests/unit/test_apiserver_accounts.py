@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from netplane.api import pod_refs
-from netplane.apiserver import accounts
-from netplane.apiserver import flags as flags_
+from netplane.apiserver.admission import accounts
+from netplane.apiserver.process import flags as flags_
 from netplane.errors import UsageError
 from tests.apiserver_app import Server, serving, settings
 

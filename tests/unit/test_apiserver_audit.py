@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from netplane.apiserver import audit, audit_log, audit_policy
-from netplane.apiserver.audit_log import Rotation, Writer
-from netplane.apiserver.audit_policy import Level
-from netplane.apiserver.settings import Audit
-from netplane.apiserver.target import parse
-from netplane.apiserver.tokens import User
+from netplane.apiserver.access.tokens import User
+from netplane.apiserver.audit import events as audit
+from netplane.apiserver.audit import log as audit_log
+from netplane.apiserver.audit import policy as audit_policy
+from netplane.apiserver.audit.log import Rotation, Writer
+from netplane.apiserver.audit.policy import Level
+from netplane.apiserver.process.settings import Audit
+from netplane.apiserver.wire.target import parse
 from netplane.errors import UsageError
 from tests.apiserver_app import READER, USERS, Server, serving
 

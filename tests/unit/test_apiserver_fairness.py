@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from netplane.apiserver import fairness
-from netplane.apiserver.fairness import Entry, Gate
+from netplane.apiserver.limits import fairness
+from netplane.apiserver.limits.fairness import Entry, Gate
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

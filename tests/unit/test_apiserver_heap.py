@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netplane.apiserver import heap
+from netplane.apiserver.process import heap
 
 
 class Knot:

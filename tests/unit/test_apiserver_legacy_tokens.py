@@ -5,7 +5,7 @@ import base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from netplane.apiserver.legacy_tokens import NAME, TYPE, UID
+from netplane.apiserver.access.legacy_tokens import NAME, TYPE, UID
 from tests.apiserver_app import Server, serving, settings
 
 BASE = "/api/v1/namespaces/default"

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from netplane.apiserver import durations, limits
-from netplane.apiserver.call import BODY_LIMIT_BYTES
-from netplane.apiserver.fairness import QUEUE_LENGTH, TURN_REQUESTS
-from netplane.apiserver.limits import Limits
-from netplane.apiserver.tokens import AUTHENTICATED, MASTERS, User
+from netplane.apiserver.access.tokens import AUTHENTICATED, MASTERS, User
+from netplane.apiserver.limits import levels
+from netplane.apiserver.limits.fairness import QUEUE_LENGTH, TURN_REQUESTS
+from netplane.apiserver.limits.levels import Limits
+from netplane.apiserver.wire import durations
+from netplane.apiserver.wire.call import BODY_LIMIT_BYTES
 from netplane.errors import UsageError
 from tests.apiserver_app import READER, USERS, Server, serving
 
@@ -153,7 +154,7 @@ def test_a_watch_has_no_deadline() -> None:
 
 
 def test_a_user_has_so_many_watches_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "WATCHES_PER_USER", 0)
+    monkeypatch.setattr(levels, "WATCHES_PER_USER", 0)
 
     async def test(ask: Server) -> None:
         refused = await ask("GET", f"{CONFIG}?watch=true", token=READER)
@@ -188,7 +189,7 @@ def test_durations_are_gos(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "0s", "-1s"])
 def test_the_flag_says_what_a_duration_is(text: str) -> None:
-    from netplane.apiserver import flags
+    from netplane.apiserver.process import flags
 
     with pytest.raises(UsageError, match="--request-timeout: "):
         flags.duration_s("--request-timeout", text)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from netplane.apiserver.tokens import AUTHENTICATED, User
+from netplane.apiserver.access.tokens import AUTHENTICATED, User
 from tests.apiserver_app import USERS, Server, serving, settings
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"

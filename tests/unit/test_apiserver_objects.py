@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from netplane.apiserver import commit
+from netplane.apiserver.verbs import commit
 from tests.apiserver_app import Server, run, serving, settings
 
 SERVICES = "/api/v1/namespaces/default/services"

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvicorn
 
-from netplane.apiserver import peer
+from netplane.apiserver.access import peer
 
 
 async def app(scope: object, receive: object, send: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplane.apiserver import service_cidrs
+from netplane.apiserver.admission import service_cidrs
 from netplane.net.bitmap import Addresses, AllocationError, Full, OutOfRange, Taken
 from netplane.net.ranges import Ranges
 from tests.apiserver_app import Server, serving, settings

@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
-from netplane.apiserver import flags, kubeconfig, listeners, pki, server, tokens
-from netplane.apiserver.command import command
-from netplane.apiserver.files import write_atomic
-from netplane.apiserver.lock import held
-from netplane.apiserver.settings import Listener
+from netplane.apiserver.access import tokens
+from netplane.apiserver.process import flags, kubeconfig, listeners, pki, server
+from netplane.apiserver.process.command import command
+from netplane.apiserver.process.files import write_atomic
+from netplane.apiserver.process.lock import held
+from netplane.apiserver.process.settings import Listener
 from netplane.client import config
 from netplane.errors import NetplaneError, UsageError
 from tests.apiserver_app import settings

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cni import command as cni_command
-from netplane.apiserver import pki
+from netplane.apiserver.process import pki
 from netplane.errors import NetplaneError, reason
 
 LOADERS = [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from netplane.api.rbac import Ask, Policy, allows
-from netplane.apiserver import access_rules, impersonation
-from netplane.apiserver.tokens import ANONYMOUS, User
+from netplane.apiserver.access import bootstrap_rules, impersonation
+from netplane.apiserver.access.tokens import ANONYMOUS, User
 from tests.apiserver_app import READER, Server, serving
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -178,7 +178,7 @@ def test_roles_gather_the_rules_of_those_labelled_for_them() -> None:
         rule = {"verbs": ["list"], "apiGroups": [""], "resources": ["secrets"]}
         await server.create(f"{RBAC}/clusterroles", {"metadata": {"name": "more", "labels": label}, "rules": [rule]})
         assert (await server("GET", path, token=READER)).status == 200  # at once
-        await access_rules.gather(server.cluster)
+        await bootstrap_rules.gather(server.cluster)
         assert rule in (await server("GET", f"{RBAC}/clusterroles/view")).json["rules"]
         assert rule in (await server("GET", f"{RBAC}/clusterroles/admin")).json["rules"]
         await server("DELETE", f"{RBAC}/clusterroles/more")
@@ -193,15 +193,15 @@ def test_bootstrap_roles_are_completed_unless_their_owner_says_no() -> None:
         role = f"{RBAC}/clusterroles/system:node-proxier"
         full = (await server("GET", role)).json["rules"]
         await server.patch(role, {"rules": [mine]})
-        await access_rules.reconcile(server.cluster)
+        await bootstrap_rules.reconcile(server.cluster)
         assert (await server("GET", role)).json["rules"] == [mine, *full]
         kept = {"rules": [mine], "metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}}
         rev = (await server.patch(role, kept)).json["metadata"]["resourceVersion"]
-        await access_rules.reconcile(server.cluster)
+        await bootstrap_rules.reconcile(server.cluster)
         found = (await server("GET", role)).json
         assert (found["rules"], found["metadata"]["resourceVersion"]) == ([mine], rev)
         await server("DELETE", role)
-        await access_rules.reconcile(server.cluster)
+        await bootstrap_rules.reconcile(server.cluster)
         assert (await server("GET", role)).json["rules"] == full
 
     run(test)

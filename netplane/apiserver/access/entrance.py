@@ -1,0 +1,60 @@
+"""Who asks, as whom, and may they: what every request passes first, in Kubernetes' order.
+
+authentication → audit → impersonation → authorization
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from netplane.api import errors
+from netplane.api.rbac import Policy
+from netplane.apiserver.access import auth, impersonation, node_authorizer, peer
+from netplane.apiserver.access.node_authorizer import Verdict
+from netplane.apiserver.access.tokens import User
+from netplane.apiserver.audit import events as audit
+from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.wire.reply import Scope
+from netplane.apiserver.wire.target import Target
+
+
+class Guest(NamedTuple):
+    """Who came in, and by which policy."""
+
+    user: User
+    policy: Policy
+    headers: Mapping[bytes, bytes]
+
+
+async def admit(cluster: Cluster, scope: Scope, target: Target | None) -> Guest:
+    """Let a request in; `target` None is one that names no resource. Raises StatusError 401, 403, 500."""
+    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    try:
+        user = await auth.authenticate(headers.get(b"authorization", b""), scope.get(peer.KEY), cluster)
+    except errors.StatusError:
+        if cluster.audit is not None:
+            scope[audit.KEY] = cluster.audit.received(scope, target, None, headers)
+        raise
+    if cluster.audit is not None:
+        scope[audit.KEY] = cluster.audit.received(scope, target, user, headers)
+    policy = await cluster.policies.current()
+    if impersonation.asked(headers):
+        user = impersonation.act_as(policy, user, scope["headers"])
+        if cluster.audit is not None:
+            scope[audit.KEY].impersonated = user
+    await _authorize(cluster, policy, user, scope, target)
+    return Guest(user, policy, headers)
+
+
+async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope, target: Target | None) -> None:
+    record: audit.Record | None = scope.get(audit.KEY)
+    query = scope.get("netplane.query") or {}
+    ask = auth.ask_of(target, scope["method"], scope["path"], query)
+    verdict = Verdict(auth.allows(policy, user, ask))
+    if record is not None and verdict.allowed:
+        record.grants = (policy, user, ask)
+    if not verdict.allowed and node_authorizer.node_of(user) is not None:
+        verdict = await node_authorizer.decide(cluster.nodes, user, ask, query.get("fieldSelector", ""))
+    if record is not None:
+        record.decision, record.why = "allow" if verdict.allowed else "forbid", verdict.why
+    if not verdict.allowed:
+        raise auth.refusal(user, ask, verdict.why)

@@ -1,0 +1,136 @@
+"""What a node may do: beside RBAC, which has nothing for nodes by itself.
+
+    Secrets, ConfigMaps             read one that a pod on the node names
+    ServiceAccounts                 read one that a pod on the node runs as; ask for its token
+    Pods                            read those on the node; create, delete, evict, write the status (NodeRestriction
+    Nodes                           read its own; write it                                    says which)
+    Leases                          its own in kube-node-lease
+    everything else                 as role system:node says
+
+A node is a user of group system:nodes named system:node:NAME. Source: the node authorizer of Kubernetes 1.36.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from netplane.api import bootstrap_roles, selectors
+from netplane.api.errors import StatusError
+from netplane.api.rbac import Ask, allows
+from netplane.apiserver.access.node_index import NodeIndex
+from netplane.apiserver.access.tokens import User
+
+GROUP, PREFIX = "system:nodes", "system:node:"
+LEASES = "kube-node-lease"
+_READS = frozenset({"get", "list", "watch"})
+_LEASE_VERBS = frozenset({"get", "create", "update", "patch", "delete"})
+
+
+class Verdict(NamedTuple):
+    """Whether a request may pass; `why` not, if there is more to say than no."""
+
+    allowed: bool
+    why: str = ""
+
+
+YES, NO = Verdict(True), Verdict(False)
+
+
+def node_of(user: User) -> str | None:
+    """The name of the node that a user is; None when it is none."""
+    if not user.name.startswith(PREFIX) or GROUP not in user.groups:
+        return None
+    return user.name.removeprefix(PREFIX)
+
+
+async def decide(index: NodeIndex, user: User, ask: Ask, fields: str = "") -> Verdict:
+    """Whether a user may do this for being a node. `fields` is the field selector of a list or watch."""
+    node = node_of(user)
+    if node is None:
+        return NO
+    if not node:
+        return Verdict(False, f'unknown node for user "{user.name}"')
+    rule = _RULES.get((ask.group, ask.resource))
+    if rule is not None and not ask.path:
+        return await rule(index, node, ask, fields)
+    return YES if any(allows(one, ask) for one in bootstrap_roles.CLUSTER_ROLES["system:node"]) else NO
+
+
+async def _related(index: NodeIndex, node: str, ask: Ask) -> Verdict:
+    if await index.holds((node, ask.resource, ask.namespace, ask.name)):
+        return YES
+    return Verdict(False, f"no relationship found between node '{node}' and this object")
+
+
+async def _readable(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    if ask.verb not in _READS:
+        return Verdict(False, "can only read resources of this type")
+    if ask.subresource:
+        return Verdict(False, "cannot read subresource")
+    if not ask.namespace:
+        return Verdict(False, "can only read namespaced object of this type")
+    if not ask.name:
+        return Verdict(False, "No Object name found")
+    return await _related(index, node, ask)
+
+
+async def _account(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    if ask.verb == "get" and not ask.subresource and ask.name:
+        return await _related(index, node, ask)
+    if ask.verb != "create" or not ask.name:
+        return Verdict(False, "can only create tokens for individual service accounts")
+    if ask.subresource != "token":
+        return Verdict(False, "can only create token subresource of serviceaccount")
+    return await _related(index, node, ask)
+
+
+async def _lease(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    if ask.verb not in _LEASE_VERBS:
+        return Verdict(False, "can only get, create, update, patch, or delete a node lease")
+    if ask.namespace != LEASES:
+        return Verdict(False, f'can only access leases in the "{LEASES}" system namespace')
+    if ask.verb != "create" and ask.name != node:
+        return Verdict(False, "can only access node lease with the same name as the requesting node")
+    return YES
+
+
+async def _node(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    writes = {"": ("create", "update", "patch"), "status": ("update", "patch")}
+    if ask.verb in writes.get(ask.subresource, ()):
+        return YES
+    if ask.subresource or ask.verb not in _READS:
+        return NO
+    if ask.name == node:
+        return YES
+    what = f"'{ask.name}'" if ask.name else "all nodes"
+    return Verdict(False, f"node '{node}' cannot read {what}, only its own Node object")
+
+
+async def _pod(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    writes = {"": ("create", "delete"), "status": ("update", "patch"), "eviction": ("create",)}
+    if ask.verb in writes.get(ask.subresource, ()):
+        return YES
+    if ask.subresource or ask.verb not in _READS:
+        return NO
+    if ask.verb != "get" and _exact(fields, "spec.nodeName") == node:
+        return YES
+    if ask.name:
+        return await _related(index, node, ask)
+    return Verdict(False, "can only list/watch pods with spec.nodeName field selector")
+
+
+def _exact(fields: str, field: str) -> str | None:
+    try:
+        return selectors.parse_fields(fields).exact(field)
+    except StatusError:
+        return None
+
+
+_Rule = Callable[[NodeIndex, str, Ask, str], Awaitable[Verdict]]
+_RULES: dict[tuple[str, str], _Rule] = {
+    ("", "secrets"): _readable,
+    ("", "configmaps"): _readable,
+    ("", "serviceaccounts"): _account,
+    ("", "pods"): _pod,
+    ("", "nodes"): _node,
+    ("coordination.k8s.io", "leases"): _lease,
+}

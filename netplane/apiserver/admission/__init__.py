@@ -1,0 +1,1 @@
+"""What objects go through on their way in: strategies, defaults, allocation, injection."""

@@ -1,0 +1,105 @@
+"""What is done with every object that comes in, whichever verb brings it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from netplane.api import errors, fields, typecheck, views
+from netplane.api.kinds import Kind
+from netplane.apiserver.access import escalation
+from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.options import WriteOptions
+
+Json = dict[str, Any]
+
+
+def as_stored(kind: Kind, obj: Json) -> Json:
+    """An object as it is stored."""
+    return obj if kind.stored_in is None else views.stored(obj)
+
+
+def as_shown(kind: Kind, obj: Json) -> Json:
+    """A stored object in the form of `kind`."""
+    if kind.stored_in is None:
+        return obj
+    return {**views.shown(obj), "kind": kind.kind, "apiVersion": kind.api_version}
+
+
+def strict(
+    call: Call,
+    obj: Json,
+    options: WriteOptions,
+    checked: Json | None = None,
+    patch: Callable[[], str] | None = None,
+) -> None:
+    """Drop what the schema does not know, and say so as fieldValidation asks. Raises StatusError 400.
+
+    `checked` is an object that is known to be right: what `obj` took over from it needs no second look. `patch` prints
+    the patch that made `obj`; it is then the patch that is wrong, which is a 422.
+    """
+    kind = call.kind
+
+    def wrong(why: str) -> errors.StatusError:
+        if patch is None:
+            return errors.cannot_handle(kind.kind, kind.api_version, why)
+        return errors.invalid("", "", "", [fields.invalid("patch", patch(), why)])
+
+    try:
+        problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj, checked)]
+    except typecheck.WrongType as error:
+        raise wrong(str(error)) from error
+    if (problems or call.duplicates) and options.validation == "Strict":
+        raise wrong(f"strict decoding error: {', '.join([*problems, *_strictly(call.duplicates)])}")
+    problems += call.duplicates
+    if options.validation == "Warn":
+        call.warnings += problems
+    escalation.check(call.policy, call.user, kind, obj)
+
+
+def _strictly(duplicates: list[str]) -> list[str]:
+    """As a strict refusal names them: what YAML finds is one error of many lines."""
+    if not duplicates or not duplicates[0].startswith("line "):
+        return duplicates
+    return ["\n  ".join(["yaml: unmarshal errors:", *duplicates])]
+
+
+def guarded(call: Call, alter: Callable[[Json], Json]) -> Callable[[Json], Json]:
+    """`alter`, whose outcome `call.guard` must let pass."""
+    guard = call.guard
+    if guard is None:
+        return alter
+
+    def watched(old: Json) -> Json:
+        before: Json = orjson.loads(orjson.dumps(old))
+        new = alter(old)
+        guard(new, before)
+        return new
+
+    return watched
+
+
+def named(obj: Json, name: str) -> None:
+    """An object's name is the path's. Raises StatusError 400."""
+    have = obj["metadata"].get("name")
+    if not have:
+        why = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        raise errors.bad_request(why)
+    if have != name:
+        raise errors.bad_request(f"the name of the object ({have}) does not match the name on the URL ({name})")
+
+
+def place(call: Call, obj: Json) -> None:
+    """An object's namespace is the path's. Raises StatusError 400."""
+    metadata = obj.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise errors.bad_request("metadata must be an object")
+    if not call.kind.namespaced:
+        return
+    namespace = call.target.namespace
+    if metadata.setdefault("namespace", namespace) != namespace:
+        if metadata["namespace"]:
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        metadata["namespace"] = namespace

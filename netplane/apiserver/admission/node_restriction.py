@@ -1,0 +1,237 @@
+"""What a node may write: its own Node, Lease and pods, whatever else lets nodes write such things.
+
+`check` looks at what can be seen before the request is served; what an update makes of an object is seen by
+`call.guard`, once it is known. Source: the NodeRestriction admission plugin of Kubernetes 1.36.
+"""
+
+from typing import Any
+
+from netplane.api import errors, kinds, node_labels, pod_refs
+from netplane.api.rbac import Ask
+from netplane.apiserver import cluster as cl
+from netplane.apiserver.access import auth
+from netplane.apiserver.access.node_authorizer import GROUP, LEASES, node_of
+from netplane.apiserver.access.tokens import User
+from netplane.apiserver.wire import bodies
+from netplane.apiserver.wire.call import Call
+
+Json = dict[str, Any]
+
+PLUGIN = "NodeRestriction"
+_READS = frozenset({"get", "list", "watch"})
+_OPERATIONS = {"update": "UPDATE", "patch": "UPDATE", "delete": "DELETE", "deletecollection": "DELETE"}
+
+
+def concerns(user: User, verb: str) -> bool:
+    """Whether a request is a node's write."""
+    return GROUP in user.groups and verb not in _READS
+
+
+async def check(call: Call) -> None:
+    """Let a node's write pass. Raises StatusError 403."""
+    node = node_of(call.user)
+    rule = _RULES.get((call.target.group, call.target.resource))
+    if node is None or rule is None or PLUGIN in call.cluster.settings.without_plugins:
+        return
+    if not node:
+        raise _refused(call, f'could not determine node from user "{call.user.name}"')
+    why = await rule(call, node)
+    if why:
+        raise _refused(call, why)
+
+
+def _refused(call: Call, why: str) -> errors.StatusError:
+    return errors.forbidden(call.target.group, call.target.resource, call.target.name, why)
+
+
+async def _sent(call: Call, kind: str, api_version: str) -> Json:
+    """The body of a create, as far as it can be read: what is wrong with it is told later."""
+    try:
+        sent: Json = await bodies.read(call, kind, api_version, optional=True)
+    except errors.StatusError:
+        return {}
+    return sent if isinstance(sent.get("metadata") or {}, dict) and isinstance(sent.get("spec") or {}, dict) else {}
+
+
+async def _node(call: Call, node: str) -> str:
+    target = call.target
+    name = target.name
+    sent: Json = {}
+    if target.verb == "create":
+        sent = await _sent(call, "Node", "v1")
+        name = (sent.get("metadata") or {}).get("name") or ""
+    if name != node:
+        return f'node "{node}" is not allowed to modify node "{name}"'
+    if target.verb == "create":
+        return _new_node(sent, node)
+
+    def guard(new: Json, old: Json | None) -> None:
+        why = _new_node(new, node) if old is None else _changed_node(new, old, node)
+        if why:
+            raise _refused(call, why)
+
+    call.guard = guard
+    return ""
+
+
+def _new_node(sent: Json, node: str) -> str:
+    if (sent.get("spec") or {}).get("configSource") is not None:
+        return f'node "{node}" is not allowed to create pods with a non-nil configSource'
+    bad = node_labels.forbidden((sent.get("metadata") or {}).get("labels") or {}, {})
+    return f'node "{node}" is not allowed to set the following labels: {", ".join(bad)}' if bad else ""
+
+
+def _changed_node(new: Json, old: Json, node: str) -> str:
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    if spec.get("configSource") is not None and spec["configSource"] != before.get("configSource"):
+        return f'node "{node}" is not allowed to update configSource to a new non-nil configSource'
+    if (spec.get("taints") or []) != (before.get("taints") or []):
+        return f'node "{node}" is not allowed to modify taints'
+    metadata, had = new["metadata"], old["metadata"]
+    if (metadata.get("ownerReferences") or []) != (had.get("ownerReferences") or []):
+        return f'node "{node}" is not allowed to modify ownerReferences'
+    bad = node_labels.forbidden(metadata.get("labels") or {}, had.get("labels") or {})
+    return f"is not allowed to modify labels: {', '.join(bad)}" if bad else ""
+
+
+async def _lease(call: Call, node: str) -> str:
+    target = call.target
+    if target.namespace != LEASES:
+        return f'can only access leases in the "{LEASES}" system namespace'
+    name = target.name
+    if target.verb == "create":
+        name = ((await _sent(call, "Lease", "coordination.k8s.io/v1")).get("metadata") or {}).get("name") or ""
+    return "" if name == node else "can only access node lease with the same name as the requesting node"
+
+
+async def _pod(call: Call, node: str) -> str:
+    target = call.target
+    if target.subresource not in ("", "status", "eviction"):
+        return f"unexpected pod subresource \"{target.subresource}\", only 'status' and 'eviction' are allowed"
+    if target.verb == "create" and not target.subresource:
+        return await _mirror(call, await _sent(call, "Pod", "v1"), node)
+    words = _POD_WRITES.get((target.verb, target.subresource))
+    if words is None:
+        operation = _OPERATIONS.get(target.verb, target.verb.upper())
+        more = "" if target.subresource else f', node "{node}" can only create and delete mirror pods'
+        return f'unexpected operation "{operation}"{more}'
+    if target.subresource == "status":
+        call.guard = _status_guard(call, node)
+    return "" if await _on_node(call, target.name, node) else words.format(node=node)
+
+
+_POD_WRITES = {
+    ("delete", ""): 'node "{node}" can only delete pods with spec.nodeName set to itself',
+    ("update", "status"): 'node "{node}" can only update pod status for pods with spec.nodeName set to itself',
+    ("patch", "status"): 'node "{node}" can only update pod status for pods with spec.nodeName set to itself',
+    ("create", "eviction"): "node {node} can only evict pods with spec.nodeName set to itself",
+}
+
+
+def _status_guard(call: Call, node: str) -> Any:
+    def guard(new: Json, old: Json | None) -> None:
+        if (new["metadata"].get("labels") or {}) != ((old or {}).get("metadata", {}).get("labels") or {}):
+            raise _refused(call, f'node "{node}" cannot update labels through pod status')
+
+    return guard
+
+
+async def _mirror(call: Call, pod: Json, node: str) -> str:
+    metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
+    if pod_refs.MIRROR not in (metadata.get("annotations") or {}):
+        return f'pod does not have "{pod_refs.MIRROR}" annotation, node "{node}" can only create mirror pods'
+    if spec.get("nodeName") != node:
+        return f'node "{node}" can only create pods with spec.nodeName set to itself'
+    return await _owner(call, metadata.get("ownerReferences") or [], node) or _opens_nothing(pod, spec, node)
+
+
+async def _owner(call: Call, owners: list[Json], node: str) -> str:
+    """A mirror pod belongs to its Node, so that it goes with it."""
+    if len(owners) > 1:
+        return f'node "{node}" can only create pods with a single owner reference set to itself'
+    owner = owners[0] if owners else {}
+    if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
+        return f'node "{node}" can only create pods with an owner reference set to itself'
+    if not owner.get("controller"):
+        return f'node "{node}" can only create pods with a controller owner reference set to itself'
+    if owner.get("blockOwnerDeletion"):
+        return f'node "{node}" must not set blockOwnerDeletion on an owner reference'
+    kv = await call.cluster.store.get(cl.key(kinds.NODE, "", node))
+    if kv is None:
+        raise errors.not_found("", "nodes", node)
+    uid = call.cluster.decoded(kv)["metadata"]["uid"]
+    if owner.get("uid") != uid:
+        return f"node {node} UID mismatch: expected {owner.get('uid', '')} got {uid}"
+    return ""
+
+
+def _opens_nothing(pod: Json, spec: Json, node: str) -> str:
+    """A mirror pod names nothing that its node could then read."""
+    named = {plural for plural, _ in pod_refs.references(pod)}
+    volumes = spec.get("volumes") or ()
+    if any(one.get("persistentVolumeClaim") or one.get("ephemeral") for one in volumes):
+        named.add("persistentvolumeclaims")
+    if spec.get("resourceClaims"):
+        named.add("resourceclaims")
+    for plural, word in _NAMED.items():
+        if plural in named:
+            return f'node "{node}" can not create pods that reference {word}'
+    return ""
+
+
+_NAMED = {
+    "serviceaccounts": "a service account",
+    "secrets": "secrets",
+    "configmaps": "configmaps",
+    "persistentvolumeclaims": "persistentvolumeclaims",
+    "resourceclaims": "resourceclaims",
+}
+
+
+async def _on_node(call: Call, name: str, node: str) -> bool:
+    """Whether a pod is on a node; one that is not there is let by, to be told so."""
+    kv = await call.cluster.store.get(cl.key(kinds.POD, call.target.namespace, name))
+    return kv is None or (call.cluster.decoded(kv).get("spec") or {}).get("nodeName") == node
+
+
+async def _token(call: Call, node: str) -> str:
+    if call.target.subresource != "token" or call.target.verb != "create":
+        return ""
+    spec = (await _sent(call, "TokenRequest", "authentication.k8s.io/v1")).get("spec") or {}
+    ref = spec.get("boundObjectRef") or {}
+    if ref.get("kind") != "Pod" or ref.get("apiVersion") != "v1" or not ref.get("name"):
+        return "node requested token not bound to a pod"
+    if not ref.get("uid"):
+        return "node requested token with a pod binding without a uid"
+    kv = await call.cluster.store.get(cl.key(kinds.POD, call.target.namespace, ref["name"]))
+    if kv is None:
+        raise errors.not_found("", "pods", ref["name"])
+    pod = call.cluster.decoded(kv)
+    if (pod.get("spec") or {}).get("nodeName") != node:
+        return "node requested token bound to a pod scheduled on a different node"
+    return _audience(call, pod.get("spec") or {}, spec.get("audiences") or [])
+
+
+def _audience(call: Call, spec: Json, audiences: list[str]) -> str:
+    """A token is for whom the pod's volumes say; a role may say more (verb request-serviceaccounts-token-audience)."""
+    if len(audiences) > 1:
+        return "node may only request 0 or 1 audiences"
+    wanted = audiences[0] if audiences else ""
+    sources = [
+        one for volume in spec.get("volumes") or () for one in (volume.get("projected") or {}).get("sources") or ()
+    ]
+    given = {(one["serviceAccountToken"].get("audience") or "") for one in sources if one.get("serviceAccountToken")}
+    target = call.target
+    ask = Ask("request-serviceaccounts-token-audience", "", wanted, "", target.namespace, target.name)
+    if not wanted or wanted in given or auth.allows(call.policy, call.user, ask):
+        return ""
+    why = f"{call.user.name} is not authorized to request tokens for this audience"
+    return f'audience "{wanted}" not found in pod spec volume, {why}'
+
+
+_RULES = {
+    ("", "nodes"): _node,
+    ("", "pods"): _pod,
+    ("", "serviceaccounts"): _token,
+    ("coordination.k8s.io", "leases"): _lease,
+}

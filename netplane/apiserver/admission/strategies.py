@@ -1,0 +1,169 @@
+"""The strategies of the served kinds. A kind that is not named here has the plain one."""
+
+from typing import Any
+
+from netplane.api import kinds, services
+from netplane.api.kinds import KINDS, Kind
+from netplane.apiserver.admission import workloads
+from netplane.apiserver.admission.strategy import Json, Strategy
+from netplane.apiserver.admission.workloads import CreatedByPut
+from netplane.apiserver.wire.options import DeleteOptions
+
+DEFAULT_GRACE_S = 30
+
+
+class NamespaceStrategy(Strategy):
+    """Deleted in two steps: marked Terminating, then gone once emptied and no finalizer is left in its spec."""
+
+    answers_deleted = True
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(kind)
+        self.not_owned = frozenset({"f:status", "f:spec"})
+
+    def prepare_create(self, obj: Json) -> None:
+        """Every namespace starts Active, with the finalizer that waits for its contents to go."""
+        super().prepare_create(obj)
+        obj["status"] = {"phase": "Active"}
+        finalizers = (obj.get("spec") or {}).get("finalizers") or []
+        obj["spec"] = {"finalizers": finalizers if "kubernetes" in finalizers else [*finalizers, "kubernetes"]}
+
+    def after_defaults(self, obj: Json) -> None:
+        """Selectors find namespaces by this label."""
+        _label_name(obj)
+
+    def prepare_update(self, new: Json, old: Json) -> None:
+        """spec.finalizers change through the finalize subresource only."""
+        super().prepare_update(new, old)
+        spec = new.setdefault("spec", {})
+        spec["finalizers"] = (old.get("spec") or {}).get("finalizers", [])
+        _label_name(new)
+
+    def mark_deleted(self, obj: Json) -> None:
+        """Users see that it goes."""
+        obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
+
+    def holds(self, obj: Json) -> bool:
+        """Either kind of finalizer holds it."""
+        return super().holds(obj) or bool((obj.get("spec") or {}).get("finalizers"))
+
+
+def _label_name(obj: Json) -> None:
+    metadata = obj["metadata"]
+    if metadata.get("name"):
+        metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
+
+
+class NodeStrategy(Strategy):
+    """A kubelet registers its node with a status."""
+
+    keeps_status = True
+
+
+class PodStrategy(Strategy):
+    """Deleted gracefully once bound: its kubelet says when it is over."""
+
+    answers_deleted = True
+    counts_generations = True
+
+    def prepare_create(self, obj: Json) -> None:
+        """Every pod starts Pending."""
+        super().prepare_create(obj)
+        obj["status"] = {"phase": "Pending"}
+
+    def after_defaults(self, obj: Json) -> None:
+        """What admission adds: the quality of service, priority, and patience with nodes that are not ready."""
+        obj["status"]["qosClass"] = qos_class(obj["spec"])
+        spec = obj["spec"]
+        spec.setdefault("priority", 0)
+        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+        tolerations = spec.setdefault("tolerations", [])
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+            if not any(_tolerates(one, key) for one in tolerations):
+                tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+
+    def grace_s(self, obj: Json, options: DeleteOptions) -> int:
+        """Nothing to wait for when no kubelet has it, or when it is over."""
+        spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+            return 0
+        if options.grace_s is not None:
+            return max(options.grace_s, 0)
+        given = spec.get("terminationGracePeriodSeconds")
+        return int(given) if given is not None else DEFAULT_GRACE_S
+
+
+def _tolerates(toleration: Json, key: str) -> bool:
+    if toleration.get("effect") not in (None, "", "NoExecute"):
+        return False
+    return toleration.get("key") == key or (not toleration.get("key") and toleration.get("operator") == "Exists")
+
+
+def qos_class(spec: Json) -> str:
+    """BestEffort, Burstable or Guaranteed, from what the containers request (the API's definition)."""
+    containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
+    resources = [one.get("resources") or {} for one in containers]
+    if not any(one.get("requests") or one.get("limits") for one in resources):
+        return "BestEffort"
+    return "Guaranteed" if all(_guaranteed(one) for one in resources) else "Burstable"
+
+
+def _guaranteed(resources: Json) -> bool:
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    both = ("cpu", "memory")
+    return all(limits.get(one) for one in both) and all(
+        requests.get(one, limits.get(one)) == limits[one] for one in both
+    )
+
+
+class ServiceStrategy(Strategy):
+    """Its addresses and ports are allocated with it (netplane.apiserver.admission.allocation)."""
+
+    create_on_update = True
+    answers_deleted = True
+
+    def after_defaults(self, obj: Json) -> None:
+        """Linked fields speak for each other; the status is there from the start."""
+        services.normalize(obj["spec"], None)
+        obj.setdefault("status", {"loadBalancer": {}})
+
+    def prepare_update(self, new: Json, old: Json) -> None:
+        """What the old type alone had goes; what was allocated stays."""
+        super().prepare_update(new, old)
+        spec, before = new["spec"], old.get("spec") or {}
+        services.normalize(spec, before)
+        services.keep_allocated(spec, before)
+        services.drop_of_old_type(spec, before)
+        if before.get("type") == "LoadBalancer" != spec.get("type"):
+            new["status"] = {**(new.get("status") or {}), "loadBalancer": {}}
+
+
+class EndpointSliceStrategy(Strategy):
+    """Its content is everything but metadata; labels count too."""
+
+    counts_generations = True
+
+    def content(self, obj: Json) -> Any:
+        """Labels say which Service it belongs to."""
+        return super().content(obj), obj["metadata"].get("labels") or {}
+
+
+class LeaseStrategy(CreatedByPut):
+    """Locks: an update must name the version it saw."""
+
+    unconditional_update = False
+
+
+_OWN: dict[Kind, type[Strategy]] = {
+    kinds.NAMESPACE: NamespaceStrategy,
+    kinds.NODE: NodeStrategy,
+    kinds.POD: PodStrategy,
+    kinds.SERVICE: ServiceStrategy,
+    kinds.ENDPOINTS: CreatedByPut,
+    kinds.EVENT: CreatedByPut,
+    kinds.NEW_EVENT: CreatedByPut,
+    kinds.ENDPOINT_SLICE: EndpointSliceStrategy,
+    kinds.LEASE: LeaseStrategy,
+    **workloads.OWN,
+}
+STRATEGIES: dict[Kind, Strategy] = {kind: _OWN.get(kind, Strategy)(kind) for kind in KINDS}

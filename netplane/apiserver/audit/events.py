@@ -1,0 +1,255 @@
+"""Audit events: who asked what of the server, when, and what came of it (audit.k8s.io/v1 Event, one JSON line each).
+
+    Auditor.received ──► Record ──► started (a watch sends its head) ──► complete | panic
+        RequestReceived             ResponseStarted                      ResponseComplete | Panic
+
+Records hold references only; they become JSON on the log's own thread.
+"""
+
+import datetime
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from netplane.api.errors import StatusError
+from netplane.api.rbac import Ask
+from netplane.api.rbac import Policy as Rules
+from netplane.apiserver.access.tokens import MASTERS, User
+from netplane.apiserver.audit import log as audit_log
+from netplane.apiserver.audit import policy as audit_policy
+from netplane.apiserver.audit.log import Writer
+from netplane.apiserver.audit.policy import Level, Policy, Verdict
+from netplane.apiserver.process.settings import Audit as Settings
+from netplane.apiserver.wire import bodies
+from netplane.apiserver.wire.reply import Header, Message, Reply, Scope, Send
+from netplane.apiserver.wire.target import Target
+
+Json = dict[str, Any]
+
+KEY = "netplane.audit"
+MAX_ID = 64
+_NOBODY = User("")
+
+
+class Record:
+    """One request on its way through the server."""
+
+    __slots__ = ("_writer", "body", "code", "decision", "grants", "head", "impersonated", "verdict", "why")
+
+    def __init__(self, writer: Writer, head: Json, verdict: Verdict) -> None:
+        self._writer = writer
+        self.head = head
+        self.verdict = verdict
+        self.body: tuple[bytes, str] | None = None
+        self.impersonated: User | None = None
+        self.decision = self.why = ""  # of authorization
+        self.grants: tuple[Rules, User, Ask] | None = None  # what let it pass, to be told on the log's thread
+        self.code = 200  # of an answer that goes out before its end is known
+
+    @property
+    def header(self) -> Header:
+        """The header that tells the client what its request is called in the log."""
+        return b"audit-id", self.head["auditID"].encode()
+
+    def log(self, stage: str, code: int = 0, answer: bytes = b"") -> None:
+        """Log a stage, unless the policy leaves it out."""
+        if self.verdict.level is Level.NONE or stage in self.verdict.omit:
+            return
+        kept = answer if code >= 400 or _reads_answer(self, self.head["target"]) else b""
+        weight = len(kept) + (len(self.body[0]) if self.body is not None else 0)
+        self._writer.put((self, stage, code, kept, datetime.datetime.now(datetime.UTC)), weight)
+
+    def read(self, body: bytes, media: str) -> None:
+        """The request's body, when it is wanted."""
+        if self.verdict.level >= Level.REQUEST:
+            self.body = (body, media)
+
+
+class Auditor:
+    """Makes records by a policy and hands them to a writer."""
+
+    def __init__(self, policy: Policy, writer: Writer) -> None:
+        self._policy = policy
+        self.writer = writer
+
+    def received(
+        self, scope: Scope, target: Target | None, user: User | None, headers: Mapping[bytes, bytes]
+    ) -> Record:
+        """A request came in; `user` None is somebody whom nobody knows (401)."""
+        verb = target.verb if target is not None else scope["method"].lower()
+        verdict = self._policy.verdict(user or _NOBODY, verb, target, scope["path"])
+        record = Record(self.writer, _head(scope, target, user, headers, verb), verdict)
+        record.log("RequestReceived")
+        return record
+
+
+def of(settings: Settings) -> Auditor | None:
+    """What the flags ask for. Raises UsageError."""
+    if not settings.path:
+        return None
+    policy = audit_policy.load(settings.policy) if settings.policy is not None else audit_policy.default()
+    rotation = audit_log.Rotation(settings.max_mib, settings.backups, settings.days)
+    return Auditor(policy, Writer(audit_log.handler(settings.path, rotation), encode))
+
+
+def answered(record: Record, reply: Reply | None) -> Reply | None:
+    """Log the end of a request; its answer, which says the record's name. None: it was sent already."""
+    if reply is None:
+        record.log("ResponseComplete", record.code)
+        return None
+    record.log("ResponseComplete", reply.status, reply.body)
+    return reply._replace(headers=(*reply.headers, record.header))
+
+
+def telling(record: Record | None, transmit: Send) -> Send:
+    """`transmit`, which logs the start of the answer and names the record in it."""
+    if record is None:
+        return transmit
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            record.log("ResponseStarted", message["status"])
+            message = {**message, "headers": [*message["headers"], record.header]}
+        await transmit(message)
+
+    return send
+
+
+def _head(scope: Scope, target: Target | None, user: User | None, headers: Mapping[bytes, bytes], verb: str) -> Json:
+    given = headers.get(b"audit-id", b"").decode("latin-1")
+    head: Json = {
+        "auditID": given if 0 < len(given) <= MAX_ID and given.isprintable() else str(uuid.uuid4()),
+        "scope": scope,
+        "headers": headers,
+        "verb": verb,
+        "user": user,
+        "target": target,
+        "received": datetime.datetime.now(datetime.UTC),
+    }
+    return head
+
+
+def encode(item: tuple[Record, str, int, bytes, datetime.datetime]) -> str:
+    """A line of the log."""
+    record, stage, code, answer, when = item
+    head, level, target = record.head, record.verdict.level, record.head["target"]
+    event: Json = {
+        "kind": "Event",
+        "apiVersion": "audit.k8s.io/v1",
+        "level": level.word,
+        "auditID": head["auditID"],
+        "stage": stage,
+        "requestURI": _uri(head["scope"]),
+        "verb": head["verb"],
+        "user": _user(head["user"]),
+    }
+    if record.impersonated is not None:
+        event["impersonatedUser"] = _user(record.impersonated)
+    event["sourceIPs"] = _sources(head)
+    if agent := head["headers"].get(b"user-agent"):
+        event["userAgent"] = agent.decode("latin-1")
+    document = _json(answer, "application/json") if answer and _reads_answer(record, target) else None
+    if target is not None:
+        event["objectRef"] = _object_ref(target, document)
+    if code:
+        event["responseStatus"] = _status(code, answer)
+    if level >= Level.REQUEST and record.body is not None and stage != "RequestReceived":
+        event["requestObject"] = _shown(_json(*record.body), record)
+    if level >= Level.REQUEST_RESPONSE and document is not None:
+        event["responseObject"] = _shown(document, record)
+    event["requestReceivedTimestamp"], event["stageTimestamp"] = _time(head["received"]), _time(when)
+    if record.decision and stage != "RequestReceived":
+        event["annotations"] = {
+            "authorization.k8s.io/decision": record.decision,
+            "authorization.k8s.io/reason": _reason(record),
+        }
+    return orjson.dumps({key: value for key, value in event.items() if value is not None}).decode()
+
+
+def _reason(record: Record) -> str:
+    """Why it was let in or not, as far as there is something to say: members of system:masters need no reason."""
+    if record.grants is None:
+        return record.why
+    rules, user, ask = record.grants
+    return "" if MASTERS in user.groups else rules.reason(user.name, user.groups, ask)
+
+
+def _reads_answer(record: Record, target: Target | None) -> bool:
+    """Whether the answer's content is needed: to log it, or for the name of what was created."""
+    creates = target is not None and target.verb == "create" and not target.name
+    return creates or bool(record.verdict.level >= Level.REQUEST_RESPONSE)
+
+
+def _uri(scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    path = scope["raw_path"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _user(user: User | None) -> Json:
+    if user is None:
+        return {}
+    shown: Json = {"username": user.name}
+    if user.uid:
+        shown["uid"] = user.uid
+    shown["groups"] = list(user.groups)
+    if user.extra:
+        shown["extra"] = {key: list(values) for key, values in user.extra}
+    return shown
+
+
+def _sources(head: Json) -> list[str]:
+    """Addresses on the way, the one that connected last."""
+    forwarded = head["headers"].get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+    real = head["headers"].get(b"x-real-ip", b"").decode("latin-1")
+    client = head["scope"].get("client")
+    return list(dict.fromkeys(one for one in (*map(str.strip, forwarded), real, client[0] if client else "") if one))
+
+
+def _object_ref(target: Target, document: Json | None) -> Json:
+    metadata = (document or {}).get("metadata") or {}
+    made = metadata if (document or {}).get("kind") != "Status" and target.verb != "list" else {}
+    ref = {
+        "resource": target.resource,
+        "namespace": target.namespace,
+        "name": target.name or made.get("name", ""),
+        "uid": made.get("uid", ""),
+        "apiGroup": target.group,
+        "apiVersion": target.version,
+        "resourceVersion": made.get("resourceVersion", ""),
+        "subresource": target.subresource,
+    }
+    return {key: value for key, value in ref.items() if value}
+
+
+def _status(code: int, answer: bytes) -> Json:
+    if code < 400:
+        return {"metadata": {}, "code": code}
+    told = _json(answer, "application/json") or {}
+    parts = {key: told[key] for key in ("status", "message", "reason", "details") if key in told}
+    return {"metadata": {}, **parts, "code": code}
+
+
+def _json(raw: bytes, media: str) -> Any:
+    """A body as a document; None when it is none."""
+    try:
+        if media in bodies.ACCEPTED:
+            return bodies.parse(raw, media, "")
+        return bodies.yaml_document(raw, "") if "yaml" in media else orjson.loads(raw)
+    except (StatusError, ValueError):
+        return None
+
+
+def _shown(document: Any, record: Record) -> Any:
+    if not record.verdict.omit_managed or not isinstance(document, dict):
+        return document
+    items = document.get("items")
+    for one in items if isinstance(items, list) else [document]:
+        (one.get("metadata") or {}).pop("managedFields", None)
+    return document
+
+
+def _time(when: datetime.datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

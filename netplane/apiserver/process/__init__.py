@@ -1,0 +1,1 @@
+"""One apiserver process: flags, files, keys, sockets, start and end."""

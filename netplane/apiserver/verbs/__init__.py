@@ -1,0 +1,1 @@
+"""What a request does to objects: reads, writes, deletions, watches and the subresources."""

@@ -1,0 +1,275 @@
+"""Objects on their way into the store: what the server adds to each, and transactions that try again.
+
+    create   prepare → defaults → server's additions → validate → claim addresses → commit with its namespace unchanged
+    change   read → change → prepare → defaults → validate → claim → commit if nobody was faster, else once more
+
+A claim (netplane.apiserver.admission.allocation) is given back when its transaction does not happen.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import orjson
+
+from netplane.api import codec, defaults, errors, kinds, validation
+from netplane.api.kinds import Kind
+from netplane.api.managed import entries as managed
+from netplane.api.managed.entries import Entries
+from netplane.apiserver import cluster as cl
+from netplane.apiserver.access import legacy_tokens
+from netplane.apiserver.admission import accounts, ip_objects, port_keys
+from netplane.apiserver.admission.strategies import STRATEGIES
+from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.verbs import suffix
+from netplane.store.protocol import KV, Compare, Delete, Put
+
+Json = dict[str, Any]
+Change = Callable[[Json], Json]
+Scope = Literal["main", "status", "all"]
+
+ATTEMPTS = 64
+MAX_GENERATED_BASE = 58
+
+
+class Stored:
+    """A value as it now stands: in the store at `rev`, or (dry run) as it would."""
+
+    __slots__ = ("created", "rev", "value")
+
+    def __init__(self, value: bytes, rev: int, *, created: bool = False) -> None:
+        self.value, self.rev, self.created = value, rev, created
+
+
+def generated_name(base: str) -> str:
+    """`base` and five random letters, as Kubernetes makes them (no vowels, so no words)."""
+    return base[:MAX_GENERATED_BASE] + suffix.five_letters()
+
+
+def complete(kind: Kind, obj: Json, manager: str = "", entries: Entries | None = None) -> None:
+    """Make a new object whole, in place: identity, times, defaults. Validation comes after.
+
+    `manager` (if any) owns what it set; `entries` say so already when the object was applied.
+    """
+    strategy = STRATEGIES[kind]
+    metadata = obj["metadata"]
+    for field in _NOT_FROM_CLIENTS:
+        metadata.pop(field, None)
+    if not metadata.get("name") and metadata.get("generateName"):
+        metadata["name"] = generated_name(metadata["generateName"])
+    metadata["uid"] = cl.new_uid()
+    metadata["creationTimestamp"] = now = cl.timestamp(cl.now())
+    strategy.prepare_create(obj)
+    defaults.apply(kind, obj)
+    if entries is None and manager:
+        entries = managed.created(kind, obj, managed.Writer(manager, now, "", strategy.not_owned))
+    if entries:
+        metadata["managedFields"] = entries
+    strategy.after_defaults(obj)
+
+
+_NOT_FROM_CLIENTS = (
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
+    "selfLink",
+    "managedFields",
+)
+
+
+def check(kind: Kind, obj: Json, old: Json | None) -> None:
+    """Raise StatusError 422 with everything that is wrong."""
+    problems = validation.validate(kind, obj, old)
+    if problems:
+        raise errors.invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), problems)
+
+
+async def namespace_open(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Compare | None:
+    """The namespace takes new objects as long as this comparison holds. Raises StatusError 403, 404."""
+    if not kind.namespaced:
+        return None
+    kv = await cluster.store.get(cl.key(kinds.NAMESPACE, "", namespace))
+    if kv is None:
+        raise errors.not_found("", "namespaces", namespace)
+    if b'"deletionTimestamp"' in kv.value and orjson.loads(kv.value)["metadata"].get("deletionTimestamp"):
+        raise errors.namespace_terminating(kind.group, kind.plural, name, namespace)
+    return Compare(kv.key, kv.mod_rev)
+
+
+async def create(
+    cluster: Cluster,
+    kind: Kind,
+    namespace: str,
+    obj: Json,
+    *,
+    dry_run: bool = False,
+    own: bool = False,
+    manager: str = "",
+    entries: Entries | None = None,
+) -> Stored:
+    """Store a new object; the server's own is not validated. Raises StatusError 403, 404, 409, 422."""
+    generated = not obj["metadata"].get("name")
+    await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
+    complete(kind, obj, manager, entries)
+    if kind is kinds.POD and not own:
+        await accounts.admit(cluster, namespace, obj)
+    if kind is kinds.SECRET:
+        await legacy_tokens.admit(cluster, namespace, obj)
+    name = obj["metadata"].get("name", "")
+    cluster.allocator.before_validation(kind, obj)
+    if not own:
+        check(kind, obj, None)
+    key = cl.key(kind, namespace, name)
+    for _ in range(ATTEMPTS):
+        with cluster.allocator.claim(kind, obj, None) as claim:
+            value = codec.encode(obj)
+            place = await namespace_open(cluster, kind, namespace, name)
+            compares = (
+                [Compare(key, 0), *claim.compares] if place is None else [Compare(key, 0), place, *claim.compares]
+            )
+            if dry_run:
+                if await cluster.store.get(key) is not None:
+                    raise errors.already_exists(kind.group, kind.plural, name)
+                return Stored(value, 0, created=True)
+            done = await cluster.store.txn(compares, [Put(key, value), *claim.ops])
+            if done.succeeded:
+                claim.keep()
+                cluster.policies.changed(kind)
+                return Stored(value, done.rev, created=True)
+            if any(kv is not None and kv.key == key for kv in done.failed):
+                refuse = errors.generate_name_conflict if generated else errors.already_exists
+                raise refuse(kind.group, kind.plural, name)
+            await claim.lost(cluster.store, done.failed)
+            if kind is kinds.SERVICE:
+                obj["spec"] = claim.asked()
+    raise _too_busy(kind, name)
+
+
+async def change(
+    cluster: Cluster,
+    kind: Kind,
+    namespace: str,
+    name: str,
+    alter: Change,
+    *,
+    scope: Scope = "main",
+    dry_run: bool = False,
+    manager: str = "",
+) -> Stored:
+    """Read, alter, store; again when somebody was faster. `alter` may be called several times, with a fresh copy.
+
+    `scope` is the part of the object that may change: all but the status, the status, or (the server itself) all.
+
+    `manager` owns what this changes; without one (the server itself, an apply) managedFields are as `alter` left them.
+
+    Raises StatusError 404, 409, 422 and what `alter` raises.
+    """
+    key = cl.key(kind, namespace, name)
+    for _ in range(ATTEMPTS):
+        kv = await cluster.store.get(key)
+        if kv is None:
+            raise errors.not_found(kind.group, kind.plural, name)
+        old = codec.decode(kind, kv.value, kv.mod_rev)
+        new = alter(codec.decode(kind, kv.value, kv.mod_rev))
+        _check_identity(kind, new, old)
+        prepare(kind, new, old, scope, manager)
+        stored = await _store(cluster, kind, kv, new, old, dry_run=dry_run)
+        if stored is not None:
+            return stored
+    raise _too_busy(kind, name)
+
+
+def _too_busy(kind: Kind, name: str) -> errors.StatusError:
+    return errors.conflict(kind.group, kind.plural, name, "too many others change it at the same time")
+
+
+def prepare(kind: Kind, new: Json, old: Json, scope: Scope, manager: str = "") -> None:
+    """Give a changed object what clients may not change, then defaults, then validation."""
+    strategy = STRATEGIES[kind]
+    metadata, before = new["metadata"], old["metadata"]
+    for field in _NEVER_CHANGE:
+        if field in before:
+            metadata[field] = before[field]
+        else:
+            metadata.pop(field, None)
+    defaults.apply(kind, new)  # first: what a client leaves out has a meaning even where it may change nothing
+    if manager:
+        _own(kind, new, old, scope, manager)
+    if scope == "status":
+        strategy.prepare_status(new, old)
+    elif scope == "main":
+        strategy.prepare_update(new, old)
+    if scope == "main" and (generation := strategy.generation(new, old)):
+        metadata["generation"] = generation
+    if scope != "all":
+        check(kind, new, old)
+
+
+def _own(kind: Kind, new: Json, old: Json, scope: Scope, manager: str) -> None:
+    """Put down who owns what after this write."""
+    before = old["metadata"].get("managedFields") or []
+    told = new["metadata"].pop("managedFields", None)
+    entries = before if scope == "status" else managed.given(told, before)
+    subresource = "status" if scope == "status" else ""
+    writer = managed.Writer(manager, cl.timestamp(cl.now()), subresource, STRATEGIES[kind].not_owned)
+    entries = managed.updated(kind, old, new, entries, writer)
+    if entries:
+        new["metadata"]["managedFields"] = entries
+
+
+_NEVER_CHANGE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+def _check_identity(kind: Kind, new: Json, old: Json) -> None:
+    """The object must be the one that was read. Raises StatusError 409, 500."""
+    have, want = old["metadata"], new["metadata"]
+    name = have["name"]
+    rev = want.get("resourceVersion")
+    if rev not in (None, "", "0", have["resourceVersion"]):
+        if not rev.isdecimal():
+            raise errors.StatusError(500, "", f'strconv.ParseUint: parsing "{rev}": invalid syntax')
+        raise errors.conflict(kind.group, kind.plural, name)
+    if want.get("uid") not in (None, "", have["uid"]):
+        why = f"Precondition failed: UID in precondition: {want['uid']}, UID in object meta: {have['uid']}"
+        raise errors.conflict(kind.group, kind.plural, name, why)
+
+
+async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, dry_run: bool) -> Stored | None:
+    """Commit a change of `kv`; None when somebody was faster."""
+    with cluster.allocator.claim(kind, new, old) as claim:
+        value = codec.encode(new)
+        # Members in another order are the same object, and as many bytes.
+        if value == kv.value or (len(value) == len(kv.value) and orjson.loads(value) == orjson.loads(kv.value)):
+            await cluster.store.catch_up()  # nothing to write, so no compare would tell that somebody was faster
+            return Stored(kv.value, kv.mod_rev) if await cluster.store.get(kv.key) == kv else None
+        if _last_hold_gone(kind, new):
+            if not dry_run and not await remove(cluster, kind, kv, old):
+                return None
+            return Stored(value, kv.mod_rev)
+        if dry_run:
+            return Stored(value, kv.mod_rev)
+        compares = [Compare(kv.key, kv.mod_rev), *claim.compares]
+        done = await cluster.store.txn(compares, [Put(kv.key, value), *claim.ops])
+        if not done.succeeded:
+            await claim.lost(cluster.store, done.failed)
+            return None
+        claim.keep()
+        cluster.policies.changed(kind)
+        return Stored(value, done.rev)
+
+
+def _last_hold_gone(kind: Kind, obj: Json) -> bool:
+    """An object marked for deletion goes when nothing holds it and nobody waits for its grace period."""
+    metadata = obj["metadata"]
+    waits = metadata.get("deletionGracePeriodSeconds") or 0
+    return bool(metadata.get("deletionTimestamp")) and not waits and not STRATEGIES[kind].holds(obj)
+
+
+async def remove(cluster: Cluster, kind: Kind, kv: KV, obj: Json) -> bool:
+    """Delete `kv` if it has not changed, and give back what its object held."""
+    ops = (*ip_objects.changes(None, obj), *port_keys.changes(None, obj)) if kind is kinds.SERVICE else ()
+    done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Delete(kv.key), *ops])
+    if done.succeeded:
+        cluster.allocator.released(kind, obj)
+        cluster.policies.changed(kind)
+    return done.succeeded

@@ -1,0 +1,138 @@
+"""DELETE of an object or a collection: at once, or marked until its finalizers and grace period are over."""
+
+import asyncio
+import datetime
+from typing import Any
+
+from netplane.api import codec, errors
+from netplane.api.kinds import Kind
+from netplane.apiserver import cluster as cl
+from netplane.apiserver.admission import propagation
+from netplane.apiserver.admission.strategies import STRATEGIES
+from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.verbs import commit, reads
+from netplane.apiserver.wire import bodies
+from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.options import DeleteOptions, delete_options
+from netplane.apiserver.wire.reply import Reply, of_json
+from netplane.apiserver.wire.target import stored_kind
+from netplane.store.protocol import KV, Compare, Put
+
+Json = dict[str, Any]
+
+PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
+AT_ONCE = 256
+
+
+async def options_of(call: Call) -> DeleteOptions:
+    """DeleteOptions from the body and the query."""
+    raw = await call.body()
+    body = bodies.parse(raw, call.media, "DeleteOptions") if raw else {}
+    if body.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise errors.bad_request("decoded object cannot be converted to DeleteOptions")
+    bodies.check_types(body, "", "v1", "DeleteOptions")
+    return delete_options(body, call.query)
+
+
+async def delete(call: Call) -> Reply:
+    """DELETE of one object."""
+    options = await options_of(call)
+    name, kind = call.target.name, call.kind
+    if kind.plural == "namespaces" and name in PROTECTED_NAMESPACES:
+        raise errors.forbidden("", "namespaces", name, "this namespace may not be deleted")
+    value, rev, removed = await remove(call.cluster, stored_kind(kind), call.target.namespace, name, options)
+    if STRATEGIES[kind].answers_deleted or not removed:
+        return Reply(reads.shower(call).one(value, rev))
+    return of_json(_success(kind, codec.decode(kind, value, rev)))
+
+
+def _success(kind: Kind, obj: Json) -> Json:
+    metadata = obj["metadata"]
+    details = errors.details(metadata["name"], kind.group, kind.plural, uid=metadata["uid"])
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+async def remove(
+    cluster: Cluster, kind: Kind, namespace: str, name: str, options: DeleteOptions
+) -> tuple[bytes, int, bool]:
+    """Delete or mark; the last value, its revision, and whether it is gone. Raises StatusError 404, 409."""
+    for _ in range(commit.ATTEMPTS):
+        kv = await cluster.store.get(cl.key(kind, namespace, name))
+        if kv is None:
+            raise errors.not_found(kind.group, kind.plural, name)
+        done = await _once(cluster, kind, kv, options)
+        if done is not None:
+            return done
+    raise errors.conflict(kind.group, kind.plural, name)
+
+
+async def _once(cluster: Cluster, kind: Kind, kv: KV, options: DeleteOptions) -> tuple[bytes, int, bool] | None:
+    """One attempt; None when somebody was faster."""
+    obj = codec.decode(kind, kv.value, kv.mod_rev)
+    _check_preconditions(kind, obj, options)
+    told = propagation.prepare(kind, obj, options.propagation)
+    grace_s = STRATEGIES[kind].grace_s(obj, options)
+    if not grace_s and not STRATEGIES[kind].holds(obj):
+        if not options.dry_run and not await commit.remove(cluster, kind, kv, obj):
+            return None
+        return kv.value, kv.mod_rev, True
+    if not mark(kind, obj, grace_s, cl.now()) and not told:
+        return kv.value, kv.mod_rev, False
+    value = codec.encode(obj)
+    if options.dry_run:
+        return value, kv.mod_rev, False
+    done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Put(kv.key, value)])
+    return (value, done.rev, False) if done.succeeded else None
+
+
+def _check_preconditions(kind: Kind, obj: Json, options: DeleteOptions) -> None:
+    metadata = obj["metadata"]
+    if options.uid and options.uid != metadata["uid"]:
+        why = errors.uid_precondition(options.uid, metadata["uid"])
+        raise errors.conflict(kind.group, kind.kind, metadata["name"], why)
+    if options.rev and options.rev != metadata["resourceVersion"]:
+        why = errors.resource_version_precondition(options.rev, metadata["resourceVersion"])
+        raise errors.conflict(kind.group, kind.kind, metadata["name"], why)
+
+
+def mark(kind: Kind, obj: Json, grace_s: int, now: datetime.datetime) -> bool:
+    """Mark an object for deletion after `grace_s` seconds; False when it is marked as early already."""
+    metadata = obj["metadata"]
+    if metadata.get("deletionTimestamp"):
+        left = metadata.get("deletionGracePeriodSeconds") or 0
+        if grace_s >= left:
+            return False
+    if metadata.get("generation"):
+        metadata["generation"] += 1
+    metadata["deletionTimestamp"] = cl.timestamp(now + datetime.timedelta(seconds=grace_s))
+    if kind.plural != "namespaces":
+        metadata["deletionGracePeriodSeconds"] = grace_s
+    STRATEGIES[kind].mark_deleted(obj)
+    return True
+
+
+async def delete_collection(call: Call) -> Reply:
+    """DELETE of a collection: the objects that the selectors choose, each in a transaction of its own.
+
+    Each object needs its own revision: a watcher that saw half of a revision could not resume.
+    """
+    options = await options_of(call)
+    page = await reads.page(call)
+    await remove_all(call.cluster, stored_kind(call.kind), page.kvs, options)
+    return Reply(reads.shower(call).many(page.kvs, page.rev, page.token, page.remaining))
+
+
+async def remove_all(cluster: Cluster, kind: Kind, kvs: list[KV], options: DeleteOptions) -> None:
+    """Delete many, some hundreds at a time so that they share commits."""
+    for i in range(0, len(kvs), AT_ONCE):
+        await asyncio.gather(*(_remove_if_there(cluster, kind, kv, options) for kv in kvs[i : i + AT_ONCE]))
+
+
+async def _remove_if_there(cluster: Cluster, kind: Kind, kv: KV, options: DeleteOptions) -> None:
+    if await _once(cluster, kind, kv, options) is None:
+        parts = kv.key[len(cl.prefix(kind)) :].split("/")
+        try:
+            await remove(cluster, kind, parts[0] if kind.namespaced else "", parts[-1], options)
+        except errors.StatusError as error:
+            if error.code != 404:
+                raise

@@ -1,0 +1,114 @@
+"""Stored values as answers: plain objects, tables or bare metadata; alone, in lists and in watches."""
+
+import datetime
+from typing import Any
+
+import orjson
+
+from netplane.api import codec, errors, table
+from netplane.api.kinds import Kind
+from netplane.apiserver.wire.negotiate import Form
+from netplane.store.protocol import KV
+
+Json = dict[str, Any]
+_LIST = "PartialObjectMetadataList"
+
+
+class Shower:
+    """How one client wants objects of one kind shown. `include` is includeObject of tables."""
+
+    def __init__(self, kind: Kind, form: Form, include: str, now: datetime.datetime) -> None:
+        self.kind = kind
+        self.form = form
+        self.include = include or "Metadata"
+        self.now = now
+
+    def one(self, value: bytes, rev: int) -> bytes:
+        """A single object. Raises StatusError 406."""
+        if self.form is Form.OBJECT:
+            return codec.object_bytes(self.kind, value, rev)
+        if self.form.kind == _LIST:
+            raise self._refused(f"not a list ({self._go_type})")
+        obj = codec.decode(self.kind, value, rev)
+        if self.form.is_table:
+            return orjson.dumps(self._table([obj], {"resourceVersion": str(rev)}))
+        return orjson.dumps(self._partial(obj["metadata"]))
+
+    def many(self, kvs: list[KV], rev: int, token: str = "", remaining: int = 0) -> bytes:
+        """A list read at `rev`. Raises StatusError 406."""
+        if self.kind.stored_in is not None:
+            kvs = [kv._replace(value=codec.viewed(kv.value)) for kv in kvs] if self.form is Form.OBJECT else kvs
+        if self.form is Form.OBJECT:
+            return codec.list_bytes(
+                self.kind, [codec.item_bytes(kv.value, kv.mod_rev) for kv in kvs], rev, token, remaining
+            )
+        if self.form.kind == "PartialObjectMetadata":
+            raise self._refused(f"a list ({self._go_type}List)")
+        meta = codec.list_meta(rev, token, remaining)
+        objects = [codec.decode(self.kind, kv.value, kv.mod_rev) for kv in kvs]
+        if self.form.is_table:
+            return orjson.dumps(self._table(objects, meta))
+        items = [self._partial(obj["metadata"]) for obj in objects]
+        return orjson.dumps({"kind": _LIST, "apiVersion": self.form.api_version, "metadata": meta, "items": items})
+
+    def event(self, event_type: str, value: bytes, rev: int, *, first: bool) -> bytes:
+        """One line of a watch; a table's columns go out with the first line only."""
+        if self.form.kind == _LIST:
+            return codec.event_bytes(event_type, orjson.dumps(self._partial(self._metadata(value, rev))))
+        if not self.form.is_table:
+            return codec.event_bytes(event_type, self.one(value, rev))
+        obj = codec.decode(self.kind, value, rev)
+        document = self._table([obj], {"resourceVersion": str(rev)})
+        if not first:
+            document["columnDefinitions"] = None
+        return codec.event_bytes(event_type, orjson.dumps(document))
+
+    def bookmark(self, rev: int, *, initial_end: bool = False) -> bytes:
+        """A line that says how far a watch has come."""
+        meta: Json = {"resourceVersion": str(rev), "creationTimestamp": None}
+        if initial_end:
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+        obj: Json = {"kind": self.kind.kind, "apiVersion": self.kind.api_version, "metadata": meta}
+        if self.form.is_table:
+            obj = self._table([], {"resourceVersion": str(rev)})
+            obj["columnDefinitions"] = None
+            obj["rows"] = [{"cells": [], "object": self._partial(meta)}]
+        elif self.form is not Form.OBJECT:
+            obj = self._partial(meta)
+        return codec.event_bytes("BOOKMARK", orjson.dumps(obj))
+
+    def _table(self, objects: list[Json], meta: Json) -> Json:
+        printer = table.printer(self.kind)
+        rows = []
+        for obj in objects:
+            row: Json = {"cells": printer.cells(obj, self.now)}
+            if self.include == "Metadata":
+                row["object"] = self._partial(obj["metadata"])
+            elif self.include == "Object":
+                row["object"] = obj
+            rows.append(row)
+        return {
+            "kind": "Table",
+            "apiVersion": self.form.api_version,
+            "metadata": meta,
+            "columnDefinitions": table.definitions(self.kind),
+            "rows": rows,
+        }
+
+    def _partial(self, metadata: Json) -> Json:
+        """An object's metadata alone."""
+        return {"kind": "PartialObjectMetadata", "apiVersion": self.form.api_version, "metadata": metadata}
+
+    def _metadata(self, value: bytes, rev: int) -> Json:
+        metadata: Json = codec.decode(self.kind, value, rev)["metadata"]
+        return metadata
+
+    def _refused(self, what: str) -> errors.StatusError:
+        why = f"you requested {self.form.kind}, but the requested object is {what}"
+        return errors.StatusError(406, "NotAcceptable", why)
+
+    @property
+    def _go_type(self) -> str:
+        """As the real server calls the kind in a refusal."""
+        group = self.kind.group if self.kind.stored_in is None else self.kind.stored_in
+        return f"*{group.partition('.')[0] or 'core'}.{self.kind.kind}"

@@ -1,0 +1,152 @@
+"""POST, PUT and PATCH of objects and their status."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+import orjson
+
+from netplane.api import codec, errors, fields, kinds, warnings
+from netplane.api.kinds import Kind
+from netplane.apiserver.admission.incoming import as_shown, as_stored, guarded, named, place, strict
+from netplane.apiserver.admission.strategies import STRATEGIES
+from netplane.apiserver.verbs import applying, commit
+from netplane.apiserver.verbs import patching as ways
+from netplane.apiserver.verbs.commit import Stored
+from netplane.apiserver.verbs.reads import shower
+from netplane.apiserver.wire import bodies
+from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.options import write_options
+from netplane.apiserver.wire.reply import Reply, warning
+from netplane.apiserver.wire.target import stored_kind
+
+Json = dict[str, Any]
+
+NAMES_TRIED = 8
+"""As many generated names are tried before a client hears that none was free."""
+
+
+async def create(call: Call) -> Reply:
+    """POST to a collection."""
+    options = write_options(call.query, "CreateOptions")
+    obj = await bodies.read(call, *bodies.of_kind(call.kind))
+    strict(call, obj, options)
+    place(call, obj)
+    rev = obj["metadata"].get("resourceVersion") or ""
+    kind, obj = stored_kind(call.kind), as_stored(call.kind, obj)
+    if not options.dry_run and rev.isdecimal() and int(rev):  # known last, and no number is none: as the real server
+        await _made(call, kind, obj, dry_run=True)
+        raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
+    return answer(call, await _made(call, kind, obj, dry_run=options.dry_run))
+
+
+async def _made(call: Call, kind: Kind, obj: Json, *, dry_run: bool) -> Stored:
+    """A new object; where the server makes up its name, several are tried."""
+
+    def once(given: Json) -> Awaitable[Stored]:
+        namespace = call.target.namespace
+        return commit.create(call.cluster, kind, namespace, given, dry_run=dry_run, manager=call.manager)
+
+    if obj["metadata"].get("name") or not obj["metadata"].get("generateName"):
+        return await once(obj)
+    for _ in range(NAMES_TRIED - 1):
+        try:
+            return await once(orjson.loads(orjson.dumps(obj)))
+        except errors.StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+    return await once(obj)
+
+
+async def update(call: Call) -> Reply:
+    """PUT of an object, or of its status."""
+    options = write_options(call.query, "UpdateOptions")
+    body = await bodies.read(call, *bodies.of_kind(call.kind))
+    strict(call, body, options)
+    place(call, body)
+    body = as_stored(call.kind, body)
+    name, kind, strategy = call.target.name, stored_kind(call.kind), STRATEGIES[call.kind]
+    named(body, name)
+    rev = body["metadata"].get("resourceVersion")
+    try:
+        stored = await commit.change(
+            call.cluster,
+            kind,
+            call.target.namespace,
+            name,
+            guarded(call, lambda old: _replaced(body, old, conditional=not strategy.unconditional_update, call=call)),
+            scope="status" if call.target.subresource == "status" else "main",
+            dry_run=options.dry_run,
+            manager=call.manager,
+        )
+    except errors.StatusError as error:
+        if error.code != 404 or call.target.subresource or not strategy.create_on_update or rev:
+            raise
+        stored = await commit.create(
+            call.cluster, kind, call.target.namespace, body, dry_run=options.dry_run, manager=call.manager
+        )
+    return answer(call, stored)
+
+
+def _replaced(body: Json, old: Json, *, conditional: bool, call: Call) -> Json:
+    if conditional and body["metadata"].get("resourceVersion") in (None, "", "0"):
+        problem = fields.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        raise errors.invalid(call.kind.group, call.kind.kind, old["metadata"]["name"], [problem])
+    return {**body, "metadata": dict(body["metadata"])}
+
+
+async def patching(call: Call) -> Reply:
+    """PATCH of an object, or of its status."""
+    if call.media in applying.MEDIA:
+        return answer(call, await applying.apply(call))
+    options = write_options(call.query, "PatchOptions")
+    way = ways.PATCH_TYPES.get(call.media)
+    if way is None:
+        raise errors.unsupported_patch_type()
+    raw = await call.body()
+    document, nulls = ways.document(raw, way), way != "merge" or b"null" in raw
+    if way != "json" and call.query.get("fieldValidation") in ("Strict", "Warn"):
+        call.duplicates = bodies.duplicates(raw)
+    if way == "json" and call.query.get("fieldValidation") in ("Strict", "Warn"):
+        call.duplicates = ways.unknown(document)
+
+    def alter(old: Json) -> Json:
+        shown = as_shown(call.kind, old)
+        new = patched(call, shown, document, way)
+        new = bodies.drop_nulls(new) if nulls else new
+        strict(call, new, options, None if nulls else shown, ways.shower(way, document, new))
+        return as_stored(call.kind, new)
+
+    stored = await commit.change(
+        call.cluster,
+        stored_kind(call.kind),
+        call.target.namespace,
+        call.target.name,
+        guarded(call, alter),
+        scope="status" if call.target.subresource == "status" else "main",
+        dry_run=options.dry_run,
+        manager=call.manager,
+    )
+    return answer(call, stored)
+
+
+def patched(call: Call, old: Json, document: Any, way: str) -> Json:
+    """The object after a patch. Raises StatusError when it cannot be applied, or changes what it must not."""
+    kind, name = call.kind, old["metadata"]["name"]
+    new: Any = ways.strategic(old, document, kind) if way == "strategic" else ways.plain(old, document, way)
+    if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
+        raise errors.bad_request("the patch leaves no object with metadata")
+    named(new, name)
+    if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
+        bodies.check_kind(new, kind.kind, kind.api_version)
+    place(call, new)
+    return new
+
+
+def answer(call: Call, stored: Stored) -> Reply:
+    """The object as it now stands, with the warnings the request earned."""
+    show = shower(call)
+    body = show.one(stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
+    if call.kind is kinds.SERVICE:
+        call.warnings += warnings.of_service(orjson.loads(stored.value))
+    told = tuple(warning(text) for text in dict.fromkeys(call.warnings))
+    return Reply(body, 201 if stored.created else 200, headers=told)

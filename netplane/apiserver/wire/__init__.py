@@ -1,0 +1,1 @@
+"""Requests taken apart and answers put together: targets, queries, bodies, formats."""

@@ -1,0 +1,211 @@
+"""Request bodies: JSON, YAML or protobuf in, a plain object of the right kind out."""
+
+import json
+from typing import Any
+
+import orjson
+import yaml
+
+from netplane.api import errors, typecheck
+from netplane.api.kinds import Kind
+from netplane.apiserver.wire import negotiate
+from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.target import BY_PATH
+
+Json = dict[str, Any]
+
+ACCEPTED = (negotiate.JSON, negotiate.YAML, negotiate.PROTOBUF)
+_KINDS = frozenset((kind.api_version, kind.kind) for kind in BY_PATH.values())
+
+
+_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+
+
+async def read(call: Call, kind: str, api_version: str, *, optional: bool = False) -> Json:
+    """The body as an object of `kind`; an empty one is {} when it is optional. Raises StatusError 400, 413, 415."""
+    raw = await call.body()
+    if not raw and optional:
+        return {}
+    obj = parse(raw, call.media, kind)
+    if call.query.get("fieldValidation") in ("Strict", "Warn") and call.media == negotiate.JSON:
+        call.duplicates = duplicates(raw)
+    elif call.query.get("fieldValidation") in ("Strict", "Warn") and call.media == negotiate.YAML:
+        call.duplicates = yaml_duplicates(raw)
+    check_kind(obj, kind, api_version)
+    return obj
+
+
+def check_types(obj: Json, group: str, version: str, kind: str) -> None:
+    """Refuse wrong types in a body that is no stored kind. Raises StatusError 400."""
+    try:
+        typecheck.clean_as(typecheck.of_name(group, version, kind), obj)
+    except typecheck.WrongType as error:
+        api_version = f"{group}/{version}" if group else version
+        raise errors.cannot_handle(kind, api_version, str(error)) from error
+
+
+def parse(raw: bytes, media: str, kind: str) -> Json:
+    """Decode by media type. `kind` is what messages call the object. Raises StatusError 400, 415."""
+    if media == negotiate.JSON:
+        obj = _json(raw, kind)
+    elif media == negotiate.YAML:
+        obj = yaml_document(raw, kind)
+    elif media == negotiate.PROTOBUF:
+        from netplane.api import protobuf  # noqa: PLC0415 - its table is loaded when the first such client comes
+
+        obj = protobuf.decode(raw)
+    else:
+        raise errors.unsupported_media_type(ACCEPTED)
+    if not isinstance(obj, dict):
+        raise _unrecognized(kind, f"json: cannot unmarshal {_go_type(obj)} into Go value of type {_META}", raw)
+    return drop_nulls(obj) if b"null" in raw or b"~" in raw else obj
+
+
+def _json(raw: bytes, kind: str) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _unrecognized(kind, json_problem(raw, error.pos), raw) from error
+
+
+def json_problem(raw: bytes, position: int) -> str:
+    """What is wrong with a JSON text at `position` (in characters), in the words of Go's decoder."""
+    text = raw.decode("utf-8", "replace")
+    before, rest = text[:position].rstrip(), text[position:].lstrip()
+    if not rest:
+        return "unexpected end of JSON input"
+    where = (
+        "looking for beginning of object key string"
+        if before.endswith(("{", ","))
+        else "looking for beginning of value"
+    )
+    return f"invalid character '{rest[0]}' {where}"
+
+
+def duplicates(raw: bytes) -> list[str]:
+    """What to say of members that a JSON text gives twice (the last one counts)."""
+    found: list[str] = []
+    tree = json.loads(raw, object_pairs_hook=_Pairs)
+    _twice(tree, "", found)
+    return [f'duplicate field "{path}"' for path in found]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as its pairs, so that repetitions show."""
+
+
+def _twice(node: Any, path: str, found: list[str]) -> None:
+    if isinstance(node, _Pairs):
+        names = [name for name, _ in node]
+        for name, value in node:
+            where = f"{path}.{name}" if path else name
+            if names.count(name) > 1 and where not in found:
+                found.append(where)
+            _twice(value, where, found)
+    elif isinstance(node, list):
+        for i, one in enumerate(node):
+            _twice(one, f"{path}[{i}]", found)
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as JSON knows it: times stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def yaml_document(raw: bytes, kind: str) -> Any:
+    """One YAML document. Raises StatusError 400."""
+    try:
+        return yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader, less one resolver
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise _unrecognized(kind, f"error converting YAML to JSON: yaml: {text}", raw) from error
+
+
+def yaml_duplicates(raw: bytes) -> list[str]:
+    """What to say of keys that a YAML text gives twice (the last one counts)."""
+    found: list[str] = []
+    todo = [yaml.compose(raw, Loader=_Loader)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.MappingNode):
+            seen = set[str]()
+            for key, value in node.value:
+                if key.value in seen:
+                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                seen.add(key.value)
+                todo.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            todo += node.value
+    return sorted(found, key=lambda one: int(one.split(":")[0].removeprefix("line ")))
+
+
+def _unrecognized(kind: str, why: str, raw: bytes) -> errors.StatusError:
+    shown = _summary(raw)
+    return errors.bad_request(
+        f"the object provided is unrecognized (must be of type {kind}): "
+        f"couldn't get version/kind; json parse error: {why} ({shown})"
+    )
+
+
+SHOWN_BYTES = 30
+
+
+def _summary(raw: bytes) -> str:
+    """The beginning of a body: JSON as it is, anything else in hexadecimal."""
+    if not raw:
+        return "<empty>"
+    start = raw[:SHOWN_BYTES]
+    text = start.decode("utf-8", "replace") if raw.startswith(b"{") else start.hex()
+    return text + (" ..." if len(raw) > SHOWN_BYTES else "")
+
+
+def _go_type(value: Any) -> str:
+    names = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+def drop_nulls(value: Any) -> Any:
+    """Without null members: a typed decoder does not tell them from absent ones."""
+    if isinstance(value, dict):
+        return {key: drop_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [drop_nulls(one) for one in value]
+    return value
+
+
+def check_kind(obj: Json, kind: str, api_version: str) -> None:
+    """Fill in a missing kind and apiVersion; refuse others. Raises StatusError 400."""
+    have_kind = obj.setdefault("kind", kind) or kind
+    have_version = obj.setdefault("apiVersion", api_version) or api_version
+    if have_kind == kind and have_version == api_version:
+        return
+    if not isinstance(have_kind, str) or not isinstance(have_version, str):
+        raise errors.bad_request("kind and apiVersion must be strings")
+    if (have_version, have_kind) in _KINDS:
+        have = f"{_package(have_version)}.{have_kind}"
+        why = f"converting ({have}) to ({_internal(api_version)}.{kind}): unknown conversion"
+    else:
+        why = f'no kind "{have_kind}" is registered for version "{have_version}" in scheme "{_SCHEME}"'
+    raise errors.cannot_handle(have_kind, have_version, why, kind)
+
+
+_SCHEME = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
+
+
+def _package(api_version: str) -> str:
+    return api_version.rpartition("/")[2]
+
+
+def _internal(api_version: str) -> str:
+    group = api_version.rpartition("/")[0]
+    return group.split(".")[0] if group else "core"
+
+
+def of_kind(kind: Kind) -> tuple[str, str]:
+    """Arguments of `read` for a kind."""
+    return kind.kind, kind.api_version
