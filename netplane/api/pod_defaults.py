@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from netplane.api.pod_refs import containers
+
 Json = dict[str, Any]
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_CONTAINER_LISTS = ("containers", "initContainers", "ephemeralContainers")
 
 # Fields whose zero value (0, "") counts as absent too, because Go's types cannot tell the two apart.
 _CONTAINER: dict[str, Any] = {
@@ -96,12 +97,6 @@ def _requests(container: Json) -> None:
     limits = resources.get("limits") or {}
     if limits:
         resources["requests"] = {**limits, **(resources.get("requests") or {})}
-
-
-def containers(spec: Json) -> Iterator[Json]:
-    """Every container of a pod: init and ephemeral ones too."""
-    for name in _CONTAINER_LISTS:
-        yield from spec.get(name) or ()
 
 
 def pull_policy(image: str) -> str:
