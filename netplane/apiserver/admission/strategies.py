@@ -28,16 +28,11 @@ class NamespaceStrategy(Strategy):
         finalizers = (obj.get("spec") or {}).get("finalizers") or []
         obj["spec"] = {"finalizers": finalizers if "kubernetes" in finalizers else [*finalizers, "kubernetes"]}
 
-    def after_defaults(self, obj: Json) -> None:
-        """Selectors find namespaces by this label."""
-        _label_name(obj)
-
     def prepare_update(self, new: Json, old: Json) -> None:
         """spec.finalizers change through the finalize subresource only."""
         super().prepare_update(new, old)
         spec = new.setdefault("spec", {})
         spec["finalizers"] = (old.get("spec") or {}).get("finalizers", [])
-        _label_name(new)
 
     def mark_deleted(self, obj: Json) -> None:
         """Users see that it goes."""
@@ -46,12 +41,6 @@ class NamespaceStrategy(Strategy):
     def holds(self, obj: Json) -> bool:
         """Either kind of finalizer holds it."""
         return super().holds(obj) or bool((obj.get("spec") or {}).get("finalizers"))
-
-
-def _label_name(obj: Json) -> None:
-    metadata = obj["metadata"]
-    if metadata.get("name"):
-        metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
 
 
 class NodeStrategy(Strategy):
