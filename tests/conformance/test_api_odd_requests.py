@@ -11,14 +11,14 @@ import httpx2
 import pytest
 
 from tests.apiserver_process import Apiserver
-from tests.odd_requests import (
+from tests.odd_requests import ROWS
+from tests.odd_rows import (
     CM,
     DEPLOYMENTS,
     MADE,
     MERGE,
     NS,
     PODS,
-    ROWS,
     SERVICES,
     SPEC,
     TYPES,

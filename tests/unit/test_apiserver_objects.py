@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from netplane.apiserver.verbs import commit
-from tests.apiserver_app import Server, run, serving, settings
+from tests.apiserver_app import Server, run
 
 SERVICES = "/api/v1/namespaces/default/services"
 PODS = "/api/v1/namespaces/default/pods"
@@ -180,80 +180,6 @@ def test_dry_run_stores_and_takes_nothing() -> None:
     run(test)
 
 
-def test_addresses_and_ports_come_back_when_services_go() -> None:
-    async def test(ask: Server) -> None:
-        for _ in range(3):  # more than fit at once: 100 node ports
-            for i in range(60):
-                await ask.create(SERVICES, service(f"s{i}", type="NodePort"))
-            await ask("DELETE", SERVICES)
-            await ask("DELETE", f"{SERVICES}/kubernetes")
-
-    run(test)
-
-
-def test_a_full_range_is_said_and_leaves_nothing_behind() -> None:
-    async def test(ask: Server) -> None:
-        for i in range(3):
-            await ask.create(SERVICES, service(f"s{i}", type="NodePort"))
-        refused = await ask("POST", SERVICES, service("more", type="NodePort"))
-        assert (refused.status, refused.json["reason"]) == (500, "InternalError")
-        assert "range is full" in refused.json["message"]
-        await ask("DELETE", f"{SERVICES}/s0")
-        await ask.create(SERVICES, service("more", type="NodePort"))
-
-    run(test, given=settings(ports=(30000, 30002)))
-
-
-def test_a_failed_write_gives_back_what_it_took() -> None:
-    async def test(ask: Server) -> None:
-        await ask.create(SERVICES, service("s", type="NodePort"))
-        for _ in range(300):
-            assert (await ask("POST", SERVICES, service("s", type="NodePort"))).status == 409
-        for i in range(99):
-            await ask.create(SERVICES, service(f"n{i}", type="NodePort"))
-
-    run(test)
-
-
-def test_allocations_survive_a_restart() -> None:
-    async def body() -> None:
-        async with serving() as first:
-            made = await first.create(SERVICES, service("s", type="NodePort"))
-            taken = made["spec"]["ports"][0]["nodePort"]
-            store = first.store
-            async with serving(store=store) as second:
-                asked = service("t", type="NodePort", ports=[{"port": 80, "nodePort": taken}])
-                refused = await second("POST", SERVICES, asked)
-                assert "provided port is already allocated" in refused.json["message"]
-                asked = service("t", clusterIP=made["spec"]["clusterIP"])
-                refused = await second("POST", SERVICES, asked)
-                assert "provided IP is already allocated" in refused.json["message"]
-
-    asyncio.run(body())
-
-
-def test_dual_stack_clusters_give_two_addresses() -> None:
-    async def test(ask: Server) -> None:
-        both = (await ask.create(SERVICES, service("s", ipFamilyPolicy="RequireDualStack")))["spec"]
-        assert both["ipFamilies"] == ["IPv4", "IPv6"]
-        assert both["clusterIPs"][1].startswith("fd00:")
-        one = (await ask.patch(f"{SERVICES}/s", {"spec": {"ipFamilyPolicy": "SingleStack"}})).json["spec"]
-        assert one["clusterIPs"] == both["clusterIPs"][:1]
-        again = await ask("POST", SERVICES, service("t", clusterIP=both["clusterIPs"][1], ipFamilies=["IPv6"]))
-        assert again.status == 201, again.body
-
-    run(test, given=settings("10.96.0.0/24,fd00::/112"))
-
-
-def test_concurrent_creations_never_share() -> None:
-    async def test(ask: Server) -> None:
-        made = await asyncio.gather(*(ask.create(SERVICES, service(f"s{i}", type="NodePort")) for i in range(90)))
-        assert len({one["spec"]["clusterIP"] for one in made}) == 90
-        assert len({one["spec"]["ports"][0]["nodePort"] for one in made}) == 90
-
-    run(test)
-
-
 def test_concurrent_patches_all_count() -> None:
     async def test(ask: Server) -> None:
         await ask.create(CONFIG, config("c"))
@@ -277,96 +203,6 @@ def test_namespaces_open_and_close() -> None:
         body = {"metadata": {"name": "ns"}, "spec": {"finalizers": []}}
         assert (await ask("PUT", "/api/v1/namespaces/ns/finalize", body)).status == 200
         assert (await ask("GET", "/api/v1/namespaces/ns")).status == 404
-
-    run(test)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status", "message"),
-    [
-        ("POST", CONFIG, b"{oops", 400, "json parse error: invalid character 'o' looking for beginning of object key"),
-        ("POST", CONFIG, b"[1]", 400, "cannot unmarshal array"),
-        ("POST", CONFIG, {"metadata": "x"}, 400, "cannot unmarshal string into Go struct field ConfigMap.metadata"),
-        ("POST", CONFIG, {"kind": 5}, 400, "kind and apiVersion must be strings"),
-        ("POST", CONFIG, {"metadata": {"name": "c", "namespace": "other"}}, 400, "does not match the namespace"),
-        ("POST", CONFIG, {"metadata": {"name": "c", "resourceVersion": "5"}}, 500, "should not be set on objects"),
-        ("POST", CONFIG, {"metadata": {"name": "NOT", "resourceVersion": "5"}}, 422, "metadata.name"),
-        ("PUT", f"{CONFIG}/kube", config("kube"), 404, 'configmaps \\"kube\\" not found'),
-        ("POST", CONFIG, {"metadata": {"name": "NOT OK"}}, 422, "metadata.name"),
-        ("POST", f"{CONFIG}?dryRun=Some", config("c"), 422, "dryRun"),
-        ("POST", f"{CONFIG}?fieldValidation=Never", config("c"), 422, "fieldValidation"),
-        ("PUT", f"{CONFIG}/a", config("b"), 400, "the name of the object (b) does not match the name on the URL (a)"),
-        ("POST", f"{CONFIG}/a", config("a"), 405, "does not allow this method"),
-        ("PATCH", CONFIG, {}, 405, "does not allow this method"),
-        ("DELETE", "/api/v1/namespaces", None, 405, "does not allow this method"),
-        ("GET", f"{CONFIG}/a/status", None, 404, "could not find the requested resource"),
-        ("GET", f"{CONFIG}/a/b/c", None, 404, "404 page not found"),
-        ("DELETE", "/api/v1/namespaces/kube-system", None, 403, "this namespace may not be deleted"),
-        ("DELETE", f"{CONFIG}/a", {"gracePeriodSeconds": "soon"}, 400, "cannot unmarshal string"),
-        ("DELETE", f"{CONFIG}/a", {"propagationPolicy": "Maybe"}, 422, "propagationPolicy"),
-        ("POST", CONFIG, b"x" * (3 * 1024 * 1024 + 1), 413, "Request entity too large"),
-    ],
-)
-def test_bad_requests_are_told_what_is_wrong(method: str, path: str, body: Any, status: int, message: str) -> None:
-    async def test(ask: Server) -> None:
-        before = await ask.store.current_rev()
-        answer = await ask(method, path, body)
-        assert answer.status == status, answer.body
-        assert message in answer.body.decode()
-        assert await ask.store.current_rev() == before
-
-    run(test)
-
-
-def test_patches_that_cannot_be() -> None:
-    async def test(ask: Server) -> None:
-        await ask.create(CONFIG, config("c"))
-        renamed = await ask.patch(f"{CONFIG}/c", {"metadata": {"name": "d"}})
-        assert (renamed.status, "does not match the name on the URL" in renamed.json["message"]) == (400, True)
-        other = await ask("PATCH", f"{CONFIG}/c", {}, content_type="application/json")
-        assert (other.status, other.json["reason"]) == (415, "UnsupportedMediaType")
-        assert (await ask.patch(f"{CONFIG}/c", b"{", "merge")).status == 400
-        assert (await ask.patch(f"{CONFIG}/c", {"not": "a list"}, "json")).status == 400
-        assert (await ask.patch(f"{CONFIG}/c", [{"op": "remove", "path": "/nothing"}], "json")).status == 422
-
-    run(test)
-
-
-def test_keys_twice_in_yaml_and_odd_members_of_a_json_patch() -> None:
-    text = b"metadata:\n  name: c\ndata:\n  a: x\n  a: y\n"
-
-    async def test(ask: Server) -> None:
-        where, yaml = f"{CONFIG}?fieldValidation=", "application/yaml"
-        strict = await ask("POST", f"{where}Strict", text, content_type=yaml)
-        why = 'strict decoding error: yaml: unmarshal errors:\n  line 5: key "a" already set in map'
-        assert (strict.status, strict.json["message"].endswith(why)) == (400, True), strict.json
-        warned = await ask("POST", f"{where}Warn", text, content_type=yaml)
-        assert warned.headers["warning"] == '299 - "line 5: key \\"a\\" already set in map"'
-        assert warned.json["data"] == {"a": "y"}
-        whole, media = b"apiVersion: v1\nkind: ConfigMap\n" + text, "application/apply-patch+yaml"
-        applied = await ask("PATCH", f"{CONFIG}/c?fieldManager=m&fieldValidation=Strict", whole, content_type=media)
-        assert (applied.status, "line 7: key" in applied.json["message"]) == (400, True), applied.json
-        ops = [{"op": "add", "path": "/data/b", "value": "1", "odd": 1}]
-        odd = await ask.patch(f"{CONFIG}/c?fieldValidation=Strict", ops, "json")
-        assert (odd.status, 'json patch unknown field "[0].odd"' in odd.json["message"]) == (422, True), odd.json
-        told = await ask.patch(f"{CONFIG}/c?fieldValidation=Warn", ops, "json")
-        assert (told.status, "json patch unknown field" in told.headers["warning"]) == (200, True)
-
-    run(test)
-
-
-def test_unknown_and_duplicate_fields() -> None:
-    async def test(ask: Server) -> None:
-        odd = b'{"metadata":{"name":"c"},"dta":{"a":"b"},"data":{"k":"1","k":"2"}}'
-        warned = await ask("POST", f"{CONFIG}?fieldValidation=Warn", odd)
-        assert warned.status == 201
-        assert warned.headers["warning"].startswith('299 - "')
-        assert "dta" not in warned.json
-        refused = await ask("POST", f"{CONFIG}?fieldValidation=Strict", odd.replace(b'"c"', b'"d"'))
-        assert refused.status == 400
-        assert 'unknown field "dta", duplicate field "data.k"' in refused.json["message"]
-        quiet = await ask("POST", f"{CONFIG}?fieldValidation=Ignore", odd.replace(b'"c"', b'"e"'))
-        assert (quiet.status, "warning" in quiet.headers) == (201, False)
 
     run(test)
 

@@ -1,0 +1,103 @@
+"""Writes that are refused, or taken with a warning: what is said of each."""
+
+from typing import Any
+
+import pytest
+
+from tests.apiserver_app import Server, run
+
+CONFIG = "/api/v1/namespaces/default/configmaps"
+
+
+def config(name: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "message"),
+    [
+        ("POST", CONFIG, b"{oops", 400, "json parse error: invalid character 'o' looking for beginning of object key"),
+        ("POST", CONFIG, b"[1]", 400, "cannot unmarshal array"),
+        ("POST", CONFIG, {"metadata": "x"}, 400, "cannot unmarshal string into Go struct field ConfigMap.metadata"),
+        ("POST", CONFIG, {"kind": 5}, 400, "kind and apiVersion must be strings"),
+        ("POST", CONFIG, {"metadata": {"name": "c", "namespace": "other"}}, 400, "does not match the namespace"),
+        ("POST", CONFIG, {"metadata": {"name": "c", "resourceVersion": "5"}}, 500, "should not be set on objects"),
+        ("POST", CONFIG, {"metadata": {"name": "NOT", "resourceVersion": "5"}}, 422, "metadata.name"),
+        ("PUT", f"{CONFIG}/kube", config("kube"), 404, 'configmaps \\"kube\\" not found'),
+        ("POST", CONFIG, {"metadata": {"name": "NOT OK"}}, 422, "metadata.name"),
+        ("POST", f"{CONFIG}?dryRun=Some", config("c"), 422, "dryRun"),
+        ("POST", f"{CONFIG}?fieldValidation=Never", config("c"), 422, "fieldValidation"),
+        ("PUT", f"{CONFIG}/a", config("b"), 400, "the name of the object (b) does not match the name on the URL (a)"),
+        ("POST", f"{CONFIG}/a", config("a"), 405, "does not allow this method"),
+        ("PATCH", CONFIG, {}, 405, "does not allow this method"),
+        ("DELETE", "/api/v1/namespaces", None, 405, "does not allow this method"),
+        ("GET", f"{CONFIG}/a/status", None, 404, "could not find the requested resource"),
+        ("GET", f"{CONFIG}/a/b/c", None, 404, "404 page not found"),
+        ("DELETE", "/api/v1/namespaces/kube-system", None, 403, "this namespace may not be deleted"),
+        ("DELETE", f"{CONFIG}/a", {"gracePeriodSeconds": "soon"}, 400, "cannot unmarshal string"),
+        ("DELETE", f"{CONFIG}/a", {"propagationPolicy": "Maybe"}, 422, "propagationPolicy"),
+        ("POST", CONFIG, b"x" * (3 * 1024 * 1024 + 1), 413, "Request entity too large"),
+    ],
+)
+def test_bad_requests_are_told_what_is_wrong(method: str, path: str, body: Any, status: int, message: str) -> None:
+    async def test(ask: Server) -> None:
+        before = await ask.store.current_rev()
+        answer = await ask(method, path, body)
+        assert answer.status == status, answer.body
+        assert message in answer.body.decode()
+        assert await ask.store.current_rev() == before
+
+    run(test)
+
+
+def test_patches_that_cannot_be() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(CONFIG, config("c"))
+        renamed = await ask.patch(f"{CONFIG}/c", {"metadata": {"name": "d"}})
+        assert (renamed.status, "does not match the name on the URL" in renamed.json["message"]) == (400, True)
+        other = await ask("PATCH", f"{CONFIG}/c", {}, content_type="application/json")
+        assert (other.status, other.json["reason"]) == (415, "UnsupportedMediaType")
+        assert (await ask.patch(f"{CONFIG}/c", b"{", "merge")).status == 400
+        assert (await ask.patch(f"{CONFIG}/c", {"not": "a list"}, "json")).status == 400
+        assert (await ask.patch(f"{CONFIG}/c", [{"op": "remove", "path": "/nothing"}], "json")).status == 422
+
+    run(test)
+
+
+def test_keys_twice_in_yaml_and_odd_members_of_a_json_patch() -> None:
+    text = b"metadata:\n  name: c\ndata:\n  a: x\n  a: y\n"
+
+    async def test(ask: Server) -> None:
+        where, yaml = f"{CONFIG}?fieldValidation=", "application/yaml"
+        strict = await ask("POST", f"{where}Strict", text, content_type=yaml)
+        why = 'strict decoding error: yaml: unmarshal errors:\n  line 5: key "a" already set in map'
+        assert (strict.status, strict.json["message"].endswith(why)) == (400, True), strict.json
+        warned = await ask("POST", f"{where}Warn", text, content_type=yaml)
+        assert warned.headers["warning"] == '299 - "line 5: key \\"a\\" already set in map"'
+        assert warned.json["data"] == {"a": "y"}
+        whole, media = b"apiVersion: v1\nkind: ConfigMap\n" + text, "application/apply-patch+yaml"
+        applied = await ask("PATCH", f"{CONFIG}/c?fieldManager=m&fieldValidation=Strict", whole, content_type=media)
+        assert (applied.status, "line 7: key" in applied.json["message"]) == (400, True), applied.json
+        ops = [{"op": "add", "path": "/data/b", "value": "1", "odd": 1}]
+        odd = await ask.patch(f"{CONFIG}/c?fieldValidation=Strict", ops, "json")
+        assert (odd.status, 'json patch unknown field "[0].odd"' in odd.json["message"]) == (422, True), odd.json
+        told = await ask.patch(f"{CONFIG}/c?fieldValidation=Warn", ops, "json")
+        assert (told.status, "json patch unknown field" in told.headers["warning"]) == (200, True)
+
+    run(test)
+
+
+def test_unknown_and_duplicate_fields() -> None:
+    async def test(ask: Server) -> None:
+        odd = b'{"metadata":{"name":"c"},"dta":{"a":"b"},"data":{"k":"1","k":"2"}}'
+        warned = await ask("POST", f"{CONFIG}?fieldValidation=Warn", odd)
+        assert warned.status == 201
+        assert warned.headers["warning"].startswith('299 - "')
+        assert "dta" not in warned.json
+        refused = await ask("POST", f"{CONFIG}?fieldValidation=Strict", odd.replace(b'"c"', b'"d"'))
+        assert refused.status == 400
+        assert 'unknown field "dta", duplicate field "data.k"' in refused.json["message"]
+        quiet = await ask("POST", f"{CONFIG}?fieldValidation=Ignore", odd.replace(b'"c"', b'"e"'))
+        assert (quiet.status, "warning" in quiet.headers) == (201, False)
+
+    run(test)

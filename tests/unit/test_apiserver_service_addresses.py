@@ -1,0 +1,86 @@
+"""Addresses and node ports of Services: given out once, given back, said when there are no more."""
+
+import asyncio
+from typing import Any
+
+from tests.apiserver_app import Server, run, serving, settings
+
+SERVICES = "/api/v1/namespaces/default/services"
+
+
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}, **spec}}
+
+
+def test_addresses_and_ports_come_back_when_services_go() -> None:
+    async def test(ask: Server) -> None:
+        for _ in range(3):  # more than fit at once: 100 node ports
+            for i in range(60):
+                await ask.create(SERVICES, service(f"s{i}", type="NodePort"))
+            await ask("DELETE", SERVICES)
+            await ask("DELETE", f"{SERVICES}/kubernetes")
+
+    run(test)
+
+
+def test_a_full_range_is_said_and_leaves_nothing_behind() -> None:
+    async def test(ask: Server) -> None:
+        for i in range(3):
+            await ask.create(SERVICES, service(f"s{i}", type="NodePort"))
+        refused = await ask("POST", SERVICES, service("more", type="NodePort"))
+        assert (refused.status, refused.json["reason"]) == (500, "InternalError")
+        assert "range is full" in refused.json["message"]
+        await ask("DELETE", f"{SERVICES}/s0")
+        await ask.create(SERVICES, service("more", type="NodePort"))
+
+    run(test, given=settings(ports=(30000, 30002)))
+
+
+def test_a_failed_write_gives_back_what_it_took() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(SERVICES, service("s", type="NodePort"))
+        for _ in range(300):
+            assert (await ask("POST", SERVICES, service("s", type="NodePort"))).status == 409
+        for i in range(99):
+            await ask.create(SERVICES, service(f"n{i}", type="NodePort"))
+
+    run(test)
+
+
+def test_allocations_survive_a_restart() -> None:
+    async def body() -> None:
+        async with serving() as first:
+            made = await first.create(SERVICES, service("s", type="NodePort"))
+            taken = made["spec"]["ports"][0]["nodePort"]
+            store = first.store
+            async with serving(store=store) as second:
+                asked = service("t", type="NodePort", ports=[{"port": 80, "nodePort": taken}])
+                refused = await second("POST", SERVICES, asked)
+                assert "provided port is already allocated" in refused.json["message"]
+                asked = service("t", clusterIP=made["spec"]["clusterIP"])
+                refused = await second("POST", SERVICES, asked)
+                assert "provided IP is already allocated" in refused.json["message"]
+
+    asyncio.run(body())
+
+
+def test_dual_stack_clusters_give_two_addresses() -> None:
+    async def test(ask: Server) -> None:
+        both = (await ask.create(SERVICES, service("s", ipFamilyPolicy="RequireDualStack")))["spec"]
+        assert both["ipFamilies"] == ["IPv4", "IPv6"]
+        assert both["clusterIPs"][1].startswith("fd00:")
+        one = (await ask.patch(f"{SERVICES}/s", {"spec": {"ipFamilyPolicy": "SingleStack"}})).json["spec"]
+        assert one["clusterIPs"] == both["clusterIPs"][:1]
+        again = await ask("POST", SERVICES, service("t", clusterIP=both["clusterIPs"][1], ipFamilies=["IPv6"]))
+        assert again.status == 201, again.body
+
+    run(test, given=settings("10.96.0.0/24,fd00::/112"))
+
+
+def test_concurrent_creations_never_share() -> None:
+    async def test(ask: Server) -> None:
+        made = await asyncio.gather(*(ask.create(SERVICES, service(f"s{i}", type="NodePort")) for i in range(90)))
+        assert len({one["spec"]["clusterIP"] for one in made}) == 90
+        assert len({one["spec"]["ports"][0]["nodePort"] for one in made}) == 90
+
+    run(test)
