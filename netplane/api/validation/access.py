@@ -138,6 +138,5 @@ def revision(obj: Json, old: Json | None) -> list[FieldError]:
     errors: list[FieldError] = []
     if obj.get("data") is None:
         errors.append(required("data", "data is mandatory"))
-    if (obj.get("revision") or 0) < 0:
-        errors.append(invalid("revision", obj["revision"], "must be greater than or equal to 0"))
+    errors += meta.not_negative(obj, "revision", path="")
     return errors + (meta.immutable("data", obj.get("data"), old.get("data")) if old is not None else [])

@@ -9,7 +9,6 @@ from netplane.api.validation import meta
 
 Json = dict[str, Any]
 
-NOT_NEGATIVE = "must be greater than or equal to 0"
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 _SCHEMES = frozenset({"HTTP", "HTTPS"})
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
@@ -121,11 +120,12 @@ def life(container: Json, path: str) -> list[FieldError]:
     return errors
 
 
+_PROBE_NUMBERS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
+
+
 def _probe(probe: Json, path: str, *, once: bool) -> list[FieldError]:
     errors = _handler(probe, path)
-    for field in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
-        if (probe.get(field) or 0) < 0:
-            errors.append(invalid(f"{path}.{field}", probe[field], NOT_NEGATIVE))
+    errors += meta.not_negative(probe, *_PROBE_NUMBERS, path=path)
     grace_s = probe.get("terminationGracePeriodSeconds")
     if grace_s is not None and grace_s <= 0:
         errors.append(invalid(f"{path}.terminationGracePeriodSeconds", grace_s, "must be greater than 0"))
@@ -177,7 +177,7 @@ def _amount(name: str, amount: Any, path: str) -> list[FieldError]:
         errors.append(invalid(path, name, "must be a standard resource for containers"))
     value = quantity.parse(amount)
     if value is not None and value < 0:
-        errors.append(invalid(path, str(amount), NOT_NEGATIVE))
+        errors.append(invalid(path, str(amount), meta.NOT_NEGATIVE))
     elif value is not None and "/" in name and value.denominator != 1:
         errors.append(invalid(path, str(amount), "must be an integer"))
     return errors

@@ -14,6 +14,9 @@ NameCheck = Callable[[str, bool], list[str]]
 
 ANNOTATIONS_BYTES = 256 * 1024
 IMMUTABLE = "field is immutable"
+NOT_NEGATIVE = "must be greater than or equal to 0"
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+"""What a taint does, and a toleration lets be."""
 
 
 def _masked(check: Callable[[str], list[str]]) -> NameCheck:
@@ -118,6 +121,15 @@ def _owners(given: list[Json]) -> list[FieldError]:
         why = 'Only one reference can have Controller set to true. Found "true" in references for'
         errors.append(invalid(path, given, f"{why} {controllers[0]} and {controllers[1]}"))
     return errors
+
+
+def not_negative(given: Json, *fields: str, path: str) -> list[FieldError]:
+    """Numbers that may be absent or zero."""
+    return [invalid(_join(path, one), given[one], NOT_NEGATIVE) for one in fields if (given.get(one) or 0) < 0]
+
+
+def _join(path: str, field: str) -> str:
+    return f"{path}.{field}" if path else field
 
 
 def immutable(path: str, value: Any, old: Any) -> list[FieldError]:

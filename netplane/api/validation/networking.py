@@ -225,5 +225,5 @@ def ip_name(name: str, prefix: bool) -> list[str]:
     del prefix
     found = names.parse_ip(name)
     if found is None:
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+        return names.ip(name)
     return [] if str(found) == name else [f'must be in canonical form ("{found}")']

@@ -10,7 +10,6 @@ Json = dict[str, Any]
 
 CONFIG_MAP_BYTES = 1024 * 1024
 MAX_REPORTER, MAX_NOTE = 128, 1024
-TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def node(obj: Json, old: Json | None) -> list[FieldError]:
@@ -33,7 +32,7 @@ def _taints(taints: list[Json]) -> list[FieldError]:
         path, key, effect = f"spec.taints[{i}]", taint.get("key") or "", taint.get("effect") or ""
         errors += all_invalid(f"{path}.key", key, names.qualified_name(key))
         errors += all_invalid(f"{path}.value", taint.get("value") or "", names.label_value(taint.get("value") or ""))
-        errors += meta.one_of(f"{path}.effect", effect, TAINT_EFFECTS)
+        errors += meta.one_of(f"{path}.effect", effect, meta.EFFECTS)
         if (key, effect) in seen:
             why = "taints must be unique by key and effect pair"
             errors.append(duplicate(path, taint)._replace(detail=why))
@@ -122,11 +121,10 @@ def lease(obj: Json, old: Json | None) -> list[FieldError]:
     del old
     spec = obj.get("spec") or {}
     errors: list[FieldError] = []
-    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    duration = spec.get("leaseDurationSeconds")
     if duration is not None and duration <= 0:
         errors.append(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
-    if transitions is not None and transitions < 0:
-        errors.append(invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
+    errors += meta.not_negative(spec, "leaseTransitions", path="spec")
     if spec.get("preferredHolder") and not spec.get("strategy"):
         errors.append(required("spec.strategy", "must be specified when `preferredHolder` is set"))
     return errors

@@ -19,8 +19,6 @@ PULL_POLICIES = frozenset({"Always", "IfNotPresent", "Never"})
 MESSAGE_POLICIES = frozenset({"File", "FallbackToLogsOnError"})
 SPREAD_ACTIONS = frozenset({"DoNotSchedule", "ScheduleAnyway"})
 MAX_NAMESERVERS, MAX_SEARCHES = 3, 32
-TOLERATION_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_NOT_NEGATIVE = "must be greater than or equal to 0"
 _MAY_CHANGE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -53,10 +51,7 @@ def validate_spec(spec: Json, path: str) -> list[FieldError]:
     ):
         if value := spec.get(field):
             errors += all_invalid(f"{path}.{field}", value, check(value))
-    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
-        errors.append(
-            invalid(f"{path}.terminationGracePeriodSeconds", spec["terminationGracePeriodSeconds"], _NOT_NEGATIVE)
-        )
+    errors += meta.not_negative(spec, "terminationGracePeriodSeconds", path=path)
     if (deadline := spec.get("activeDeadlineSeconds")) is not None:
         errors += all_invalid(f"{path}.activeDeadlineSeconds", deadline, names.in_range(deadline, 1, 2**31 - 1))
     for i, alias in enumerate(spec.get("hostAliases") or ()):
@@ -225,7 +220,7 @@ def _tolerations(tolerations: list[Json], path: str) -> list[FieldError]:
             why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
             errors.append(invalid(f"{where}.operator", one.get("operator") or "", why))
         if one.get("effect"):
-            errors += meta.one_of(f"{where}.effect", one["effect"], TOLERATION_EFFECTS)
+            errors += meta.one_of(f"{where}.effect", one["effect"], meta.EFFECTS)
         if one.get("tolerationSeconds") is not None and one.get("effect") != "NoExecute":
             why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
             errors.append(invalid(f"{where}.effect", one.get("effect") or "", why))

@@ -27,12 +27,6 @@ _SET_CHANGEABLE = frozenset({
 })  # fmt: skip
 
 
-def not_negative(spec: Json, *fields: str, path: str = "spec") -> list[FieldError]:
-    """Numbers that may be absent or zero."""
-    why = "must be greater than or equal to 0"
-    return [invalid(f"{path}.{one}", spec[one], why) for one in fields if (spec.get(one) or 0) < 0]
-
-
 def label_selector(selector: Json | None, path: str) -> list[FieldError]:
     """A LabelSelector; absent is fine."""
     selector = selector or {}
@@ -92,7 +86,9 @@ def _fixed_selector(obj: Json, old: Json | None) -> list[FieldError]:
 def deployment(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 Deployment."""
     spec = obj["spec"]
-    errors = not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
+    errors = meta.not_negative(
+        spec, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds", path="spec"
+    )
     errors += [*_selected(spec, "deployment"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
     strategy = spec["strategy"]
     errors += meta.one_of("spec.strategy.type", strategy.get("type"), ("Recreate", "RollingUpdate"))
@@ -121,7 +117,7 @@ def _part(value: Any, path: str) -> list[FieldError]:
     if isinstance(value, str) and not _PERCENT.fullmatch(value):
         return [invalid(path, value, _NO_PERCENT)]
     if isinstance(value, int) and value < 0:
-        return [invalid(path, value, "must be greater than or equal to 0")]
+        return [invalid(path, value, meta.NOT_NEGATIVE)]
     return []
 
 
@@ -145,7 +141,7 @@ _NO_PERCENT = (
 def replica_set(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 ReplicaSet."""
     spec = obj["spec"]
-    errors = not_negative(spec, "replicas", "minReadySeconds")
+    errors = meta.not_negative(spec, "replicas", "minReadySeconds", path="spec")
     return [*errors, *_selected(spec, "deployment"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
 
 
@@ -153,7 +149,7 @@ def daemon_set(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 DaemonSet."""
     spec = obj["spec"]
     errors = [*_selected(spec, "daemonset"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
-    errors += not_negative(spec, "minReadySeconds", "revisionHistoryLimit")
+    errors += meta.not_negative(spec, "minReadySeconds", "revisionHistoryLimit", path="spec")
     strategy = spec["updateStrategy"]
     errors += meta.one_of("spec.updateStrategy.type", strategy.get("type"), ("RollingUpdate", "OnDelete"))
     if strategy.get("type") == "RollingUpdate":
@@ -182,8 +178,8 @@ def stateful_set(obj: Json, old: Json | None) -> list[FieldError]:
     if rolling is not None and spec["updateStrategy"].get("type") == "OnDelete":
         why = "only allowed for updateStrategy 'RollingUpdate'"
         errors.append(invalid("spec.updateStrategy.rollingUpdate", rolling, why))
-    errors += not_negative(rolling or {}, "partition", path="spec.updateStrategy.rollingUpdate")
-    errors += not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    errors += meta.not_negative(rolling or {}, "partition", path="spec.updateStrategy.rollingUpdate")
+    errors += meta.not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit", path="spec")
     errors += [*_selected(spec, "statefulset"), *_template(spec, "Always")]
     before = (old or {}).get("spec")
     if before is not None and any(
@@ -213,7 +209,7 @@ def job(obj: Json, old: Json | None) -> list[FieldError]:
 
 def _job_spec(spec: Json, path: str) -> list[FieldError]:
     numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
-    errors = not_negative(spec, *numbers, path=path)
+    errors = meta.not_negative(spec, *numbers, path=path)
     errors += _completion(spec, path) + _template(spec, path=f"{path}.template")
     policy = (spec.get("template", {}).get("spec") or {}).get("restartPolicy")
     if policy == "Always":
@@ -258,5 +254,5 @@ def cron_job(obj: Json, old: Json | None) -> list[FieldError]:
     policies = ("Allow", "Forbid", "Replace")
     errors += meta.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies)
     numbers = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
-    errors += not_negative(spec, *numbers)
+    errors += meta.not_negative(spec, *numbers, path="spec")
     return errors + _job_spec(spec["jobTemplate"].get("spec") or {}, "spec.jobTemplate.spec")
