@@ -18,6 +18,7 @@ def packed(text: str) -> bytes:
     return ipaddress.ip_address(text).packed
 
 
+_MAPPED = bytes(10) + b"\xff\xff"
 _LEADING_ZEROS = re.compile(r"\b0+(?=\d)", re.ASCII)
 _DOTTED = re.compile(r"\d+(?:\.\d+){3}", re.ASCII)
 
@@ -33,4 +34,6 @@ def lenient(text: str) -> bytes:
     return found[12:] if found[:12] == _MAPPED else found
 
 
-_MAPPED = bytes(10) + b"\xff\xff"
+def with_port(address: str, port: int) -> str:
+    """`10.1.0.1:80`, `[fd00::1]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

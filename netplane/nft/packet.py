@@ -3,6 +3,7 @@
 import ipaddress
 from typing import Literal, NamedTuple
 
+from netplane.net.addresses import with_port
 from netplane.nft import expr, types
 from netplane.nft.jhash import jhash
 from netplane.nft.types import PROTOCOLS, Family
@@ -61,7 +62,7 @@ class Endpoint(NamedTuple):
     masquerade: bool
 
     def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return with_port(self.address, self.port)
 
 
 class Trace(NamedTuple):

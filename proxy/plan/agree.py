@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from netplane.net.addresses import with_port
 from netplane.nft.events import Event, Headers
 from netplane.nft.objects import canonical
 from netplane.nft.trace import Packet, Trace
@@ -59,8 +60,7 @@ def _seen(events: Sequence[Event], rules: Rules, own_table: str) -> Iterator[See
 
 
 def _text(family: Family, end: Headers) -> str:
-    address = family.address.text(end.daddr)
-    return f"[{address}]:{end.dport}" if ":" in address else f"{address}:{end.dport}"
+    return with_port(family.address.text(end.daddr), end.dport)
 
 
 def disagreements(trace: Trace, followed: Followed) -> Iterator[str]:

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from netplane.net.addresses import with_port
 from netplane.nft import types
 from netplane.nft.elements import Elements, element_text
 from netplane.nft.objects import Map, Table
@@ -68,7 +69,7 @@ def _frontend_text(family: Family, key: bytes) -> str:
     """`10.96.0.10:80/tcp`."""
     kinds = frontend_types(family)
     address, protocol, port = (kind.text(slot) for kind, slot in zip(kinds, types.split(kinds, key), strict=True))
-    return f"{f'[{address}]' if ':' in address else address}:{port}/{protocol}"
+    return f"{with_port(address, int(port))}/{protocol}"
 
 
 def _kind(verdict: str) -> str:
@@ -101,7 +102,7 @@ def _endpoint(family: Family, row: bytes) -> str:
         kind.text(slot)
         for kind, slot in zip(endpoint_types(family), types.split(endpoint_types(family), row), strict=True)
     )
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return with_port(address, int(port))
 
 
 def rules(listed: str, wanted: str) -> Iterator[Difference]:

@@ -10,7 +10,7 @@ import msgspec
 
 from netplane.api.objects import Endpoint as SliceEndpoint
 from netplane.api.objects import EndpointSlice, Service
-from netplane.net.addresses import packed
+from netplane.net.addresses import with_port
 from netplane.nft.trace import Packet, Trace
 from netplane.nft.types import Family
 from proxy.plan import services, slices
@@ -172,8 +172,7 @@ def _known(item: EndpointSlice, port: Port, family: Family, node: Node) -> Itera
             yield _Known(said, address, None, f"its slice has no port named {port.name!r} of this protocol")
             continue
         number = int.from_bytes(found[0].data[family.address.slot :][:2], "big")
-        text = family.address.text(packed(address))
-        yield _Known(said, f"[{text}]:{number}" if ":" in text else f"{text}:{number}", found[0], "")
+        yield _Known(said, with_port(family.address.text(found[0].data), number), found[0], "")
 
 
 def _left_out(endpoint: Endpoint, usable: list[Endpoint], node: Node, *, local: bool) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from netplane.errors import UsageError
 from netplane.kernel.conntrack import Conntrack
 from netplane.kernel.nft import Nft
-from netplane.net.addresses import lenient
+from netplane.net.addresses import lenient, with_port
 from netplane.nft import elements
 from netplane.nft.objects import Table
 from netplane.nft.types import PROTOCOLS, Family
@@ -170,10 +170,7 @@ class _Run:
         for seen in self.conntrack.flows(flow.family, PROTOCOLS[flow.protocol]):
             sent, reply = seen.original, seen.reply
             if (sent.source, sent.destination, sent.destination_port) == asked:
-                host = ipaddress.ip_address(reply.source)
-                found[f"[{host}]:{reply.source_port}" if host.version == 6 else f"{host}:{reply.source_port}"] = (
-                    seen.masqueraded
-                )
+                found[with_port(flow.family.address.text(reply.source), reply.source_port)] = seen.masqueraded
         return found
 
     def _round(self, talk: Talk, counts: dict[int, int], into: dict[int, list[Answer]], patience_s: float) -> None:
@@ -251,7 +248,7 @@ class _Run:
 
     @staticmethod
     def _untranslated(flow: Flow) -> str:
-        return f"[{flow.dst}]:{flow.dport}" if ":" in flow.dst else f"{flow.dst}:{flow.dport}"
+        return with_port(flow.dst, flow.dport)
 
     def _masqueraded(self, flow: Flow, answer: Answer, tracked: Mapping[str, bool]) -> bool | None:
         """Whether the source was rewritten. From the node to the node the address stays, and only the port is new."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from netplane.kernel import netns
+from netplane.net.addresses import with_port
 from proxy.tools import sctp
 
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
@@ -33,7 +34,7 @@ class Service(NamedTuple):
     @property
     def name(self) -> str:
         """`10.1.0.1:80`, `[fd00::1]:80`."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return with_port(self.address, self.port)
 
 
 class Probe(NamedTuple):

@@ -198,3 +198,12 @@ def test_destinations_of_both_families() -> None:
 )
 def test_the_options_of_a_loaded_table_are_read_off_its_listing(family: Family, options: Options) -> None:
     assert recognise.options(str(skeleton(family, options))) == options
+
+
+@pytest.mark.parametrize("written", ["010.244.001.7", "::ffff:10.244.1.7"])
+def test_an_endpoint_in_an_old_notation_is_named_as_rules_have_it(manifests: Path, written: str) -> None:
+    text = manifests.read_text().replace("addresses: [10.244.1.7]", f'addresses: ["{written}"]')
+    manifests.write_text(text)
+    told = traced(manifests, POD, "10.96.0.10:80")
+    assert [item["endpoint"] for item in told["endpoints"]] == [READY_HERE, READY_THERE]
+    assert READY_HERE not in left_out(told)
