@@ -3,25 +3,15 @@
 import re
 from typing import Any
 
-from netplane.api.table import AGE, NAME, NONE, Column, Json, Now, Printer, age, duration, pairs, since
-
-
-def _get(obj: Any, *path: str) -> Any:
-    for part in path:
-        obj = obj.get(part) if isinstance(obj, dict) else None
-    return obj
-
-
-def _name(obj: Json) -> str:
-    return str(obj["metadata"].get("name", ""))
+from netplane.api.table import AGE, NAME, NONE, Column, Json, Now, Printer, age, duration, get, name, pairs, since
 
 
 def _secret(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), obj.get("type", ""), len(obj.get("data") or {}), age(obj, now)]
+    return [name(obj), obj.get("type", ""), len(obj.get("data") or {}), age(obj, now)]
 
 
 def _service_account(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), len(obj.get("secrets") or []), age(obj, now)]
+    return [name(obj), len(obj.get("secrets") or []), age(obj, now)]
 
 
 _OPERATORS = {"In": "in", "NotIn": "notin"}
@@ -42,17 +32,17 @@ def selector(given: Json | None) -> str:
 
 
 def _network_policy(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), selector(_get(obj, "spec", "podSelector")), age(obj, now)]
+    return [name(obj), selector(get(obj, "spec", "podSelector")), age(obj, now)]
 
 
 def _ingress(obj: Json, now: Now) -> list[Any]:
     spec = obj.get("spec") or {}
     hosts = [rule["host"] for rule in spec.get("rules") or [] if rule.get("host")]
     shown = ",".join(hosts[:3]) + (f" + {len(hosts) - 3} more..." if len(hosts) > 3 else "") if hosts else "*"
-    balancer = _get(obj, "status", "loadBalancer", "ingress") or []
+    balancer = get(obj, "status", "loadBalancer", "ingress") or []
     addresses = ",".join(one.get("ip") or one.get("hostname") or "" for one in balancer)
     ports = "80, 443" if spec.get("tls") else "80"
-    return [_name(obj), spec.get("ingressClassName") or NONE, shown, addresses, ports, age(obj, now)]
+    return [name(obj), spec.get("ingressClassName") or NONE, shown, addresses, ports, age(obj, now)]
 
 
 def _ingress_class(obj: Json, now: Now) -> list[Any]:
@@ -63,29 +53,29 @@ def _ingress_class(obj: Json, now: Now) -> list[Any]:
         kind = parameters.get("kind", "")
         kind = f"{kind}.{parameters['apiGroup']}" if parameters.get("apiGroup") else kind
         shown = f"{kind}/{parameters.get('name', '')}"
-    return [_name(obj), spec.get("controller", ""), shown, age(obj, now)]
+    return [name(obj), spec.get("controller", ""), shown, age(obj, now)]
 
 
 def _service_cidr(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), ",".join(_get(obj, "spec", "cidrs") or []), age(obj, now)]
+    return [name(obj), ",".join(get(obj, "spec", "cidrs") or []), age(obj, now)]
 
 
 def _ip_address(obj: Json, now: Now) -> list[Any]:
-    parent = _get(obj, "spec", "parentRef") or {}
+    parent = get(obj, "spec", "parentRef") or {}
     group = f".{parent['group']}" if parent.get("group") else ""
     named = "/".join(parent[key] for key in ("namespace", "name") if parent.get(key))
-    return [_name(obj), f"{parent.get('resource', '')}{group}/{named}" if parent else NONE, age(obj, now)]
+    return [name(obj), f"{parent.get('resource', '')}{group}/{named}" if parent else NONE, age(obj, now)]
 
 
 def _containers(spec: Json) -> tuple[str, str]:
-    containers = _get(spec, "template", "spec", "containers") or []
+    containers = get(spec, "template", "spec", "containers") or []
     return ",".join(one.get("name", "") for one in containers), ",".join(one.get("image", "") for one in containers)
 
 
 def _deployment(obj: Json, now: Now) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     return [
-        _name(obj),
+        name(obj),
         f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}",
         status.get("updatedReplicas", 0),
         status.get("availableReplicas", 0),
@@ -98,13 +88,13 @@ def _deployment(obj: Json, now: Now) -> list[Any]:
 def _replica_set(obj: Json, now: Now) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     counts = [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
-    return [_name(obj), *counts, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
+    return [name(obj), *counts, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
 
 
 def _stateful_set(obj: Json, now: Now) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
-    return [_name(obj), ready, age(obj, now), *_containers(spec)]
+    return [name(obj), ready, age(obj, now), *_containers(spec)]
 
 
 def _daemon_set(obj: Json, now: Now) -> list[Any]:
@@ -113,9 +103,9 @@ def _daemon_set(obj: Json, now: Now) -> list[Any]:
         "desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable",
     )  # fmt: skip
     return [
-        _name(obj),
+        name(obj),
         *(status.get(field, 0) for field in fields),
-        pairs(_get(spec, "template", "spec", "nodeSelector")),
+        pairs(get(spec, "template", "spec", "nodeSelector")),
         age(obj, now),
         *_containers(spec),
         selector(spec.get("selector")),
@@ -135,7 +125,7 @@ def _job(obj: Json, now: Now) -> list[Any]:
         if status.get("completionTime"):
             took = duration(_seconds(status["completionTime"]) - _seconds(status["startTime"]))
     state = _job_state(status, spec)
-    return [_name(obj), state, completions, took, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
+    return [name(obj), state, completions, took, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
 
 
 def _seconds(timestamp: str) -> int:
@@ -154,9 +144,9 @@ def _job_state(status: Json, spec: Json) -> str:
 def _cron_job(obj: Json, now: Now) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     last = since(status["lastScheduleTime"], now) if status.get("lastScheduleTime") else NONE
-    job = _get(spec, "jobTemplate", "spec") or {}
+    job = get(spec, "jobTemplate", "spec") or {}
     return [
-        _name(obj),
+        name(obj),
         spec.get("schedule", ""),
         spec.get("timeZone") or NONE,
         "True" if spec.get("suspend") else "False",
@@ -174,26 +164,25 @@ def _revision(obj: Json, now: Now) -> list[Any]:
     if owner:
         group = owner.get("apiVersion", "").rpartition("/")[0]
         controller = f"{owner.get('kind', '').lower()}{'.' if group else ''}{group}/{owner.get('name', '')}"
-    return [_name(obj), controller, obj.get("revision", 0), age(obj, now)]
+    return [name(obj), controller, obj.get("revision", 0), age(obj, now)]
 
 
 def _role(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), obj["metadata"].get("creationTimestamp", "")]
+    return [name(obj), obj["metadata"].get("creationTimestamp", "")]
 
 
 def _binding(obj: Json, now: Now) -> list[Any]:
     ref = obj.get("roleRef") or {}
     named: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
     for one in obj.get("subjects") or []:
-        name = one.get("name", "")
-        kind = one.get("kind", "")
-        named.get(kind, []).append(f"{one.get('namespace', '')}/{name}" if kind == "ServiceAccount" else name)
+        kind, whom = one.get("kind", ""), one.get("name", "")
+        named.get(kind, []).append(f"{one.get('namespace', '')}/{whom}" if kind == "ServiceAccount" else whom)
     role = f"{ref.get('kind', '')}/{ref.get('name', '')}"
-    return [_name(obj), role, age(obj, now), *(", ".join(group) for group in named.values())]
+    return [name(obj), role, age(obj, now), *(", ".join(group) for group in named.values())]
 
 
 def _counts(*columns: tuple[str, str]) -> tuple[Column, ...]:
-    return tuple(Column(name, about, type="integer") for name, about in columns)
+    return tuple(Column(title, about, type="integer") for title, about in columns)
 
 
 _WIDE = (

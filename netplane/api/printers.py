@@ -3,29 +3,19 @@
 from typing import Any
 
 from netplane.api import more_printers, views
-from netplane.api.table import AGE, NAME, NONE, UNKNOWN, Column, Json, Now, Printer, age, pairs, since, some
-
-
-def _get(obj: Any, *path: str) -> Any:
-    for part in path:
-        obj = obj.get(part) if isinstance(obj, dict) else None
-    return obj
-
-
-def _name(obj: Json) -> str:
-    return str(obj["metadata"].get("name", ""))
+from netplane.api.table import AGE, NAME, NONE, UNKNOWN, Column, Json, Now, Printer, age, get, name, pairs, since, some
 
 
 def _namespace(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), _get(obj, "status", "phase") or "", age(obj, now)]
+    return [name(obj), get(obj, "status", "phase") or "", age(obj, now)]
 
 
 def _config_map(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), str(len(obj.get("data") or {}) + len(obj.get("binaryData") or {})), age(obj, now)]
+    return [name(obj), str(len(obj.get("data") or {}) + len(obj.get("binaryData") or {})), age(obj, now)]
 
 
 def _lease(obj: Json, now: Now) -> list[Any]:
-    return [_name(obj), _get(obj, "spec", "holderIdentity") or "", age(obj, now)]
+    return [name(obj), get(obj, "spec", "holderIdentity") or "", age(obj, now)]
 
 
 # Service --------------------------------------------------------------------------------------------------------
@@ -37,7 +27,7 @@ def _service(obj: Json, now: Now) -> list[Any]:
     cluster_ip = addresses[0] or NONE
     ports = ",".join(_service_port(port) for port in spec.get("ports") or []) or NONE
     return [
-        _name(obj),
+        name(obj),
         spec.get("type", ""),
         cluster_ip,
         _external(obj),
@@ -59,7 +49,7 @@ def _external(obj: Json) -> str:
         return str(spec.get("externalName", ""))
     if spec.get("type") != "LoadBalancer":
         return ",".join(external) or NONE
-    ingress = _get(obj, "status", "loadBalancer", "ingress") or []
+    ingress = get(obj, "status", "loadBalancer", "ingress") or []
     addresses = [one.get("ip") or one.get("hostname") or "" for one in ingress]
     return ",".join([one for one in addresses if one] + external) or "<pending>"
 
@@ -69,7 +59,7 @@ def _external(obj: Json) -> str:
 
 def _endpoints(obj: Json, now: Now) -> list[Any]:
     listed = [text for subset in obj.get("subsets") or [] for text in _subset(subset)]
-    return [_name(obj), some(listed), age(obj, now)]
+    return [name(obj), some(listed), age(obj, now)]
 
 
 def _subset(subset: Json) -> list[str]:
@@ -89,7 +79,7 @@ def _endpoint_slice(obj: Json, now: Now) -> list[Any]:
     addresses = [address for one in obj.get("endpoints") or [] for address in one.get("addresses") or []]
     shown_ports = some(ports) if ports else "<unset>"
     return [
-        _name(obj),
+        name(obj),
         obj.get("addressType", ""),
         shown_ports,
         some(addresses) if addresses else "<unset>",
@@ -103,9 +93,9 @@ _ROLE = "node-role.kubernetes.io/"
 
 
 def _node(obj: Json, now: Now) -> list[Any]:
-    info = _get(obj, "status", "nodeInfo") or {}
+    info = get(obj, "status", "nodeInfo") or {}
     return [
-        _name(obj),
+        name(obj),
         _node_status(obj),
         ",".join(_roles(obj)) or NONE,
         age(obj, now),
@@ -119,10 +109,10 @@ def _node(obj: Json, now: Now) -> list[Any]:
 
 
 def _node_status(obj: Json) -> str:
-    conditions = {one.get("type"): one.get("status") for one in _get(obj, "status", "conditions") or []}
+    conditions = {one.get("type"): one.get("status") for one in get(obj, "status", "conditions") or []}
     ready = conditions.get("Ready")
     status = "Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"
-    return f"{status},SchedulingDisabled" if _get(obj, "spec", "unschedulable") else status
+    return f"{status},SchedulingDisabled" if get(obj, "spec", "unschedulable") else status
 
 
 def _roles(obj: Json) -> list[str]:
@@ -134,7 +124,7 @@ def _roles(obj: Json) -> list[str]:
 
 
 def _node_address(obj: Json, kind: str) -> str:
-    found = [one.get("address", "") for one in _get(obj, "status", "addresses") or [] if one.get("type") == kind]
+    found = [one.get("address", "") for one in get(obj, "status", "addresses") or [] if one.get("type") == kind]
     return found[0] if found else NONE
 
 
@@ -147,12 +137,12 @@ def _pod(obj: Json, now: Now) -> list[Any]:
     ready = sum(1 for one in containers if one.get("ready"))
     gates = spec.get("readinessGates") or []
     return [
-        _name(obj),
+        name(obj),
         f"{ready}/{len(spec.get('containers') or [])}",
         pod_reason(obj),
         _restarts(containers, now),
         age(obj, now),
-        status.get("podIP") or _get((status.get("podIPs") or [{}])[0], "ip") or NONE,
+        status.get("podIP") or get((status.get("podIPs") or [{}])[0], "ip") or NONE,
         spec.get("nodeName") or NONE,
         status.get("nominatedNodeName") or NONE,
         f"{_gates_open(status, gates)}/{len(gates)}" if gates else NONE,
@@ -215,7 +205,7 @@ def _exit(ended: Json) -> str:
 
 def _restarts(containers: list[Json], now: Now) -> str:
     count = sum(int(one.get("restartCount") or 0) for one in containers)
-    ends = [_get(one, "lastState", "terminated", "finishedAt") for one in containers]
+    ends = [get(one, "lastState", "terminated", "finishedAt") for one in containers]
     last = max((end for end in ends if end), default=None)
     return f"{count} ({since(last, now)} ago)" if count and last else str(count)
 
@@ -240,7 +230,7 @@ def _event(obj: Json, now: Now) -> list[Any]:
         str(obj.get("message", "")).strip(),
         since(first, now),
         str(count),
-        _name(obj),
+        name(obj),
     ]
 
 

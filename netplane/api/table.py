@@ -83,10 +83,22 @@ def describe(kind: Kind, about: str) -> str:
 
 
 def _plain(obj: Json, now: Now) -> list[Any]:
-    return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp", UNKNOWN)]
+    return [name(obj), obj["metadata"].get("creationTimestamp", UNKNOWN)]
 
 
 _PLAIN = Printer((NAME, Column("Created At", "metadata.creationTimestamp", type="date")), _plain)
+
+
+def get(obj: Any, *path: str) -> Any:
+    """What lies at a path; None where there is none."""
+    for part in path:
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj
+
+
+def name(obj: Json) -> str:
+    """metadata.name."""
+    return str(obj["metadata"].get("name", ""))
 
 
 def age(obj: Json, now: Now) -> str:
