@@ -37,37 +37,72 @@ def validate(obj: Json, old: Json | None) -> list[FieldError]:
 def validate_spec(spec: Json, path: str) -> list[FieldError]:
     """A pod's spec, wherever it stands."""
     volumes, errors = _volumes(spec.get("volumes") or [], f"{path}.volumes")
-    errors += _containers(spec, path, volumes)
-    errors += meta.one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART_POLICIES)
-    errors += meta.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), DNS_POLICIES)
-    errors += meta.labels(spec.get("nodeSelector"), f"{path}.nodeSelector")
-    for field, check in (
-        ("nodeName", names.dns_subdomain),
-        ("hostname", names.dns_label),
-        ("subdomain", names.dns_label),
-        ("serviceAccountName", names.dns_subdomain),
-        ("priorityClassName", names.dns_subdomain),
-        ("runtimeClassName", names.dns_subdomain),
-    ):
-        if value := spec.get(field):
-            errors += all_invalid(f"{path}.{field}", value, check(value))
-    errors += meta.not_negative(spec, "terminationGracePeriodSeconds", path=path)
+    return [
+        *errors,
+        *_containers(spec, path, volumes),
+        *meta.one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART_POLICIES),
+        *meta.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), DNS_POLICIES),
+        *meta.labels(spec.get("nodeSelector"), f"{path}.nodeSelector"),
+        *_named(spec, path),
+        *_times(spec, path),
+        *_host_aliases(spec.get("hostAliases") or [], f"{path}.hostAliases"),
+        *containers.ids(spec.get("securityContext") or {}, f"{path}.securityContext"),
+        *_dns(spec, path),
+        *_spread(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints"),
+        *_gates(spec.get("readinessGates") or [], f"{path}.readinessGates"),
+        *_system(spec, path),
+        *_tolerations(spec.get("tolerations") or [], f"{path}.tolerations"),
+    ]
+
+
+_NAMED = (
+    ("nodeName", names.dns_subdomain),
+    ("hostname", names.dns_label),
+    ("subdomain", names.dns_label),
+    ("serviceAccountName", names.dns_subdomain),
+    ("priorityClassName", names.dns_subdomain),
+    ("runtimeClassName", names.dns_subdomain),
+)
+
+
+def _named(spec: Json, path: str) -> list[FieldError]:
+    return [
+        error
+        for field, check in _NAMED
+        if (value := spec.get(field))
+        for error in all_invalid(f"{path}.{field}", value, check(value))
+    ]
+
+
+def _times(spec: Json, path: str) -> list[FieldError]:
+    errors = meta.not_negative(spec, "terminationGracePeriodSeconds", path=path)
     if (deadline := spec.get("activeDeadlineSeconds")) is not None:
         errors += all_invalid(f"{path}.activeDeadlineSeconds", deadline, names.in_range(deadline, 1, 2**31 - 1))
-    for i, alias in enumerate(spec.get("hostAliases") or ()):
-        errors += all_invalid(f"{path}.hostAliases[{i}].ip", alias.get("ip") or "", names.ip(alias.get("ip") or ""))
+    return errors
+
+
+def _host_aliases(aliases: list[Json], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, alias in enumerate(aliases):
+        errors += all_invalid(f"{path}[{i}].ip", alias.get("ip") or "", names.ip(alias.get("ip") or ""))
         for host in alias.get("hostnames") or ():
-            errors += all_invalid(f"{path}.hostAliases[{i}].hostnames", host, names.dns_subdomain(host))
-    errors += containers.ids(spec.get("securityContext") or {}, f"{path}.securityContext")
-    errors += _dns(spec, path) + _spread(
-        spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints"
-    )
-    for i, gate in enumerate(spec.get("readinessGates") or ()):
+            errors += all_invalid(f"{path}[{i}].hostnames", host, names.dns_subdomain(host))
+    return errors
+
+
+def _gates(gates: list[Json], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, gate in enumerate(gates):
         kind = gate.get("conditionType") or ""
-        errors += all_invalid(f"{path}.readinessGates[{i}].conditionType", kind, names.qualified_name(kind))
-    if (system := (spec.get("os") or {}).get("name")) not in (None, "linux", "windows"):
-        errors.append(not_supported(f"{path}.os.name", system, ("linux", "windows")))
-    return errors + _tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
+        errors += all_invalid(f"{path}[{i}].conditionType", kind, names.qualified_name(kind))
+    return errors
+
+
+def _system(spec: Json, path: str) -> list[FieldError]:
+    system = (spec.get("os") or {}).get("name")
+    return (
+        [] if system in (None, "linux", "windows") else [not_supported(f"{path}.os.name", system, ("linux", "windows"))]
+    )
 
 
 def _dns(spec: Json, path: str) -> list[FieldError]:
