@@ -8,11 +8,13 @@ from tests.odd_rows import (
     CM,
     LABEL_SYNTAX,
     NO_METHOD,
+    NO_RESOURCE,
     NS,
     PODS,
     bad,
     delete,
     get,
+    list_invalid,
     options,
 )
 from tests.odd_writes import PATCHES, UPDATES, WRITES

@@ -9,6 +9,7 @@ from tests.odd_rows import (
     LABEL_SYNTAX,
     MERGE,
     META,
+    NO_METHOD,
     NS,
     PODS,
     REJECTED,
