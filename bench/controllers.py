@@ -13,23 +13,10 @@ from ipaddress import IPv4Address, ip_network
 from typing import Any
 
 import click
-import msgspec
 
 from bench import _table
 from netplane.api import kinds
-from netplane.api.objects import (
-    Condition,
-    Node,
-    NodeSpec,
-    ObjectMeta,
-    Pod,
-    PodIP,
-    PodSpec,
-    PodStatus,
-    Service,
-    ServicePort,
-    ServiceSpec,
-)
+from netplane.api.objects import Node, NodeSpec, ObjectMeta, Pod, Service
 from netplane.client.api import Api
 from netplane.client.config import Connection
 from netplane.client.fake import FakeApiserver
@@ -38,9 +25,10 @@ from netplane.controllers.controllers import Options, build, empty_world
 from netplane.controllers.plan import endpoint_slices, pod_cidr
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
-from netplane.controllers.plan.writes import Create, Patch, Replace
+from netplane.controllers.plan.writes import Patch
 from netplane.controllers.runtime import Runtime
 from netplane.obs import logs
+from tests import controller_objects as made
 
 POOL = Pool(ip_network("10.0.0.0/8"), 24)
 PODS = 10
@@ -48,45 +36,28 @@ CHANGES = 300
 
 
 def service(i: int) -> Service:
-    ports = [ServicePort(name="http", port=80, target_port=8080)]
-    spec = ServiceSpec(selector={"app": f"s{i}"}, ip_families=["IPv4"], cluster_ip="10.96.0.1", ports=ports)
-    return Service(metadata=ObjectMeta(name=f"s{i}", namespace="shop", uid=f"s{i}"), spec=spec)
+    return made.service(f"s{i}")
 
 
 def pod(i: int, j: int, *, ready: bool = True) -> Pod:
-    ip = str(IPv4Address(0x0A000000 + i * PODS + j))
-    conditions = [Condition(type="Ready", status="True" if ready else "False")]
-    return Pod(
-        metadata=ObjectMeta(name=f"s{i}-{j}", namespace="shop", uid=f"p{i}-{j}", labels={"app": f"s{i}", "tier": "x"}),
-        spec=PodSpec(node_name=f"n{j}"),
-        status=PodStatus(phase="Running", pod_ip=ip, pod_ips=[PodIP(ip=ip)], conditions=conditions),
-    )
-
-
-def perform(world: World, key: str) -> int:
-    """Plan and take the writes into the world; how many there were."""
-    plan = endpoint_slices.plan(world, key)
-    for number, write in enumerate(plan.writes):
-        if isinstance(write, Create):
-            meta = msgspec.structs.replace(write.obj.metadata, name=f"{write.obj.metadata.generate_name}{number}")
-            world.apply(None, msgspec.structs.replace(write.obj, metadata=meta), 0.0)
-        elif isinstance(write, Replace):
-            world.apply(world.slices[write.obj.key], write.obj, 0.0)
-    if plan.remember is not None:
-        world.memory[endpoint_slices.NAME, key] = plan.remember
-    return len(plan.writes)
+    return made.pod(f"s{i}-{j}", [str(IPv4Address(0x0A000000 + i * PODS + j))], ready, on=f"n{j}", app=f"s{i}")
 
 
 def reconcile(count: int) -> dict[str, Any]:
     """A pod of one Service among `count` changes its readiness."""
-    world = World.of(*(Node(metadata=ObjectMeta(name=f"n{j}")) for j in range(PODS)))
+    cluster = made.Cluster(*(made.node(f"n{j}") for j in range(PODS)))
+    world = cluster.world
+
+    def perform(key: str) -> None:
+        cluster.perform(endpoint_slices.NAME, key, endpoint_slices.plan(world, key))
+
     for i in range(count):
         world.apply(None, service(i), 0.0)
         for j in range(PODS):
             world.apply(None, pod(i, j), 0.0)
     began = time.perf_counter()
     for i in range(count):
-        perform(world, f"shop/s{i}")
+        perform(f"shop/s{i}")
     first_s = time.perf_counter() - began
     took: list[float] = []
     for n in range(CHANGES):
@@ -96,7 +67,7 @@ def reconcile(count: int) -> dict[str, Any]:
         began = time.perf_counter()
         world.apply(old, new, 0.0)
         for key in touched.of_slices(world, old, new):
-            perform(world, key)
+            perform(key)
         took.append(time.perf_counter() - began)
     return {
         "what": f"slices, {count:,} Services of {PODS} pods",

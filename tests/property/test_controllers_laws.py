@@ -3,27 +3,19 @@
 from datetime import datetime
 from ipaddress import ip_network
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netplane.api.objects import (
-    Condition,
     Container,
     ContainerPort,
     Endpoint,
     EndpointConditions,
     EndpointSlice,
     Node,
-    NodeSpec,
-    NodeStatus,
     ObjectMeta,
     Pod,
-    PodSpec,
-    PodStatus,
-    Service,
     ServicePort,
-    ServiceSpec,
     Taint,
 )
 from netplane.controllers.plan import endpoint_slices, zones
@@ -31,46 +23,20 @@ from netplane.controllers.plan.disruption import UNREACHABLE
 from netplane.controllers.plan.hints import Lot
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
-from netplane.controllers.plan.writes import Create, Delete, Replace
+from tests import controller_objects as made
 
 KEY = "shop/web"
 LIMIT = 4
-SERVICE = Service(
-    metadata=ObjectMeta(name="web", namespace="shop", uid="u"),
-    spec=ServiceSpec(
-        selector={"app": "web"}, ip_families=["IPv4"], ports=[ServicePort(name="p", port=1, target_port="p")]
-    ),
-)
+SERVICE = made.service(ports=[ServicePort(name="p", port=1, target_port="p")])
 
 
 def pod(number: int, ready: bool, port: int) -> Pod:
-    return Pod(
-        metadata=ObjectMeta(name=f"p{number}", namespace="shop", uid=f"u{number}", labels={"app": "web"}),
-        spec=PodSpec(node_name="n", containers=[Container(ports=[ContainerPort(name="p", container_port=port)])]),
-        status=PodStatus(
-            phase="Running",
-            pod_ip=f"10.0.0.{number + 1}",
-            conditions=[Condition(type="Ready", status="True" if ready else "False")],
-        ),
-    )
+    containers = [Container(ports=[ContainerPort(name="p", container_port=port)])]
+    return made.pod(f"p{number}", [f"10.0.0.{number + 1}"], ready, containers=containers)
 
 
 PODS = st.builds(pod, st.integers(0, 19), st.booleans(), st.sampled_from([80, 81]))
 STEPS = st.lists(st.lists(st.tuples(PODS, st.booleans()), max_size=8), max_size=8)
-
-
-def perform(world: World, number: int) -> int:
-    """One plan; returns how many slices were written."""
-    writes = endpoint_slices.plan(world, KEY, limit=LIMIT).writes
-    for i, write in enumerate(writes):
-        if isinstance(write, Create):
-            meta = msgspec.structs.replace(write.obj.metadata, name=f"s{number}-{i}")
-            world.apply(None, msgspec.structs.replace(write.obj, metadata=meta), 0.0)
-        elif isinstance(write, Replace):
-            world.apply(world.slices[write.obj.key], write.obj, 0.0)
-        elif isinstance(write, Delete):
-            world.apply(world.slices[f"{write.namespace}/{write.name}"], None, 0.0)
-    return len(writes)
 
 
 def endpoints(world: World) -> list[tuple[str, int | None, bool | None]]:
@@ -84,22 +50,26 @@ def endpoints(world: World) -> list[tuple[str, int | None, bool | None]]:
 @given(STEPS)
 @settings(deadline=None)
 def test_slices_hold_every_backend_once_and_settle(steps: list[list[tuple[Pod, bool]]]) -> None:
-    world = World.of(Node(metadata=ObjectMeta(name="n")), SERVICE)
-    for number, step in enumerate(steps):
+    cluster = made.Cluster(made.node("n"), SERVICE)
+    world = cluster.world
+
+    def writes() -> int:
+        return len(cluster.perform("", KEY, endpoint_slices.plan(world, KEY, limit=LIMIT)))
+
+    for step in steps:
         for one, present in step:
             if present or one.key in world.pods:
                 world.apply(world.pods.get(one.key), one if present else None, 0.0)
-        perform(world, number)
-        assert perform(world, number) == 0
+        writes()
+        assert writes() == 0
         expected = sorted(
             (p.status.pod_ip, p.spec.containers[0].ports[0].container_port, p.status.conditions[0].status == "True")
             for p in world.pods.values()
             if p.status and p.status.conditions and p.spec.containers[0].ports
         )
         assert endpoints(world) == expected
-        sizes = [len(one.endpoints or ()) for one in world.slices.values()]
-        assert all(size <= LIMIT for size in sizes)
-        assert sizes == [0] if not expected else 0 not in sizes
+        assert all(size <= LIMIT for size in cluster.sizes)
+        assert cluster.sizes == [0] if not expected else 0 not in cluster.sizes
 
 
 @given(st.lists(st.tuples(PODS, st.booleans()), max_size=30))
@@ -152,10 +122,14 @@ def test_proportions_hold_cover_every_zone_and_settle(cpus: dict[str, int], raw:
 
 def known_node(name: str, zone: str, ready: str, marked: int, cidr: str) -> Node:
     taints = [Taint(key=UNREACHABLE, effect="NoExecute", time_added=f"2026-01-01T00:00:{marked:02}Z")] if marked else []
-    return Node(
-        metadata=ObjectMeta(name=name, labels={"topology.kubernetes.io/zone": zone}),
-        spec=NodeSpec(taints=taints, pod_cidr=cidr, pod_cidrs=[cidr] if cidr else None),
-        status=NodeStatus(conditions=[Condition(type="Ready", status=ready)], allocatable={"cpu": "2"}),
+    return made.node(
+        name,
+        ready,
+        zone=zone,
+        taints=taints,
+        pod_cidr=cidr,
+        pod_cidrs=[cidr] if cidr else None,
+        allocatable={"cpu": "2"},
     )
 
 

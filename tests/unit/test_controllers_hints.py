@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from netplane.api.objects import (
-    Condition,
     Endpoint,
     EndpointConditions,
     EndpointHints,
@@ -15,21 +14,17 @@ from netplane.api.objects import (
     ForNode,
     ForZone,
     Node,
-    NodeStatus,
-    ObjectMeta,
     Pod,
-    PodSpec,
     PodStatus,
     Service,
-    ServicePort,
-    ServiceSpec,
 )
 from netplane.controllers import touched
 from netplane.controllers.plan import endpoint_slices, hints, triggers, zones
 from netplane.controllers.plan.hints import Lot
 from netplane.controllers.plan.slice_objects import TRIGGER_TIME
 from netplane.controllers.plan.world import World
-from netplane.controllers.plan.writes import Create, Delete, Replace
+from netplane.controllers.plan.writes import Create
+from tests import controller_objects as made
 
 KEY = "shop/web"
 AUTO = {"service.kubernetes.io/topology-mode": "Auto"}
@@ -130,64 +125,28 @@ def test_quantities_of_cpu(text: Any, expected: int) -> None:
 
 
 def node(zone: str, *, cpu: str = "1", ready: str = "True", labels: dict[str, str] | None = None) -> Node:
-    meta = ObjectMeta(name=f"n-{zone}", labels={"topology.kubernetes.io/zone": zone, **(labels or {})})
-    conditions = [Condition(type="Ready", status=ready)]
-    return Node(metadata=meta, status=NodeStatus(conditions=conditions, allocatable={"cpu": cpu}))
+    return made.node(f"n-{zone}", ready, zone=zone, labels=labels, allocatable={"cpu": cpu})
 
 
 def pod(number: int, zone: str, since: str = "2026-01-01T00:00:00Z") -> Pod:
-    ready = Condition(type="Ready", status="True", last_transition_time=since)
-    return Pod(
-        metadata=ObjectMeta(name=f"p{number}", namespace="shop", uid=f"u{number}", labels={"app": "web"}),
-        spec=PodSpec(node_name=f"n-{zone}"),
-        status=PodStatus(phase="Running", pod_ip=f"10.0.0.{number + 1}", conditions=[ready]),
-    )
+    return made.pod(f"p{number}", [f"10.0.0.{number + 1}"], on=f"n-{zone}", since=since)
 
 
 def service(annotations: dict[str, str] | None = None, **spec: Any) -> Service:
-    meta = ObjectMeta(
-        name="web", namespace="shop", uid="u", annotations=annotations, creation_timestamp="2025-12-31T00:00:00Z"
-    )
-    fields = {"selector": {"app": "web"}, "ip_families": ["IPv4"], "ports": [ServicePort(port=80)]}
-    return Service(metadata=meta, spec=ServiceSpec(**{**fields, **spec}))
+    return made.service(annotations=annotations, **spec)
 
 
-class Cluster:
-    def __init__(self, *objs: Any) -> None:
-        self.world = World.of(*objs)
-        self.made = 0
-
-    def put(self, *objs: Any) -> None:
-        for obj in objs:
-            self.world.apply(self.world._table(type(obj)).get(obj.key), obj, 0.0)
-
+class Cluster(made.Cluster):
     def sync(self) -> tuple[int, list[str]]:
         """How many slices were written, and the reasons of events."""
-        plan = endpoint_slices.plan(self.world, KEY)
-        reasons: list[str] = []
-        count = 0
-        for write in plan.writes:
-            if isinstance(write, Create) and isinstance(write.obj, Event):
-                reasons.append(write.obj.reason)
-                continue
-            count += 1
-            if isinstance(write, Create):
-                self.made += 1
-                meta = msgspec.structs.replace(write.obj.metadata, name=f"s{self.made}")
-                self.put(msgspec.structs.replace(write.obj, metadata=meta))
-            elif isinstance(write, Replace):
-                self.put(write.obj)
-            elif isinstance(write, Delete):
-                self.world.apply(self.world.slices[f"{write.namespace}/{write.name}"], None, 0.0)
-        self.world.memory[endpoint_slices.NAME, KEY] = plan.remember
+        writes = self.perform(endpoint_slices.NAME, KEY, endpoint_slices.plan(self.world, KEY))
+        told = [write.obj for write in writes if isinstance(write, Create) and isinstance(write.obj, Event)]
         assert endpoint_slices.plan(self.world, KEY).writes == ()
-        return count, reasons
+        return len(writes) - len(told), [one.reason for one in told]
 
     def zones(self) -> str:
-        every = [one for part in self.world.slices.values() for one in part.endpoints or ()]
-        return "".join(
-            sorted(one.hints.for_zones[0].name if one.hints and one.hints.for_zones else "-" for one in every)
-        )
+        hinted = (one.hints.for_zones[0].name if one.hints and one.hints.for_zones else "-" for one in self.endpoints)
+        return "".join(sorted(hinted))
 
     def triggers(self) -> list[str]:
         return [(one.metadata.annotations or {}).get(TRIGGER_TIME, "") for one in self.world.slices.values()]
@@ -265,9 +224,9 @@ def test_a_slice_that_was_made_twice_because_an_answer_was_lost_is_made_good() -
     assert isinstance(write, Create)
     for name in ("first", "second"):
         meta = msgspec.structs.replace(write.obj.metadata, name=name)
-        made = msgspec.structs.replace(write.obj, metadata=meta)
-        assert isinstance(made, EndpointSlice)
-        cluster.put(made)
+        one = msgspec.structs.replace(write.obj, metadata=meta)
+        assert isinstance(one, EndpointSlice)
+        cluster.put(one)
     assert cluster.sync() == (1, [])
     [left] = cluster.world.slices.values()
     assert len(left.endpoints or ()) == 2

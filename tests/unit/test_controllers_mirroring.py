@@ -24,7 +24,8 @@ from netplane.controllers.plan import accounts, events, mirroring
 from netplane.controllers.plan.packing import port_key
 from netplane.controllers.plan.slice_objects import HEADLESS, MANAGED_BY, TRIGGER_TIME
 from netplane.controllers.plan.world import SERVICE_NAME, World
-from netplane.controllers.plan.writes import NOTHING, Create, Delete, Patch, Replace
+from netplane.controllers.plan.writes import NOTHING, Create, Patch
+from tests import controller_objects as made
 
 KEY = "shop/db"
 
@@ -42,33 +43,12 @@ def endpoints(*ips: str, not_ready: tuple[str, ...] = (), **meta: Any) -> Endpoi
     return Endpoints(metadata=ObjectMeta(name="db", namespace="shop", uid="u", **meta), subsets=[subset])
 
 
-class Cluster:
-    def __init__(self, *objs: Any) -> None:
-        self.world = World.of(*objs)
-        self.made = 0
-
-    def put(self, obj: Any) -> None:
-        self.world.apply(self.world._table(type(obj)).get(obj.key), obj, 0.0)
-
+class Cluster(made.Cluster):
     def sync(self) -> str:
         """C, R, D, and E for an Event; a second plan has nothing to do."""
-        plan = mirroring.plan(self.world, KEY)
-        for write in plan.writes:
-            if isinstance(write, Create) and isinstance(write.obj, EndpointSlice):
-                self.made += 1
-                meta = msgspec.structs.replace(write.obj.metadata, name=f"db-{self.made}")
-                self.put(msgspec.structs.replace(write.obj, metadata=meta))
-            elif isinstance(write, Replace):
-                self.put(write.obj)
-            elif isinstance(write, Delete):
-                self.world.apply(self.world.slices[f"{write.namespace}/{write.name}"], None, 0.0)
-        if plan.remember is not None:
-            self.world.memory[mirroring.NAME, KEY] = plan.remember
+        writes = self.perform(mirroring.NAME, KEY, mirroring.plan(self.world, KEY))
         assert mirroring.plan(self.world, KEY).writes == ()
-        kinds = [
-            "E" if isinstance(w, Create) and isinstance(w.obj, Event) else type(w).__name__[0] for w in plan.writes
-        ]
-        return "".join(sorted(kinds))
+        return made.letters(writes)
 
     @property
     def slices(self) -> list[EndpointSlice]:
@@ -162,7 +142,7 @@ ACCOUNT = ServiceAccount(metadata=ObjectMeta(name="default", namespace="shop"))
 
 
 @pytest.mark.parametrize(
-    ("objs", "made"),
+    ("objs", "missing"),
     [
         ([namespace()], True),
         ([namespace(), ACCOUNT], False),
@@ -170,19 +150,19 @@ ACCOUNT = ServiceAccount(metadata=ObjectMeta(name="default", namespace="shop"))
         ([], False),
     ],
 )
-def test_every_namespace_has_its_account(objs: list[Any], made: bool) -> None:
+def test_every_namespace_has_its_account(objs: list[Any], missing: bool) -> None:
     plan = accounts.account(World.of(*objs), "shop")
-    assert plan == (NOTHING if not made else plan._replace(writes=(Create(ACCOUNT),)))
+    assert plan == (NOTHING if not missing else plan._replace(writes=(Create(ACCOUNT),)))
 
 
 def test_certificates_are_published_and_repaired() -> None:
     [write] = accounts.root_ca(World.of(namespace()), "shop", "PEM").writes
     assert isinstance(write, Create)
-    made = write.obj
-    assert isinstance(made, ConfigMap)
-    assert (made.key, made.data) == ("shop/kube-root-ca.crt", {"ca.crt": "PEM"})
-    assert accounts.root_ca(World.of(namespace(), made), "shop", "PEM") == NOTHING
-    forged = msgspec.structs.replace(made, data={"ca.crt": "FORGED", "more": "x"})
+    published = write.obj
+    assert isinstance(published, ConfigMap)
+    assert (published.key, published.data) == ("shop/kube-root-ca.crt", {"ca.crt": "PEM"})
+    assert accounts.root_ca(World.of(namespace(), published), "shop", "PEM") == NOTHING
+    forged = msgspec.structs.replace(published, data={"ca.crt": "FORGED", "more": "x"})
     [repair] = accounts.root_ca(World.of(namespace(), forged), "shop", "PEM").writes
     assert isinstance(repair, Patch)
     assert repair.patch == {"data": {"ca.crt": "PEM", "more": None}}
@@ -203,9 +183,9 @@ def tell(correlator: events.Correlator, one: Event, now_s: float) -> str:
         return "dropped"
     if isinstance(write, Create):
         assert isinstance(write.obj, Event)
-        made = msgspec.structs.replace(write.obj, metadata=ObjectMeta(name=f"e-{now_s}", namespace="default"), count=1)
-        correlator.done(key, made)
-        return f"new {made.message}"
+        told = msgspec.structs.replace(write.obj, metadata=ObjectMeta(name=f"e-{now_s}", namespace="default"), count=1)
+        correlator.done(key, told)
+        return f"new {told.message}"
     assert isinstance(write, Patch)
     meta = ObjectMeta(name=write.name, namespace=write.namespace)
     correlator.done(key, msgspec.structs.replace(one, metadata=meta, count=write.patch["count"]))

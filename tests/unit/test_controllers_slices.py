@@ -7,110 +7,45 @@ import msgspec
 import pytest
 
 from netplane.api.objects import (
-    Condition,
     Container,
     ContainerPort,
-    Endpoint,
     EndpointSlice,
-    Node,
     ObjectMeta,
     Pod,
-    PodIP,
     PodSpec,
     PodStatus,
-    Service,
     ServicePort,
-    ServiceSpec,
 )
 from netplane.controllers.plan import backends, endpoint_slices
 from netplane.controllers.plan.endpoint_slices import MANAGER
 from netplane.controllers.plan.slice_objects import HEADLESS, MANAGED_BY
-from netplane.controllers.plan.world import SERVICE_NAME, World
-from netplane.controllers.plan.writes import Create, Delete, Replace, Write
+from netplane.controllers.plan.world import SERVICE_NAME
+from netplane.controllers.plan.writes import Write
+from tests import controller_objects as made
+from tests.controller_objects import letters as kinds
+from tests.controller_objects import service
 
 KEY = "shop/web"
-NODE = Node(metadata=ObjectMeta(name="n1", labels={"topology.kubernetes.io/zone": "a"}))
-
-
-def service(**spec: Any) -> Service:
-    fields = {
-        "selector": {"app": "web"},
-        "cluster_ip": "10.96.0.1",
-        "ip_families": ["IPv4"],
-        "ports": [ServicePort(name="http", port=80, target_port=8080)],
-    }
-    meta = ObjectMeta(name="web", namespace="shop", uid="service-uid")
-    return Service(metadata=meta, spec=ServiceSpec(**{**fields, **spec}))
 
 
 def pod(i: int, *, ready: bool = True, ips: Iterable[str] = (), containers: list[Container] | None = None) -> Pod:
     addresses = list(ips) or [f"10.0.{i // 250}.{i % 250 + 1}"]
-    return Pod(
-        metadata=ObjectMeta(name=f"web-{i:04d}", namespace="shop", uid=f"uid-{i}", labels={"app": "web"}),
-        spec=PodSpec(node_name="n1", containers=containers or []),
-        status=PodStatus(
-            phase="Running",
-            pod_ip=addresses[0],
-            pod_ips=[PodIP(ip=ip) for ip in addresses],
-            conditions=[Condition(type="Ready", status="True" if ready else "False")],
-        ),
-    )
+    return made.pod(f"web-{i:04d}", addresses, ready, on="n1", containers=containers or [])
 
 
 def pods(count: int, start: int = 0) -> list[Pod]:
     return [pod(i) for i in range(start, start + count)]
 
 
-class Cluster:
-    """A world that takes writes, as the apiserver would."""
-
+class Cluster(made.Cluster):
     def __init__(self, *objs: Any) -> None:
-        self.world = World.of(NODE, *objs)
-        self.made = 0
-
-    def put(self, *objs: Any) -> None:
-        for obj in objs:
-            table = self.world._table(type(obj))
-            self.world.apply(table.get(obj.key), obj, 0.0)
-
-    def remove(self, *objs: Any) -> None:
-        for obj in objs:
-            self.world.apply(obj, None, 0.0)
+        super().__init__(made.node("n1", zone="a"), *objs)
 
     def sync(self, limit: int = 100) -> list[Write]:
         """Plan, perform, and see that a second plan has nothing to do."""
-        writes = list(endpoint_slices.plan(self.world, KEY, limit=limit).writes)
-        for write in writes:
-            self._perform(write)
+        writes = self.perform(endpoint_slices.NAME, KEY, endpoint_slices.plan(self.world, KEY, limit=limit))
         assert endpoint_slices.plan(self.world, KEY, limit=limit).writes == ()
         return writes
-
-    def _perform(self, write: Write) -> None:
-        if isinstance(write, Create):
-            self.made += 1
-            meta = msgspec.structs.replace(write.obj.metadata, name=f"web-s{self.made}", resource_version="1")
-            self.put(msgspec.structs.replace(write.obj, metadata=meta))
-        elif isinstance(write, Replace):
-            self.put(write.obj)
-        elif isinstance(write, Delete):
-            self.remove(self.world.slices[f"{write.namespace}/{write.name}"])
-
-    @property
-    def slices(self) -> list[EndpointSlice]:
-        return list(self.world.slices.values())
-
-    @property
-    def sizes(self) -> list[int]:
-        return [len(one.endpoints or ()) for one in self.slices]
-
-    @property
-    def endpoints(self) -> list[Endpoint]:
-        return [one for part in self.slices for one in part.endpoints or ()]
-
-
-def kinds(writes: list[Write]) -> str:
-    """C, R, D for each write, sorted."""
-    return "".join(sorted(type(write).__name__[0] for write in writes))
 
 
 def test_a_slice_carries_what_readers_look_for() -> None:
@@ -121,12 +56,16 @@ def test_a_slice_carries_what_readers_look_for() -> None:
     assert one.metadata.generate_name == "web-"
     assert one.metadata.labels == {SERVICE_NAME: "web", MANAGED_BY: MANAGER}
     [owner] = one.metadata.owner_references or []
-    assert (owner.kind, owner.name, owner.uid, owner.controller) == ("Service", "web", "service-uid", True)
+    assert (owner.kind, owner.name, owner.uid, owner.controller) == ("Service", "web", "uid-web", True)
     [endpoint] = one.endpoints or []
     assert endpoint.addresses == ["10.0.0.2"]
     assert (endpoint.node_name, endpoint.zone) == ("n1", "a")
     assert endpoint.target_ref is not None
-    assert (endpoint.target_ref.kind, endpoint.target_ref.name, endpoint.target_ref.uid) == ("Pod", "web-0001", "uid-1")
+    assert (endpoint.target_ref.kind, endpoint.target_ref.name, endpoint.target_ref.uid) == (
+        "Pod",
+        "web-0001",
+        "uid-web-0001",
+    )
     [port] = one.ports or []
     assert (port.name, port.port, port.protocol) == ("http", 8080, "TCP")
 
