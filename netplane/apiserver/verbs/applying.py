@@ -55,7 +55,7 @@ def _configuration(call: Call, raw: bytes, options: WriteOptions) -> Json:
         if not config.get(field):
             raise errors.bad_request(f"invalid object type: {field} must be set in an apply configuration")
     bodies.check_kind(config, kind.kind, kind.api_version)
-    if call.query.get("fieldValidation") in ("Strict", "Warn"):
+    if call.checks_duplicates:
         call.duplicates = bodies.yaml_duplicates(raw)
     config = bodies.drop_nulls(config)
     assert isinstance(config, dict)

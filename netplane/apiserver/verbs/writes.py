@@ -104,10 +104,8 @@ async def patching(call: Call) -> Reply:
         raise errors.unsupported_patch_type()
     raw = await call.body()
     document, nulls = ways.document(raw, way), way != "merge" or b"null" in raw
-    if way != "json" and call.query.get("fieldValidation") in ("Strict", "Warn"):
-        call.duplicates = bodies.duplicates(raw)
-    if way == "json" and call.query.get("fieldValidation") in ("Strict", "Warn"):
-        call.duplicates = ways.unknown(document)
+    if call.checks_duplicates:
+        call.duplicates = ways.unknown(document) if way == "json" else bodies.duplicates(raw)
 
     def alter(old: Json) -> Json:
         shown = as_shown(call.kind, old)

@@ -27,9 +27,9 @@ async def read(call: Call, kind: str, api_version: str, *, optional: bool = Fals
     if not raw and optional:
         return {}
     obj = parse(raw, call.media, kind)
-    if call.query.get("fieldValidation") in ("Strict", "Warn") and call.media == negotiate.JSON:
+    if call.checks_duplicates and call.media == negotiate.JSON:
         call.duplicates = duplicates(raw)
-    elif call.query.get("fieldValidation") in ("Strict", "Warn") and call.media == negotiate.YAML:
+    elif call.checks_duplicates and call.media == negotiate.YAML:
         call.duplicates = yaml_duplicates(raw)
     check_kind(obj, kind, api_version)
     return obj

@@ -60,6 +60,11 @@ class Call:
         return negotiate.split(given)[0] if given else negotiate.JSON
 
     @property
+    def checks_duplicates(self) -> bool:
+        """Whether the client wants to hear of what its body says twice."""
+        return self.query.get("fieldValidation") in ("Strict", "Warn")
+
+    @property
     def manager(self) -> str:
         """Who writes, as managedFields name it: as told, or the program that asks."""
         given = self.query.get("fieldManager")
