@@ -16,9 +16,8 @@ from netplane.controllers.plan.packing import (
     Draft,
     EndpointKey,
     Ports,
-    by_ports,
     endpoint_key,
-    pack,
+    pack_all,
     port_key,
 )
 from netplane.controllers.plan.slice_objects import HEADLESS, MANAGED_BY, Template, delete, in_order, is_owned, owner_of
@@ -75,13 +74,7 @@ def _family(
 ) -> tuple[list[Write], str]:
     """The writes for one family, and what there is to say about its hints."""
     owned = [one for one in existing if is_owned(one, service.metadata.uid)]
-    grouped = by_ports(owned)
-    drafts = [
-        (ports, draft)
-        for ports in [*desired, *(ports for ports in grouped if ports not in desired)]
-        for draft in pack(desired.get(ports, {}), grouped.get(ports, []), template.labels, limit)
-    ]
-    drafts, said = _with_hints(world, service, drafts)
+    drafts, said = _with_hints(world, service, pack_all(desired, owned, template.labels, limit))
     strangers = [one for one in existing if not is_owned(one, service.metadata.uid)]
     return slice_writes(template, drafts, strangers), said
 

@@ -19,7 +19,7 @@ from netplane.api.objects import (
     Service,
 )
 from netplane.controllers.plan import backends
-from netplane.controllers.plan.packing import Draft, EndpointKey, Ports, by_ports, endpoint_key, pack, port_key
+from netplane.controllers.plan.packing import Draft, EndpointKey, Ports, endpoint_key, pack_all, port_key
 from netplane.controllers.plan.slice_objects import (
     HEADLESS,
     MANAGED_BY,
@@ -91,11 +91,9 @@ def _family(
     )
     owned = [one for one in existing if is_owned(one, meta.uid)]
     strangers = [one for one in existing if not is_owned(one, meta.uid)]
-    grouped = by_ports(owned)
-    drafts: list[tuple[Ports, Draft]] = [
+    drafts = [
         (ports, draft if _annotated(draft, template) else draft._replace(touched=True))
-        for ports in [*desired, *(ports for ports in grouped if ports not in desired)]
-        for draft in pack(desired.get(ports, {}), grouped.get(ports, []), template.labels, MAX_ENDPOINTS)
+        for ports, draft in pack_all(desired, owned, template.labels, MAX_ENDPOINTS)
     ]
     return writes(template, drafts, strangers)
 

@@ -51,6 +51,23 @@ def pack(
     return drafts
 
 
+def pack_all(
+    desired: Mapping[Ports, Mapping[EndpointKey, Endpoint]],
+    existing: Iterable[EndpointSlice],
+    labels: Mapping[str, str],
+    limit: int = MAX_ENDPOINTS,
+) -> list[tuple[Ports, Draft]]:
+    """`pack` for every set of ports that is desired, or that a slice has."""
+    grouped: dict[Ports, list[EndpointSlice]] = {}
+    for one in existing:
+        grouped.setdefault(port_key(one.ports or ()), []).append(one)
+    return [
+        (ports, draft)
+        for ports in [*desired, *(ports for ports in grouped if ports not in desired)]
+        for draft in pack(desired.get(ports, {}), grouped.get(ports, []), labels, limit)
+    ]
+
+
 def _keep(one: EndpointSlice, missing: dict[EndpointKey, Endpoint], labels: Mapping[str, str]) -> Draft:
     """An existing slice without the endpoints that left, and with the present state of those that stay."""
     before = {endpoint_key(endpoint): endpoint for endpoint in one.endpoints or ()}
@@ -91,11 +108,3 @@ def endpoint_key(one: Endpoint) -> EndpointKey:
     """What makes it the same endpoint: its address, the pod behind it, and its DNS name."""
     target = one.target_ref
     return (one.addresses[0] if one.addresses else "", target.uid or target.name if target else "", one.hostname or "")
-
-
-def by_ports(existing: Iterable[EndpointSlice]) -> dict[Ports, list[EndpointSlice]]:
-    """Slices by the ports they have."""
-    grouped: dict[Ports, list[EndpointSlice]] = {}
-    for one in existing:
-        grouped.setdefault(port_key(one.ports or ()), []).append(one)
-    return grouped
