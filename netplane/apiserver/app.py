@@ -128,7 +128,7 @@ def _issuer(app: FastAPI, cluster: Cluster) -> None:
 
 def _root(request: Request, plain: dict[str, object], *, core: bool) -> Reply:
     accept, etag = request.headers.get("accept", ""), request.headers.get("if-none-match", "")
-    return discovery.root_document(accept, etag.encode(), plain, core=core)
+    return discovery.root_document(accept, etag, plain, core=core)
 
 
 def _health(app: FastAPI, cluster: Cluster) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import orjson
 
 from netplane.api.kinds import KINDS, Kind
+from netplane.apiserver.describe import tagged
+from netplane.apiserver.describe.tagged import Document
 from netplane.apiserver.verbs import handlers
 from netplane.apiserver.wire import negotiate
-from netplane.apiserver.wire.reply import Header, Reply, of_json
+from netplane.apiserver.wire.reply import Reply, of_json
 
 Json = dict[str, Any]
 
@@ -152,8 +154,7 @@ def _aggregated_subresource(kind: Kind, name: str) -> Json:
 
 
 @cache
-def _aggregated(core: bool) -> tuple[bytes, bytes]:
-    """The document and its ETag."""
+def _aggregated(core: bool) -> Document:
     wanted = [""] if core else groups()
     body = orjson.dumps(
         {
@@ -163,7 +164,7 @@ def _aggregated(core: bool) -> tuple[bytes, bytes]:
             "items": [_aggregated_group(group) for group in wanted],
         }
     )
-    return body, b'"%b"' % hashlib.sha512(body).hexdigest().upper().encode()
+    return tagged.document(body)
 
 
 def wants_aggregated(accept: str) -> bool:
@@ -177,14 +178,8 @@ def wants_aggregated(accept: str) -> bool:
     return False
 
 
-def root_document(accept: str, etag: bytes, plain: Json, *, core: bool) -> Reply:
+def root_document(accept: str, if_none_match: str, plain: Json, *, core: bool) -> Reply:
     """/api or /apis, in the form the client wants; 304 when it has it."""
-    vary: Header = (b"vary", b"Accept")
     if not wants_aggregated(accept):
-        return of_json(plain)._replace(headers=(vary,))
-    body, tag = _aggregated(core)
-    headers = (vary, (b"etag", tag))
-    cached: Header = (b"cache-control", b"public")
-    if etag == tag:
-        return Reply(b"", 304, AGGREGATED, headers, cached)
-    return Reply(body, 200, AGGREGATED, headers, cached)
+        return of_json(plain)._replace(headers=(tagged.VARY,))
+    return tagged.answer(_aggregated(core), if_none_match, AGGREGATED, (b"cache-control", b"public"))

@@ -4,7 +4,6 @@
 /openapi/v3/api/v1?hash=…        cacheable for ever; ETag and 304; another hash redirects to the right one
 """
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,9 +12,11 @@ import orjson
 
 from netplane.api import schema
 from netplane.api.kinds import KINDS, Kind
-from netplane.apiserver.describe import discovery, version
+from netplane.apiserver.describe import discovery, tagged, version
+from netplane.apiserver.describe.tagged import Document
 from netplane.apiserver.verbs import handlers
-from netplane.apiserver.wire.reply import Header, Reply, of_json
+from netplane.apiserver.wire.negotiate import JSON
+from netplane.apiserver.wire.reply import NO_CACHE, Header, Reply, of_json
 
 Json = dict[str, Any]
 
@@ -27,13 +28,6 @@ _PATCHES = (
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )
-
-
-class Document(NamedTuple):
-    """An encoded document and its hash."""
-
-    body: bytes
-    digest: str
 
 
 def paths() -> dict[str, tuple[str, str]]:
@@ -58,11 +52,8 @@ def serve(path: str, digest: str, if_none_match: str) -> Reply | None:
     found = document(path)
     if digest and digest != found.digest:
         return Reply(b"", 301, headers=((b"location", _url(path).encode()),))
-    tag: tuple[Header, ...] = ((b"etag", f'"{found.digest}"'.encode()), (b"vary", b"Accept"))
-    cached: Header = (b"cache-control", b"public, immutable" if digest else b"no-cache, private")
-    if if_none_match.strip('"') == found.digest:
-        return Reply(b"", 304, headers=tag, cache=cached)
-    return Reply(found.body, headers=tag, cache=cached)
+    cache: Header = (b"cache-control", b"public, immutable") if digest else NO_CACHE
+    return tagged.answer(found, if_none_match, JSON.encode(), cache)
 
 
 @cache
@@ -81,7 +72,7 @@ def document(path: str) -> Document:
             "components": {"schemas": closure(roots)},
         }
     )
-    return Document(body, hashlib.sha512(body).hexdigest().upper())
+    return tagged.document(body)
 
 
 def closure(roots: set[str]) -> Json:

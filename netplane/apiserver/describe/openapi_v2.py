@@ -4,15 +4,15 @@ Made of the v3 documents: definitions instead of components, bodies and queries 
 protobuf only (netplane.api.protobuf.swagger); everybody else gets JSON.
 """
 
-import hashlib
 from functools import cache
 from typing import Any
 
 import orjson
 
-from netplane.apiserver.describe import openapi, version
+from netplane.apiserver.describe import openapi, tagged, version
+from netplane.apiserver.describe.tagged import Document
 from netplane.apiserver.wire import negotiate
-from netplane.apiserver.wire.reply import Header, Reply
+from netplane.apiserver.wire.reply import Reply
 
 Json = dict[str, Any]
 
@@ -29,24 +29,20 @@ def serve(accept: str, if_none_match: str) -> Reply:
     """The document in the form the client wants; 304 when it has it."""
     wanted = [negotiate.split(media)[0] for media in accept.split(",")]
     binary = any(one in wanted for one in _ASKED) and negotiate.JSON not in wanted
-    body = _protobuf() if binary else _json()
-    tag = hashlib.sha512(body).hexdigest().upper()
-    headers: tuple[Header, ...] = ((b"etag", f'"{tag}"'.encode()), (b"vary", b"Accept"))
-    if if_none_match.strip('"') == tag:
-        return Reply(b"", 304, headers=headers)
-    return Reply(body, content_type=(PROTOBUF if binary else negotiate.JSON).encode(), headers=headers)
+    found, media = (_protobuf(), PROTOBUF) if binary else (_json(), negotiate.JSON)
+    return tagged.answer(found, if_none_match, media.encode())
 
 
 @cache
-def _json() -> bytes:
-    return orjson.dumps(document())
+def _json() -> Document:
+    return tagged.document(orjson.dumps(document()))
 
 
 @cache
-def _protobuf() -> bytes:
+def _protobuf() -> Document:
     from netplane.api.protobuf import swagger  # noqa: PLC0415 - few clients ask for it
 
-    return swagger.encode(document())
+    return tagged.document(swagger.encode(document()))
 
 
 def document() -> Json:

@@ -17,7 +17,7 @@ PART_BYTES = 256 * 1024
 
 _JSON = b"application/json"
 _TEXT = b"text/plain; charset=utf-8"
-_NO_CACHE: Header = (b"cache-control", b"no-cache, private")
+NO_CACHE: Header = (b"cache-control", b"no-cache, private")
 
 
 class Reply(NamedTuple):
@@ -27,7 +27,7 @@ class Reply(NamedTuple):
     status: int = 200
     content_type: bytes = _JSON
     headers: tuple[Header, ...] = ()
-    cache: Header = _NO_CACHE
+    cache: Header = NO_CACHE
 
 
 def of_json(document: Any, status: int = 200) -> Reply:
