@@ -134,38 +134,62 @@ def _head(scope: Scope, target: Target | None, user: User | None, headers: Mappi
 def encode(item: tuple[Record, str, int, bytes, datetime.datetime]) -> str:
     """A line of the log."""
     record, stage, code, answer, when = item
-    head, level, target = record.head, record.verdict.level, record.head["target"]
-    event: Json = {
+    received = stage == "RequestReceived"  # what comes of it is not known then
+    event = {
         "kind": "Event",
         "apiVersion": "audit.k8s.io/v1",
-        "level": level.word,
-        "auditID": head["auditID"],
+        "level": record.verdict.level.word,
+        "auditID": record.head["auditID"],
         "stage": stage,
+        **_asked(record),
+        **_outcome(record, code, answer),
+        "requestObject": None if received else _request_object(record),
+        "requestReceivedTimestamp": _time(record.head["received"]),
+        "stageTimestamp": _time(when),
+        "annotations": None if received else _annotations(record),
+    }
+    return orjson.dumps({key: value for key, value in event.items() if value is not None}).decode()
+
+
+def _asked(record: Record) -> Json:
+    """Who asks for what."""
+    head = record.head
+    agent = head["headers"].get(b"user-agent")
+    return {
         "requestURI": _uri(head["scope"]),
         "verb": head["verb"],
         "user": _user(head["user"]),
+        "impersonatedUser": None if record.impersonated is None else _user(record.impersonated),
+        "sourceIPs": _sources(head),
+        "userAgent": agent.decode("latin-1") if agent else None,
     }
-    if record.impersonated is not None:
-        event["impersonatedUser"] = _user(record.impersonated)
-    event["sourceIPs"] = _sources(head)
-    if agent := head["headers"].get(b"user-agent"):
-        event["userAgent"] = agent.decode("latin-1")
+
+
+def _outcome(record: Record, code: int, answer: bytes) -> Json:
+    """What came of it: which object it was about, and the answer as far as it is wanted."""
+    target, level = record.head["target"], record.verdict.level
     document = _json(answer, "application/json") if answer and _reads_answer(record, target) else None
-    if target is not None:
-        event["objectRef"] = _object_ref(target, document)
-    if code:
-        event["responseStatus"] = _status(code, answer)
-    if level >= Level.REQUEST and record.body is not None and stage != "RequestReceived":
-        event["requestObject"] = _shown(_json(*record.body), record)
-    if level >= Level.REQUEST_RESPONSE and document is not None:
-        event["responseObject"] = _shown(document, record)
-    event["requestReceivedTimestamp"], event["stageTimestamp"] = _time(head["received"]), _time(when)
-    if record.decision and stage != "RequestReceived":
-        event["annotations"] = {
-            "authorization.k8s.io/decision": record.decision,
-            "authorization.k8s.io/reason": _reason(record),
-        }
-    return orjson.dumps({key: value for key, value in event.items() if value is not None}).decode()
+    shown = level >= Level.REQUEST_RESPONSE and document is not None
+    return {
+        "objectRef": None if target is None else _object_ref(target, document),
+        "responseStatus": _status(code, answer) if code else None,
+        "responseObject": _shown(document, record) if shown else None,
+    }
+
+
+def _request_object(record: Record) -> Any:
+    if record.verdict.level < Level.REQUEST or record.body is None:
+        return None
+    return _shown(_json(*record.body), record)
+
+
+def _annotations(record: Record) -> Json | None:
+    if not record.decision:
+        return None
+    return {
+        "authorization.k8s.io/decision": record.decision,
+        "authorization.k8s.io/reason": _reason(record),
+    }
 
 
 def _reason(record: Record) -> str:
