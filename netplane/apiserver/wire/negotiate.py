@@ -21,17 +21,13 @@ def output(accept: str) -> str:
     found = ""
     for media in accept.split(",") if accept.strip() else (JSON,):
         base, parameters = split(media)
-        if not (_transforms(parameters) if "as" in parameters else True):
+        if "as" in parameters and _transformed(parameters) is None:
             continue
         if base in _ANYTHING:
             return found if found == YAML else JSON
         if base in SPOKEN and not found and "as" not in parameters:
             found = base
     return found
-
-
-def _transforms(parameters: dict[str, str]) -> bool:
-    return _transformed(parameters) is not None
 
 
 class Form(Enum):
