@@ -74,32 +74,30 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     try:
         issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
         await identity.check(store, settings, issuer.key.kid, serving.ca_pem)
-        cluster = Cluster(
-            store,
-            settings,
-            users,
-            await Allocator.load(store, settings),
-            issuer,
-            Policies(store),
-            Limits(*settings.load),
-            auditor,
-        )
-        if store.shared:
-            cluster.checks["etcd"] = store.problem
-        await bootstrap.run(cluster, settings.advertise_port)
-        server = _server(cluster, serving)
-        heap.settle()
-        if settings.kubeconfig_out is not None:
-            url = client_url(settings.listeners[0])
-            kubeconfig.write(settings.kubeconfig_out, url, serving.ca_pem, tokens.first_master(users))
-        async with _background(cluster, server):
-            await _until_told(server, cluster, sockets)
-        with contextlib.suppress(StoreError):
-            await cluster.peers.leave()
+        allocator = await Allocator.load(store, settings)
+        limits = Limits(*settings.load)
+        cluster = Cluster(store, settings, users, allocator, issuer, Policies(store), limits, auditor)
+        await _serve_cluster(cluster, serving, sockets)
     finally:
         await store.close()
         if auditor is not None:
             auditor.writer.close()
+
+
+async def _serve_cluster(cluster: Cluster, serving: pki.Serving, sockets: list[socket.socket]) -> None:
+    store, settings = cluster.store, cluster.settings
+    if store.shared:
+        cluster.checks["etcd"] = store.problem
+    await bootstrap.run(cluster, settings.advertise_port)
+    server = _server(cluster, serving)
+    heap.settle()
+    if settings.kubeconfig_out is not None:
+        url = client_url(settings.listeners[0])
+        kubeconfig.write(settings.kubeconfig_out, url, serving.ca_pem, tokens.first_master(cluster.users))
+    async with _background(cluster, server):
+        await _until_told(server, cluster, sockets)
+    with contextlib.suppress(StoreError):
+        await cluster.peers.leave()
 
 
 def _users(settings: Settings) -> Mapping[str, User]:
