@@ -1,5 +1,7 @@
 """/livez, /readyz and /healthz: named checks, one by one or all together."""
 
+from collections.abc import Callable
+
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.wire.reply import NOT_FOUND, Reply, text
 
@@ -20,8 +22,8 @@ def answer(cluster: Cluster, path: str, *, verbose: bool, exclude: tuple[str, ..
     return text("".join(f"{line}\n" for line in [*lines, verdict]), 500 if problems else 200)
 
 
-def _single(check: object, name: str) -> Reply:
-    if not callable(check):
+def _single(check: Callable[[], str] | None, name: str) -> Reply:
+    if check is None:
         return NOT_FOUND
     problem = check()
     return text(f"internal server error: {name}: {problem}\n", 500) if problem else text("ok")
