@@ -6,7 +6,7 @@ Endpoints, Lease); change a Node, Pod or Service with `patch`.
 
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -82,17 +82,7 @@ class Api:
             headers={"Accept": JSON, "Accept-Encoding": "identity", "User-Agent": f"{agent}/{__version__}"},
         )
         if on_answer is not None:
-            tell = on_answer
-
-            async def asked(request: httpx2.Request) -> None:
-                request.extensions["asked"] = time.monotonic()
-
-            async def answered(response: httpx2.Response) -> None:
-                request = response.request
-                took_s = time.monotonic() - request.extensions["asked"]
-                tell(request.method, request.url.netloc.decode(), response.status_code, took_s)
-
-            self._http.event_hooks = {"request": [asked], "response": [answered]}
+            self._http.event_hooks = _timed(on_answer)
         name = connection.tls_server_name
         self._extensions: dict[str, Any] = {"sni_hostname": name} if name else {}
 
@@ -183,11 +173,6 @@ class Api:
         kind = objects.KIND_OF[type(obj)]
         return await self._write("PUT", kind.path(obj.metadata.namespace, obj.metadata.name), obj)
 
-    async def replace_status(self, obj: ObjectT) -> ObjectT:
-        """Overwrite the status subresource only."""
-        kind = objects.KIND_OF[type(obj)]
-        return await self._write("PUT", kind.path(obj.metadata.namespace, obj.metadata.name, "status"), obj)
-
     async def patch(
         self,
         cls: type[ObjectT],
@@ -237,6 +222,20 @@ class Api:
         kind = objects.KIND_OF[type(obj)]
         named = msgspec.structs.replace(obj, api_version=kind.api_version, kind=kind.kind)
         return wire.decoder(type(obj)).decode(await self.request(method, path, body=named))
+
+
+def _timed(tell: Callable[[str, str, int, float], None]) -> dict[str, list[Callable[..., Awaitable[None]]]]:
+    """Hooks that tell of every answer, and how long its head took."""
+
+    async def asked(request: httpx2.Request) -> None:
+        request.extensions["asked"] = time.monotonic()
+
+    async def answered(response: httpx2.Response) -> None:
+        request = response.request
+        took_s = time.monotonic() - request.extensions["asked"]
+        tell(request.method, request.url.netloc.decode(), response.status_code, took_s)
+
+    return {"request": [asked], "response": [answered]}
 
 
 def selectors(label_selector: str, field_selector: str) -> dict[str, str | int]:
