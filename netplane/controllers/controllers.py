@@ -84,7 +84,10 @@ def names() -> list[str]:
 
 
 def _all(options: Options) -> list[Controller]:
-    grace_s = options.grace_s
+    return [*_of_services(options), *_of_nodes(options), *_of_namespaces(options)]
+
+
+def _of_services(options: Options) -> list[Controller]:
     return [
         Controller(
             endpoint_slices.NAME,
@@ -99,9 +102,22 @@ def _all(options: Options) -> list[Controller]:
             mirroring.NAME, touched.of_mirrored, lambda world, key, now: mirroring.plan(world, key, now.text), 4
         ),
         Controller(
-            "node-lifecycle",
+            load_balancer.NAME,
+            touched.of_load_balancer,
+            lambda world, key, now: load_balancer.plan(world, key, now.text),
+            4,
+            reserve=lambda world, key, what: world.balancers.hold(key, map(balancers.address, what)),
+        ),
+    ]
+
+
+def _of_nodes(options: Options) -> list[Controller]:
+    """Nodes, and the pods on them."""
+    return [
+        Controller(
+            node_lifecycle.NAME,
             touched.of_lifecycle,
-            lambda world, key, now: node_lifecycle.plan(world, key, grace_s, now.clock_s, now.text),
+            lambda world, key, now: node_lifecycle.plan(world, key, options.grace_s, now.clock_s, now.text),
             4,
         ),
         Controller(
@@ -116,7 +132,7 @@ def _all(options: Options) -> list[Controller]:
             4,
         ),
         Controller("scheduler", touched.of_scheduler, lambda world, key, now: scheduling.plan(world, key, now.text)),
-        Controller("pod-gc", touched.of_pod_gc, lambda world, key, now: pod_gc.plan(world, key, now.clock_s)),
+        Controller(pod_gc.NAME, touched.of_pod_gc, lambda world, key, now: pod_gc.plan(world, key, now.clock_s)),
         Controller(
             pod_cidr.NAME,
             touched.of_pod_cidr,
@@ -124,13 +140,11 @@ def _all(options: Options) -> list[Controller]:
             4,
             reserve=lambda world, key, what: world.ranges.hold(key, what),
         ),
-        Controller(
-            load_balancer.NAME,
-            touched.of_load_balancer,
-            lambda world, key, now: load_balancer.plan(world, key, now.text),
-            4,
-            reserve=lambda world, key, what: world.balancers.hold(key, map(balancers.address, what)),
-        ),
+    ]
+
+
+def _of_namespaces(options: Options) -> list[Controller]:
+    return [
         Controller("service-accounts", touched.of_accounts, lambda world, key, now: accounts.account(world, key), 2),
         Controller(
             "root-ca", touched.of_root_ca, lambda world, key, now: accounts.root_ca(world, key, options.root_ca), 2

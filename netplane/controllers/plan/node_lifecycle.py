@@ -22,6 +22,7 @@ from netplane.controllers.plan.disruption import NOT_READY, UNREACHABLE
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Patch, Plan, Write, event
 
+NAME = "node-lifecycle"
 COMPONENT = "node-controller"
 NO_SCHEDULE = "NoSchedule"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"

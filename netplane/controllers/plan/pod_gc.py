@@ -10,6 +10,7 @@ from netplane.api.objects import Node, Pod
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Delete, Plan
 
+NAME = "pod-gc"
 PATIENCE_S = 5.0
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
