@@ -16,10 +16,11 @@ from netplane.api.objects import (
     PodStatus,
     Taint,
 )
-from netplane.controllers.plan import disruption, evictions, node_lifecycle, node_taints
+from netplane.controllers.plan import evictions, node_lifecycle, node_taints
 from netplane.controllers.plan.disruption import NO_EXECUTE, NOT_READY, UNREACHABLE
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Create, Delete, Patch, Plan
+from tests import controller_objects as made
 
 NOW, WALL_S = "2026-01-01T00:01:40Z", 1767225700.0
 SINCE = "2026-01-01T00:00:00Z"  # 100 s before
@@ -27,11 +28,7 @@ SINCE = "2026-01-01T00:00:00Z"  # 100 s before
 
 def node(name: str, ready: str = "True", zone: str = "a", marked: str = "", key: str = UNREACHABLE) -> Node:
     taints = [Taint(key=key, effect=NO_EXECUTE, time_added=marked)] if marked else None
-    return Node(
-        metadata=ObjectMeta(name=name, labels={disruption.ZONE: zone}, resource_version="7"),
-        spec=NodeSpec(taints=taints),
-        status=NodeStatus(conditions=[Condition(type="Ready", status=ready)]),
-    )
+    return made.node(name, ready, zone=zone, taints=taints)
 
 
 def nodes(well: int, ill: int, zone: str = "a") -> list[Node]:

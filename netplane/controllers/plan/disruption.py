@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from netplane.api import conditions
 from netplane.api.objects import Node
+from netplane.controllers.plan.backends import ZONE
 
-ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
+REGION = "topology.kubernetes.io/region"
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 OURS = (NOT_READY, UNREACHABLE)
 NO_EXECUTE = "NoExecute"

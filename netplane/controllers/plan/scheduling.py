@@ -12,13 +12,13 @@ from typing import Any
 from netplane.api import conditions
 from netplane.api.objects import Node, Pod, Taint
 from netplane.controllers.plan import backends
+from netplane.controllers.plan.node_lifecycle import UNSCHEDULABLE
 from netplane.controllers.plan.tolerations import tolerates
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Bind, Patch, Plan, event
 
 NAME = "default-scheduler"
 DEFAULT_MAX_PODS = 110
-UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 # A pod that fits nowhere is tried again when a node changes, and this often for all else.
 AGAIN_S = 60.0
 
