@@ -87,8 +87,7 @@ def start(folder: Path, *flags: str) -> dict[str, Any]:
     begin = time.perf_counter()
     server.start()
     ready_s = time.perf_counter() - begin
-    assert server.process is not None
-    rss = next(line for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines() if "VmRSS" in line)
+    rss_mib = server.rss_mib
     with server.client() as client:
         pods = client.get("/api/v1/pods?limit=1").json()
         begin = time.perf_counter()
@@ -98,7 +97,7 @@ def start(folder: Path, *flags: str) -> dict[str, Any]:
     return {
         "ready, s": round(ready_s, 2),
         "list Services, s": round(first_s, 2),
-        "RSS MiB": int(rss.split()[1]) // 1024,
+        "RSS MiB": rss_mib,
         "Pods": pods["metadata"].get("remainingItemCount", -1) + 1,
     }
 

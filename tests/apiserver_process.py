@@ -2,44 +2,27 @@
 
 import json
 import os
-import signal
 import ssl
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 import yaml
 
 from netplane.client import config
-
-START_S = 30.0
-STOP_S = 20.0
+from tests.server_process import ServerProcess
 
 
-class Apiserver:
+class Apiserver(ServerProcess):
     """One process at a time on one data folder; `restart` after `kill` finds everything again, on the same port."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.kubeconfig = folder / "kubeconfig"
-        self.log = folder / "log"
         self.flags = flags
         self.port = 0
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.terminate()
 
     def start(self) -> None:
         """Start and wait until it answers."""
@@ -47,26 +30,22 @@ class Apiserver:
             sys.executable, "-m", "netplane.cli", "apiserver", "--data-dir", str(self.folder / "data"),
             "--secure-port", str(self.port), "--kubeconfig-out", str(self.kubeconfig), *self.flags,
         ]  # fmt: skip
-        with self.log.open("ab") as log:
-            start = log.tell()
-            self.process = subprocess.Popen(command, stderr=log, stdout=log)
-        deadline = time.monotonic() + START_S
-        while b"listening" not in self.log.read_bytes()[start:]:
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.02)
+        said = self.log.stat().st_size if self.log.exists() else 0
+        self.launch(command)
+        self.until(lambda: b"listening" in self.log.read_bytes()[said:])
         document = yaml.safe_load(self.kubeconfig.read_text())
         self.url: str = document["clusters"][0]["cluster"]["server"]
         self.token: str = document["users"][0]["user"]["token"]
         self.port = int(self.url.rpartition(":")[2])
-        while True:
-            try:
-                with self.client() as client:
-                    assert client.get("/readyz").status_code == 200
-                    return
-            except httpx2.TransportError:
-                assert time.monotonic() < deadline, self.log.read_text()
-                time.sleep(0.02)
+        self.until(self._ready)
+
+    def _ready(self) -> bool:
+        try:
+            with self.client() as client:
+                assert client.get("/readyz").status_code == 200
+        except httpx2.TransportError:
+            return False
+        return True
 
     def tls(self) -> ssl.SSLContext:
         """What trusts this server, and nothing else."""
@@ -92,18 +71,6 @@ class Apiserver:
     def kubectl_json(self, *args: str) -> Any:
         """The object that kubectl prints with -o json."""
         return json.loads(self.kubectl(*args, "-o", "json"))
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(STOP_S)
-
-    def terminate(self) -> int:
-        """As a supervisor would; its exit code."""
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(STOP_S)
 
 
 def kubectl_path() -> str:

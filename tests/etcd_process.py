@@ -2,30 +2,24 @@
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-START_S = 30.0
+from tests.server_process import ServerProcess, free_port
 
 
-class Etcd:
+class Etcd(ServerProcess):
     """One process at a time on one data folder; `start` after `kill` finds everything again, on the same ports."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.flags = folder, flags
+        super().__init__(folder)
+        self.flags = flags
         self.name = "default"
         self.scheme = "http"
         self.port, self.peer_port = free_port(), free_port()
-        self.process: subprocess.Popen[bytes] | None = None
         self.members = [self]
 
     @property
@@ -37,16 +31,6 @@ class Etcd:
     def url(self) -> str:
         """Where clients find it."""
         return f"{self.scheme}://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
 
     def start(self) -> None:
         """Start and wait until it is healthy."""
@@ -66,17 +50,15 @@ class Etcd:
             "--heartbeat-interval", "20", "--election-timeout", "100", *self.flags,
         ]  # fmt: skip
         environment = {**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine}
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        self.launch(command, environment)
 
     def wait(self) -> None:
         """Until it is healthy."""
-        assert self.process is not None
-        deadline = time.monotonic() + START_S
-        while not self._answers():
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
-            time.sleep(0.02)
+        self.until(self._answers)
+
+    def stop(self) -> None:
+        """It keeps nothing that a kill would lose, and ends slowly."""
+        self.kill()
 
     def _answers(self) -> bool:
         """Whether it listens and has a leader; with TLS, whether it listens."""
@@ -88,17 +70,6 @@ class Etcd:
                 return b'"true"' in answer.read()
         except OSError:
             return False
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal: STOP makes it hang, CONT goes on."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(10)
 
 
 @contextmanager
@@ -114,10 +85,3 @@ def cluster(folder: Path, count: int) -> Iterator[list[Etcd]]:
         for member in members:
             member.wait()
         yield members
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,16 +31,10 @@ from netplane.api.objects import (
 from netplane.client import config, errors
 from netplane.client.api import Api
 from netplane.client.informer import Informer
+from tests.server_process import free_port
 
 NETPLANE = str(Path(sys.executable).parent / "netplane")
 GRACE_S = 3
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

@@ -19,7 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from netplane.store.etcd.link import Tls
 from netplane.store.etcd.store import EtcdStore
 from netplane.store.protocol import KV, Compacted, Compare, OutcomeUnknown, Put, StoreError, TxnResult, Unavailable
-from tests.etcd_process import Etcd, free_port
+from tests.etcd_process import Etcd
+from tests.server_process import free_port
 from tests.store_promises import BUFFER, KEEP, PROMISES, Scenario
 from tests.tcp_relay import Relay
 
