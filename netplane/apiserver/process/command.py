@@ -1,12 +1,11 @@
 """`netplane apiserver`: its flags."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
 from netplane.apiserver.process.backups import backup, restore
-from netplane.apiserver.process.storage import chosen
 from netplane.apiserver.process.storage import flags as storage_flags
 from netplane.obs import logs
 
@@ -81,38 +80,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--log-format", type=click.Choice(get_args(logs.LogFormat)), default="auto", help="How to log on stderr.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.pass_context
-def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
-    ctx: click.Context,
-    data_dir: Path | None,
-    storage: str,
-    etcd_servers: str,
-    etcd_prefix: str,
-    etcd_cafile: Path | None,
-    etcd_certfile: Path | None,
-    etcd_keyfile: Path | None,
-    bind_address: str,
-    secure_port: str,
-    netns: tuple[str, ...],
-    advertise_address: str,
-    service_cluster_ip_range: str,
-    service_node_port_range: str,
-    token_auth_file: Path | None,
-    tls_cert_file: Path | None,
-    tls_private_key_file: Path | None,
-    client_ca_file: Path | None,
-    kubeconfig_out: Path | None,
-    max_requests_inflight: int,
-    max_mutating_requests_inflight: int,
-    request_timeout: str,
-    anonymous_auth: bool,
-    disable_admission_plugins: str,
-    audit_log_path: str,
-    audit_policy_file: Path | None,
-    audit_log_maxsize: int,
-    audit_log_maxbackup: int,
-    audit_log_maxage: int,
-    log_format: logs.LogFormat,
-    verbose: bool,
+def command(
+    ctx: click.Context, /, data_dir: Path | None, *, log_format: logs.LogFormat, verbose: bool, **given: Any
 ) -> None:
     """Serve the Kubernetes API: TLS, tokens and client certificates, RBAC; on one SQLite file, or on etcd."""
     if ctx.invoked_subcommand is not None:
@@ -120,36 +89,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     if data_dir is None:
         raise click.MissingParameter(ctx=ctx, param_hint="'--data-dir'", param_type="option")
     from netplane.apiserver.process import flags, server  # noqa: PLC0415 - `--help` must not wait for a web framework
-    from netplane.apiserver.process.settings import Audit, Listener, Load, Settings  # noqa: PLC0415
 
     logs.setup("debug" if verbose else "info", log_format)
-    own = Listener(flags.address("--bind-address", bind_address), flags.port("--secure-port", secure_port))
-    listeners = (own, *(flags.netns_listener(text) for text in netns))
-    cert, key = flags.key_pair(tls_cert_file, tls_private_key_file)
-    settings = Settings(
-        data_dir=data_dir,
-        listeners=listeners,
-        networks=flags.service_networks(service_cluster_ip_range),
-        node_ports=flags.node_ports(service_node_port_range),
-        advertise=flags.advertised(advertise_address, listeners),
-        token_file=token_auth_file,
-        tls_cert=cert,
-        tls_key=key,
-        kubeconfig_out=kubeconfig_out,
-        client_ca=client_ca_file,
-        anonymous=anonymous_auth,
-        etcd=chosen(storage, etcd_servers, etcd_prefix, etcd_cafile, etcd_certfile, etcd_keyfile),
-        without_plugins=flags.plugins("--disable-admission-plugins", disable_admission_plugins),
-        audit=flags.audit(
-            Audit(audit_log_path, audit_policy_file, audit_log_maxsize, audit_log_maxbackup, audit_log_maxage)
-        ),
-        load=Load(
-            max_requests_inflight,
-            max_mutating_requests_inflight,
-            flags.duration_s("--request-timeout", request_timeout),
-        ),
-    )
-    server.run(settings)
+    server.run(flags.settings(data_dir, given))
 
 
 command.add_command(backup)

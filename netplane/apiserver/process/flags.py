@@ -2,14 +2,51 @@
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from netplane.apiserver.process.settings import Address, Audit, Listener, Network, PortRange
+from netplane.apiserver.process.settings import (
+    Address,
+    Audit,
+    EtcdServers,
+    Listener,
+    Load,
+    Network,
+    PortRange,
+    Settings,
+)
+from netplane.apiserver.process.storage import chosen
 from netplane.apiserver.wire import durations
 from netplane.errors import UsageError
 from netplane.net.bitmap import MAX_HOST_BITS
 
 MIN_ADDRESSES = 8
+Given = Mapping[str, Any]
+
+
+def settings(data_dir: Path, given: Given) -> Settings:
+    """What the flags ask for; `given` maps the name of each, as click makes it, to its value. Raises UsageError."""
+    own = Listener(address("--bind-address", given["bind_address"]), port("--secure-port", given["secure_port"]))
+    listeners = (own, *(netns_listener(text) for text in given["netns"]))
+    cert, key = key_pair(given["tls_cert_file"], given["tls_private_key_file"])
+    return Settings(
+        data_dir=data_dir,
+        listeners=listeners,
+        networks=service_networks(given["service_cluster_ip_range"]),
+        node_ports=node_ports(given["service_node_port_range"]),
+        advertise=advertised(given["advertise_address"], listeners),
+        token_file=given["token_auth_file"],
+        tls_cert=cert,
+        tls_key=key,
+        kubeconfig_out=given["kubeconfig_out"],
+        client_ca=given["client_ca_file"],
+        load=_load(given),
+        anonymous=given["anonymous_auth"],
+        audit=_audit(given),
+        etcd=_etcd(given),
+        without_plugins=plugins("--disable-admission-plugins", given["disable_admission_plugins"]),
+    )
 
 
 def address(flag: str, text: str) -> Address:
@@ -87,11 +124,23 @@ def plugins(flag: str, text: str) -> frozenset[str]:
     return found
 
 
-def audit(given: Audit) -> Audit:
+def _audit(given: Given) -> Audit:
     """A policy without a log would say nothing."""
-    if given.policy is not None and not given.path:
+    limits = (given[f"audit_log_{name}"] for name in ("maxsize", "maxbackup", "maxage"))
+    found = Audit(given["audit_log_path"], given["audit_policy_file"], *limits)
+    if found.policy is not None and not found.path:
         raise UsageError("--audit-log-path is missing", hint="name a file for the events, or - for stdout")
-    return given
+    return found
+
+
+def _load(given: Given) -> Load:
+    seats = (given["max_requests_inflight"], given["max_mutating_requests_inflight"])
+    return Load(*seats, duration_s("--request-timeout", given["request_timeout"]))
+
+
+def _etcd(given: Given) -> EtcdServers | None:
+    names = ("storage", *(f"etcd_{name}" for name in ("servers", "prefix", "cafile", "certfile", "keyfile")))
+    return chosen(**{name: given[name] for name in names})
 
 
 def netns_listener(text: str) -> Listener:
