@@ -115,34 +115,42 @@ async def create(
         await accounts.admit(cluster, namespace, obj)
     if kind is kinds.SECRET:
         await legacy_tokens.admit(cluster, namespace, obj)
-    name = obj["metadata"].get("name", "")
     cluster.allocator.before_validation(kind, obj)
     if not own:
         check(kind, obj, None)
-    key = cl.key(kind, namespace, name)
     for _ in range(ATTEMPTS):
-        with cluster.allocator.claim(kind, obj, None) as claim:
-            value = codec.encode(obj)
-            place = await namespace_open(cluster, kind, namespace, name)
-            compares = (
-                [Compare(key, 0), *claim.compares] if place is None else [Compare(key, 0), place, *claim.compares]
-            )
-            if dry_run:
-                if await cluster.store.get(key) is not None:
-                    raise errors.already_exists(kind.group, kind.plural, name)
-                return Stored(value, 0, created=True)
-            done = await cluster.store.txn(compares, [Put(key, value), *claim.ops])
-            if done.succeeded:
-                claim.keep()
-                cluster.policies.changed(kind)
-                return Stored(value, done.rev, created=True)
-            if any(kv is not None and kv.key == key for kv in done.failed):
-                refuse = errors.generate_name_conflict if generated else errors.already_exists
-                raise refuse(kind.group, kind.plural, name)
-            await claim.lost(cluster.store, done.failed)
-            if kind is kinds.SERVICE:
-                obj["spec"] = claim.asked()
-    raise _too_busy(kind, name)
+        stored = await _insert(cluster, kind, namespace, obj, dry_run=dry_run, generated=generated)
+        if stored is not None:
+            return stored
+    raise _too_busy(kind, obj["metadata"]["name"])
+
+
+async def _insert(
+    cluster: Cluster, kind: Kind, namespace: str, obj: Json, *, dry_run: bool, generated: bool
+) -> Stored | None:
+    """Commit a new object; None when somebody was faster, or took an address that it was to have."""
+    name = obj["metadata"]["name"]
+    key = cl.key(kind, namespace, name)
+    with cluster.allocator.claim(kind, obj, None) as claim:
+        value = codec.encode(obj)
+        place = await namespace_open(cluster, kind, namespace, name)
+        compares = [Compare(key, 0), *([] if place is None else [place]), *claim.compares]
+        if dry_run:
+            if await cluster.store.get(key) is not None:
+                raise errors.already_exists(kind.group, kind.plural, name)
+            return Stored(value, 0, created=True)
+        done = await cluster.store.txn(compares, [Put(key, value), *claim.ops])
+        if done.succeeded:
+            claim.keep()
+            cluster.policies.changed(kind)
+            return Stored(value, done.rev, created=True)
+        if any(kv is not None and kv.key == key for kv in done.failed):
+            refuse = errors.generate_name_conflict if generated else errors.already_exists
+            raise refuse(kind.group, kind.plural, name)
+        await claim.lost(cluster.store, done.failed)
+        if kind is kinds.SERVICE:
+            obj["spec"] = claim.asked()
+        return None
 
 
 async def change(
