@@ -66,6 +66,12 @@ def pod(
     return Pod(metadata=meta, spec=PodSpec(node_name=on, **fields), status=status)
 
 
+def ending(one: Pod) -> Pod:
+    """The pod, marked for deletion."""
+    meta = msgspec.structs.replace(one.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+    return msgspec.structs.replace(one, metadata=meta)
+
+
 def service(name: str = "web", **fields: Any) -> Service:
     """An IPv4 one for the pods of its name. `namespace`, `labels`, `annotations`; other fields are the spec's."""
     meta = ObjectMeta(
