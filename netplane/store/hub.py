@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from netplane.store.protocol import Event, WatchOverflow
+from netplane.store.protocol import Compacted, Event, WatchOverflow
+from netplane.store.state import Recent, of_prefix
 
 BUFFER_EVENTS = 32_768
 """Events are shared, so this bounds pointers; it must hold one large transaction group (a collection's deletion)."""
@@ -121,6 +122,19 @@ class Watcher:
             self._waiter.set_result(None)
 
 
+def backlog(watcher: Watcher, recent: Recent, compact_rev: int, older: Callable[[], Older]) -> Older | None:
+    """Offer what is remembered from the watcher's revision on, or give what reads it. Raises Compacted."""
+    if watcher.from_rev <= compact_rev:
+        raise Compacted(compact_rev)
+    events = recent.since(watcher.from_rev)
+    if events is None:
+        return older()
+    matching = of_prefix(events, watcher.prefix)
+    if matching:
+        watcher.offer(matching)
+    return None
+
+
 class Hub:
     """All watchers of one store. `rev` is the last published revision."""
 
@@ -148,7 +162,7 @@ class Hub:
         """Give committed events, in order, to whoever watches them. `rev` is the revision reached."""
         self.rev = rev
         for prefix, watchers in list(self._by_prefix.items()):
-            matching = [event for event in events if event.kv.key.startswith(prefix)]
+            matching = of_prefix(events, prefix)
             if matching:
                 size = sum(len(event.kv.value) for event in matching)
                 for watcher in list(watchers):

@@ -251,15 +251,8 @@ class SqliteStore:
     def _catch_up(self, watcher: hub.Watcher) -> hub.Older | None:
         if self._closed:
             raise StoreError("the store is closed")
-        if watcher.from_rev <= self._compact_rev:
-            raise Compacted(self._compact_rev)
-        events = self._recent.since(watcher.from_rev)
-        if events is None:
-            return self._older(watcher.prefix, watcher.from_rev, self._rev)
-        matching = [event for event in events if event.kv.key.startswith(watcher.prefix)]
-        if matching:
-            watcher.offer(matching)
-        return None
+        older = partial(self._older, watcher.prefix, watcher.from_rev, self._rev)
+        return hub.backlog(watcher, self._recent, self._compact_rev, older)
 
     def _older(self, prefix: str, first: int, last: int) -> hub.Older:
         """Reads the events of revisions first..last from the disk, some at a time; what comes later is live."""
@@ -272,7 +265,7 @@ class SqliteStore:
                 if log.rev_of(at) <= self._compact_rev:
                     raise Compacted(self._compact_rev)
                 at = log.place(events[-1].rev + 1) if events else end
-                matching = [event for event in events if event.kv.key.startswith(prefix)]
+                matching = state.of_prefix(events, prefix)
                 if matching:
                     return matching
             return []

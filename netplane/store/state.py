@@ -73,6 +73,11 @@ class Recent:
         return found
 
 
+def of_prefix(events: Sequence[Event], prefix: str) -> list[Event]:
+    """Those of keys that begin so."""
+    return [event for event in events if event.kv.key.startswith(prefix)]
+
+
 def before(events: Sequence[Event], prefix: str) -> dict[str, KV | None]:
     """What the keys in events (in order) were before them."""
     was: dict[str, KV | None] = {}

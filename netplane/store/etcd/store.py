@@ -13,9 +13,10 @@ counter and bring no event; then the fence is written, whose event comes after a
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from netplane.store import hub
+from netplane.store import hub, state
 from netplane.store.etcd import messages as pb
 from netplane.store.etcd import outcome, past
 from netplane.store.etcd import space as spaces
@@ -227,15 +228,8 @@ class EtcdStore:
 
     def _catch_up_watch(self, watcher: hub.Watcher) -> hub.Older | None:
         self._check_open()
-        if watcher.from_rev <= self._compact_rev:
-            raise Compacted(self._compact_rev)
-        events = self._cache.recent.since(watcher.from_rev)
-        if events is None:
-            return self._older(watcher.prefix, watcher.from_rev)
-        matching = [event for event in events if event.kv.key.startswith(watcher.prefix)]
-        if matching:
-            watcher.offer(matching)
-        return None
+        older = partial(self._older, watcher.prefix, watcher.from_rev)
+        return hub.backlog(watcher, self._cache.recent, self._compact_rev, older)
 
     def _older(self, prefix: str, first: int) -> hub.Older:
         """All events from `first` to now, from etcd, at once; what comes later is live."""
@@ -251,7 +245,7 @@ class EtcdStore:
             except Refused as error:
                 raise await self._translated(error) from error
             done = True
-            return [event for event in events if event.kv.key.startswith(prefix)]
+            return state.of_prefix(events, prefix)
 
         return read
 
