@@ -9,6 +9,7 @@ always asked of the store itself, never of the graph. An owner of a kind that is
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -209,29 +210,26 @@ class Collector:
         found = place(key)
         if found is None:
             return
-
-        def alter(obj: Json) -> Json:
-            left = [one for one in obj["metadata"].get("ownerReferences") or () if one.get("uid") not in uids]
-            obj["metadata"]["ownerReferences"] = left
-            if not left:
-                del obj["metadata"]["ownerReferences"]
-            return obj
-
         try:
-            await commit.change(self._cluster, *found, alter, scope="all")
+            await self._take(found, "ownerReferences", lambda one: one.get("uid") in uids)
         except errors.StatusError as error:
             if error.code != 404:
                 raise
 
     async def _release(self, owner: tuple[Kind, str, str], finalizer: str) -> None:
+        await self._take(owner, "finalizers", lambda one: one == finalizer)
+
+    async def _take(self, found: tuple[Kind, str, str], field: str, gone: Callable[[Any], bool]) -> None:
+        """Take entries out of a list in the metadata, and the list with its last."""
+
         def alter(obj: Json) -> Json:
-            left = [one for one in obj["metadata"].get("finalizers") or () if one != finalizer]
-            obj["metadata"]["finalizers"] = left
-            if not left:
-                del obj["metadata"]["finalizers"]
+            metadata = obj["metadata"]
+            left = [one for one in metadata.pop(field, None) or () if not gone(one)]
+            if left:
+                metadata[field] = left
             return obj
 
-        await commit.change(self._cluster, *owner, alter, scope="all")
+        await commit.change(self._cluster, *found, alter, scope="all")
 
 
 async def run(cluster: Cluster) -> None:

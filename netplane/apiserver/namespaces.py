@@ -6,7 +6,6 @@ transaction (netplane.apiserver.verbs.commit).
 """
 
 import asyncio
-import contextlib
 
 from netplane.api import codec, errors, kinds
 from netplane.apiserver import cluster as cl
@@ -14,7 +13,7 @@ from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import commit, deletes
 from netplane.apiserver.wire.options import DeleteOptions
 from netplane.obs import logs
-from netplane.store.protocol import KV, StoreError
+from netplane.store.protocol import KV
 
 log = logs.get("apiserver.namespaces")
 
@@ -23,13 +22,10 @@ FINALIZER = "kubernetes"
 
 
 async def run(cluster: Cluster) -> None:
-    """Finish deleted namespaces, until cancelled."""
+    """Finish deleted namespaces, until cancelled, or until the watch breaks: then they are listed anew."""
     emptying: dict[str, asyncio.Task[None]] = {}
     try:
-        while True:
-            with contextlib.suppress(StoreError):
-                await _follow(cluster, emptying)
-            await asyncio.sleep(AGAIN_S)
+        await _follow(cluster, emptying)
     finally:
         for task in emptying.values():
             task.cancel()
