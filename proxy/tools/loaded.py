@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from netplane.errors import NetplaneError
 from netplane.kernel.nft import Nft
-from netplane.nft.objects import canonical
+from netplane.nft.elements import Value
+from netplane.nft.objects import Table, canonical
 from netplane.nft.trace import Ruleset
 from netplane.nft.types import Family
 from proxy import node
@@ -24,6 +25,11 @@ class Loaded(NamedTuple):
     strange: tuple[compare.Difference, ...]
 
 
+def contents(nft: Nft, table: Table) -> dict[str, dict[bytes, Value]]:
+    """What the kernel holds in a table's sets, but for those that rules write: counters, and who was led where."""
+    return {owner.name: nft.list_elements(table, owner) or {} for owner in table.sets if not owner.dynamic}
+
+
 def read(family: Family, netns_fd: int | None = None) -> Loaded:
     """Read a family's table. Raises NotLoaded or NftError."""
     nft = Nft(netns_fd)
@@ -35,8 +41,7 @@ def read(family: Family, netns_fd: int | None = None) -> Loaded:
                 f"there is no table {family.nft} {NAME} in this network namespace",
                 hint="run this on a node of netplane-proxy, or pass --objects FILE or --kubeconfig FILE",
             )
-        # What was remembered of clients is left out: a trace is about one that nobody remembers.
-        held = {owner.name: nft.list_elements(bare, owner) or {} for owner in bare.sets if not owner.dynamic}
+        held = contents(nft, bare)
     finally:
         nft.close()
     verdicts = {value for elements in held.values() for value in elements.values() if isinstance(value, str)}

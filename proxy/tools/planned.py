@@ -84,10 +84,9 @@ class Planned(NamedTuple):
             pod_cidrs=of_node if by_node else self.config.cluster_cidrs,
         )
 
-    def ruleset(self, family: Family) -> tuple[Ruleset, list[str]]:
+    def ruleset(self, ledger: Ledger) -> Ruleset:
         """The same as a ruleset that packets can be traced through."""
-        ledger, problems = self.ledger(family)
-        return offline.ruleset(ledger, self.node), problems
+        return offline.ruleset(ledger, self.node)
 
 
 def has_objects(flags: dict[str, Any]) -> bool:

@@ -10,8 +10,9 @@ from netplane.nft.objects import canonical
 from netplane.nft.types import FAMILIES, Family
 from proxy.plan import compare
 from proxy.plan.compare import Difference
+from proxy.plan.skeleton import NAME
 from proxy.tools.planned import Planned, options
-from proxy.tools.show import as_json, bad, bold, dim, good, plural, say
+from proxy.tools.show import as_json, bad, bold, dim, good, plural, say, skipped
 
 _FAMILY = click.option(
     "--family", "only", type=click.Choice([family.name for family in FAMILIES]), help="Only this one."
@@ -20,11 +21,6 @@ _FAMILY = click.option(
 
 def _chosen(only: str | None) -> list[Family]:
     return [family for family in FAMILIES if only in (None, family.name)]
-
-
-def _warn(problems: list[str]) -> None:
-    for problem in dict.fromkeys(problems):
-        say(f"{click.style('skipped:', fg='yellow')} {problem}", error=True)
 
 
 @click.command("plan", context_settings={"max_content_width": 110})
@@ -36,10 +32,11 @@ def plan(only: str | None, output: str, **flags: Any) -> None:
     planned = Planned.of(flags)
     texts, problems = {}, []
     for family in _chosen(only):
-        rules, skipped = planned.ruleset(family)
+        ledger, found = planned.ledger(family)
+        rules = planned.ruleset(ledger)
         texts[family] = listing(rules.table, rules.elements), rules
-        problems += skipped
-    _warn(problems)
+        problems += found
+    skipped(problems)
     if output == "json":
         as_json(
             {
@@ -79,7 +76,7 @@ def diff(only: str | None, output: str, **flags: Any) -> None:
     if output == "json":
         as_json(
             [
-                {"table": f"{family.nft} netplane-proxy", "differences": [item._asdict() for item in items]}
+                {"table": f"{family.nft} {NAME}", "differences": [item._asdict() for item in items]}
                 for family, items in found.items()
             ]
         )
@@ -91,18 +88,17 @@ def diff(only: str | None, output: str, **flags: Any) -> None:
 
 def _differences(planned: Planned, family: Family) -> list[Difference]:
     from netplane.kernel.nft import Nft  # noqa: PLC0415 - as above
+    from proxy.tools import loaded  # noqa: PLC0415
 
     ledger, problems = planned.ledger(family)
-    _warn(problems)
-    rules, _ = planned.ruleset(family)
+    skipped(problems)
+    rules = planned.ruleset(ledger)
     nft = Nft()
     try:
         listed = nft.list_table(rules.table)
         if listed is None:
             return [Difference("the whole table", plural(len(ledger), "frontend"), "", rules.table.spec)]
-        have = {
-            owner.name: nft.list_elements(rules.table, owner) or {} for owner in rules.table.sets if not owner.dynamic
-        }
+        have = loaded.contents(nft, rules.table)
     except NetplaneError as error:
         raise NetplaneError(f"the kernel's rules cannot be read: {error.message}", hint=error.hint) from error
     finally:
@@ -115,7 +111,7 @@ def _differences(planned: Planned, family: Family) -> list[Difference]:
 
 def _show(found: dict[Family, list[Difference]]) -> None:
     for family, items in found.items():
-        table = f"table {family.nft} netplane-proxy"
+        table = f"table {family.nft} {NAME}"
         if not items:
             say(f"{good('=')} {bold(table)} {dim('as it should be')}")
             continue

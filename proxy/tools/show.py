@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -42,6 +43,12 @@ def outcome(word: str) -> str:
 def as_json(value: Any) -> None:
     """For programs: indented, in the order given."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def skipped(problems: Iterable[str]) -> None:
+    """What of the objects was skipped and why, each once, beside the output."""
+    for problem in dict.fromkeys(problems):
+        say(f"{click.style('skipped:', fg='yellow')} {problem}", error=True)
 
 
 def plural(count: int, word: str) -> str:

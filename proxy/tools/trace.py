@@ -127,13 +127,11 @@ def _rules(first: Packet, flags: dict[str, Any]) -> Rules:
 
 def _of_objects(family: Family, first: Packet, plan: Planned, flags: dict[str, Any]) -> Rules:
     ledger, problems = plan.ledger(family)
-    for problem in dict.fromkeys(problems):
-        say(f"{click.style('skipped:', fg='yellow')} {problem}", error=True)
-    ruleset, _ = plan.ruleset(family)
+    show.skipped(problems)
     where = ", ".join(map(str, flags["files"])) or "the apiserver"
     owner = ledger.owner(explain.asked_key(first))
     origin = f"what node {plan.node.name} should have, by {where}"
-    return Rules(ruleset, origin, plan.node, plan.objects.services, plan.objects.slices, owner)
+    return Rules(plan.ruleset(ledger), origin, plan.node, plan.objects.services, plan.objects.slices, owner)
 
 
 # Output ---------------------------------------------------------------------------------------------------------

@@ -131,7 +131,8 @@ def test_flags_without_a_verb_are_those_of_kube_proxy(tmp_path: Path) -> None:
 
 @pytest.fixture
 def rules(manifests: Path) -> Ruleset:
-    return planned(manifests).ruleset(IPV4)[0]
+    plan = planned(manifests)
+    return plan.ruleset(plan.ledger(IPV4)[0])
 
 
 def differences(rules: Ruleset, have: dict[str, dict[bytes, object]]) -> list[tuple[str, str, str]]:
