@@ -4,7 +4,6 @@ The rules are few and fixed, so they are recognised, not parsed: with the right 
 """
 
 import re
-from typing import get_args
 
 from netplane.nft.objects import Table
 from netplane.nft.types import Family
@@ -38,7 +37,6 @@ def _detector(lines: list[str]) -> tuple[DetectLocal, str]:
     if match is None:
         return "", ""
     mode: DetectLocal = "InterfaceNamePrefix" if match[2] else "BridgeInterface"
-    assert mode in get_args(DetectLocal)
     return mode, match[1]
 
 

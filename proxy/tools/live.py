@@ -4,7 +4,6 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from netplane.errors import NetplaneError, UsageError
 from netplane.kernel import netns
@@ -21,12 +20,6 @@ class NoPacket(NetplaneError):
     """The packet to follow did not come."""
 
 
-class Sender(NamedTuple):
-    """Where the packet is sent from: a namespace's name or path, "" for this one."""
-
-    space: str
-
-
 def follow(first: Packet, sender_space: str | None, wait_s: float) -> tuple[Followed, str]:
     """Follow the first packet of a flow; returns what became of it, and how it came about.
 
@@ -35,7 +28,7 @@ def follow(first: Packet, sender_space: str | None, wait_s: float) -> tuple[Foll
         UsageError: when it cannot be sent from there.
         NftError: when nftables cannot be asked.
     """
-    sender = _sender(first, sender_space)
+    sender = _sender(first) if sender_space is None else sender_space
     with Follower(_match(first)) as follower, contextlib.ExitStack() as stack:
         if sender is not None:
             stack.enter_context(_sent(first, sender))
@@ -44,15 +37,13 @@ def follow(first: Packet, sender_space: str | None, wait_s: float) -> tuple[Foll
     if not events:
         hint = "send it from somewhere, wait longer with --wait, or name the namespace of its sender with --from-netns"
         raise NoPacket(f"no such packet passed this network namespace within {wait_s:g} s", hint=hint)
-    how = "awaited" if sender is None else f"sent from {sender.space or 'here'}"
+    how = "awaited" if sender is None else f"sent from {sender or 'here'}"
     return agree.follow(first, events, rules, follower.table), how
 
 
-def _sender(first: Packet, space: str | None) -> Sender | None:
-    """Who sends: the given namespace, or this one when it has the source's address; None: somebody else will."""
-    if space is not None:
-        return Sender(space)
-    return Sender("") if first.saddr in node.local_addresses() else None
+def _sender(first: Packet) -> str | None:
+    """Who sends where nobody was named: this namespace ("") when it has the source's address; None: somebody else."""
+    return "" if first.saddr in node.local_addresses() else None
 
 
 def _match(first: Packet) -> str:
@@ -64,24 +55,24 @@ def _match(first: Packet) -> str:
 
 
 @contextlib.contextmanager
-def _sent(first: Packet, sender: Sender) -> Iterator[None]:
+def _sent(first: Packet, space: str) -> Iterator[None]:
     """The first packet of a connection from the source's address; the connection ends with the context."""
     with contextlib.ExitStack() as stack:
-        fd = stack.enter_context(netns.opened(sender.space)) if sender.space else None
+        fd = stack.enter_context(netns.opened(space)) if space else None
         sock = stack.enter_context(_socket(first, fd))
         source, destination = (first.family.address.text(a) for a in (first.saddr, first.daddr))
         try:
             sock.bind((source, 0))
         except OSError as error:
             raise UsageError(
-                f"{source} cannot send from {sender.space or 'this network namespace'}: {error.strerror}",
+                f"{source} cannot send from {space or 'this network namespace'}: {error.strerror}",
                 hint="name the network namespace that has the address with --from-netns",
             ) from error
         raw = first.protocol == sctp.PROTOCOL
         failed = sock.connect_ex((destination, 0 if raw else first.dport))
         if failed in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             raise UsageError(
-                f"there is no route to {destination} from {sender.space or 'here'}",
+                f"there is no route to {destination} from {space or 'here'}",
                 hint="services' addresses need a route, such as the default route, before rules see a packet",
             )
         if first.protocol != types.PROTOCOLS["tcp"]:

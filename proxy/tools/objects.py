@@ -86,9 +86,9 @@ def _object(file: Path, document: dict[str, Any], cls: type[Object]) -> Object:
     try:
         return msgspec.convert(document, cls)
     except msgspec.ValidationError as error:
-        reason, _, field = str(error).partition(" - at `$.")
+        why, _, field = str(error).partition(" - at `$.")
         name = f"{cls.__name__} {said.get('namespace', '')}/{said.get('name', '?')}".replace(" /", " ")
-        raise UsageError(f"{file}: {name}: {field.rstrip('`')}: {reason}", hint="correct that field") from error
+        raise UsageError(f"{file}: {name}: {field.rstrip('`')}: {why}", hint="correct that field") from error
 
 
 def of_apiserver(kubeconfig: str, master: str) -> Objects:

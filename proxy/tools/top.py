@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from netplane.errors import NetplaneError
+from netplane.errors import NetplaneError, reason
 from netplane.obs.health import parse_bind
 from proxy.config import METRICS_PORT
 from proxy.tools import traffic
@@ -65,9 +65,8 @@ def scrape(host: str, port: int) -> Reading:
         answer = connection.getresponse()
         text = answer.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise Unanswered(
-            f"no metrics from {host}:{port}: {reason}",
+            f"no metrics from {host}:{port}: {reason(error) or type(error).__name__}",
             hint="is netplane-proxy running here? --address says where it serves its metrics",
         ) from error
     finally:
