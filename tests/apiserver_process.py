@@ -14,6 +14,9 @@ import yaml
 from netplane.client import config
 from tests.server_process import ServerProcess
 
+KUBECTLS = ("kubectl", "kubectl-1.36")
+"""Debian 13's, which is 1.32, and the newest."""
+
 
 class Apiserver(ServerProcess):
     """One process at a time on one data folder; `restart` after `kill` finds everything again, on the same port."""
@@ -23,6 +26,7 @@ class Apiserver(ServerProcess):
         self.kubeconfig = folder / "kubeconfig"
         self.flags = flags
         self.port = 0
+        self.kubectl_name = KUBECTLS[0]
 
     def start(self) -> None:
         """Start and wait until it answers."""
@@ -63,7 +67,13 @@ class Apiserver(ServerProcess):
         """Run kubectl as it is; its output. It must succeed, or (ok=False) fail, then its errors are returned."""
         env = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.folder)}
         done = subprocess.run(
-            [kubectl_path(), *args], env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False
+            [program(self.kubectl_name), *args],
+            env=env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert (done.returncode == 0) is ok, f"kubectl {' '.join(args)}: {done.stdout}{done.stderr}"
         return done.stdout if ok else done.stderr
@@ -73,8 +83,8 @@ class Apiserver(ServerProcess):
         return json.loads(self.kubectl(*args, "-o", "json"))
 
 
-def kubectl_path() -> str:
-    """The kubectl that `./run test` unpacked beside the interpreter. The tests need it: none is skipped."""
-    path = Path(sys.executable).parent / "kubectl"
+def program(name: str = "kubectl") -> str:
+    """A client that `./run test` unpacked beside the interpreter. The tests need it: none is skipped."""
+    path = Path(sys.executable).parent / name
     assert path.exists(), f"{path} is missing: `./run test` unpacks it"
     return str(path)

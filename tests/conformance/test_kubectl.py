@@ -1,16 +1,17 @@
-"""The real kubectl (1.32), unmodified, against a real apiserver process: TLS, and the kubeconfig that it wrote."""
+"""The real kubectl, 1.32 and 1.36, against a real apiserver process: TLS, and the kubeconfig that it wrote."""
 
 import json
 import os
+import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.apiserver_process import Apiserver, kubectl_path
+from tests.apiserver_process import KUBECTLS, Apiserver, program
+from tests.waiting import until
 
 MANIFEST = """
 apiVersion: v1
@@ -46,16 +47,17 @@ NODE = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apiserver]:
+@pytest.fixture(scope="module", params=KUBECTLS)
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Apiserver]:
     with Apiserver(tmp_path_factory.mktemp("kubectl")) as running:
+        running.kubectl_name = request.param
         running.kubectl("apply", "-f", "-", stdin=json.dumps(NODE))
         yield running
 
 
 @pytest.fixture
 def namespace(server: Apiserver, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:60]
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:60]
     server.kubectl("create", "namespace", name)
     yield name
     server.kubectl("delete", "namespace", name, "--timeout=30s")
@@ -137,26 +139,19 @@ def test_watch_shows_changes_as_they_come(server: Apiserver, namespace: str, tmp
     env = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "HOME": str(tmp_path)}
     out = tmp_path / "watch"
     with out.open("wb") as file:
-        command = [kubectl_path(), "get", "configmaps", "-n", namespace, "-w", "--output-watch-events"]
+        command = [program(server.kubectl_name), "get", "configmaps", "-n", namespace, "-w", "--output-watch-events"]
         watching = subprocess.Popen(command, env=env, stdout=file)
         try:
-            _until(out, "first")
+            until(lambda: "first" in out.read_text(), out.read_text)
             server.kubectl("create", "configmap", "second", "-n", namespace)
-            _until(out, "ADDED      second")
+            until(lambda: "ADDED      second" in out.read_text(), out.read_text)
             server.kubectl("label", "configmap", "second", "-n", namespace, "a=b")
-            _until(out, "MODIFIED   second")
+            until(lambda: "MODIFIED   second" in out.read_text(), out.read_text)
             server.kubectl("delete", "configmap", "second", "-n", namespace)
-            _until(out, "DELETED    second")
+            until(lambda: "DELETED    second" in out.read_text(), out.read_text)
         finally:
             watching.send_signal(signal.SIGINT)
             watching.wait(10)
-
-
-def _until(out: Path, text: str) -> None:
-    deadline = time.monotonic() + 20
-    while text not in out.read_text():
-        assert time.monotonic() < deadline, f"{text!r} did not come: {out.read_text()}"
-        time.sleep(0.02)
 
 
 def test_wait_ends_when_the_condition_holds(server: Apiserver, namespace: str) -> None:
@@ -215,7 +210,9 @@ def test_edit(server: Apiserver, namespace: str, tmp_path: Path) -> None:
     editor.write_text('#!/bin/sh\nsed -i s/blue/green/ "$1"\n')
     editor.chmod(0o755)
     env = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "HOME": str(tmp_path), "EDITOR": str(editor)}
-    subprocess.run([kubectl_path(), "edit", "configmap", "c", "-n", namespace], env=env, check=True, timeout=60)
+    subprocess.run(
+        [program(server.kubectl_name), "edit", "configmap", "c", "-n", namespace], env=env, check=True, timeout=60
+    )
     assert server.kubectl_json("get", "configmap", "c", "-n", namespace)["data"] == {"colour": "green"}
 
 
