@@ -82,7 +82,9 @@ class Program:
         self._state = health.State(time.monotonic)
         self._checks = health.NodePortChecks(self._state)
         self._synced = asyncio.Event()
-        self._stats.without_local = lambda: local.without_local(self._syncer.tracker, families)
+        self._stats.without_local = lambda: local.without_local(
+            self._syncer.tracker, [plane.ledger for plane in self._planes]
+        )
         self._service_cidrs: Informer[ServiceCIDR] | None = None
         self._services = Informer(
             self._api, Service, label_selector=OURS, on_change=self._service_changed, convert=services.read
