@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import json
 import secrets
 import ssl
@@ -12,15 +11,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from netplane.kernel import netns
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Change
 from tests.apiserver_process import Apiserver
+from tests.certificates import Certificate
 from tests.etcd_process import Etcd
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
@@ -184,8 +180,9 @@ def test_tokens_from_a_file(tmp_path: Path) -> None:
 def test_a_client_certificate_says_who(tmp_path: Path) -> None:
     with Apiserver(tmp_path) as server:
         own, foreign = tmp_path / "own.pem", tmp_path / "foreign.pem"
-        authority = (tmp_path / "data" / "pki" / "ca.pem").read_bytes()
-        own.write_bytes(client_certificate(authority, "alice", "system:masters"))
+        authority = Certificate.read((tmp_path / "data" / "pki" / "ca.pem").read_bytes())
+        alices = Certificate.issue("alice", "system:masters", by=authority)
+        own.write_bytes(alices.key_pem + alices.pem)
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         tls = server.tls()
         tls.load_cert_chain(own)
@@ -195,37 +192,12 @@ def test_a_client_certificate_says_who(tmp_path: Path) -> None:
             ]
             assert (who["username"], who["groups"]) == ("alice", ["system:masters", "system:authenticated"])
             assert alice.get("/api/v1/secrets").status_code == 200
-        foreign.write_bytes(client_certificate(None, "mallory", "system:masters"))
+        mallorys = Certificate.issue("mallory", "system:masters")
+        foreign.write_bytes(mallorys.key_pem + mallorys.pem)
         tls = server.tls()
         tls.load_cert_chain(foreign)
         with httpx2.Client(base_url=server.url, verify=tls) as mallory, pytest.raises(httpx2.TransportError):
             mallory.get("/api/v1/secrets")
-
-
-def client_certificate(authority: bytes | None, name: str, group: str) -> bytes:
-    """Key and certificate in PEM, signed by the CA in `authority` (key and certificate), or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    attributes = [(NameOID.ORGANIZATION_NAME, group), (NameOID.COMMON_NAME, name)]
-    subject = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
-    signer, issuer = key, subject
-    if authority is not None:
-        loaded = serialization.load_pem_private_key(authority, password=None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        signer, issuer = loaded, x509.load_pem_x509_certificate(authority).subject
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM)
 
 
 @pytest.mark.privileged

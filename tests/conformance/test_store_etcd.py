@@ -2,30 +2,24 @@
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from netplane.store.etcd.link import Tls
 from netplane.store.etcd.store import EtcdStore
 from netplane.store.protocol import KV, Compacted, Compare, OutcomeUnknown, Put, StoreError, TxnResult, Unavailable
+from tests.certificates import Certificate
 from tests.etcd_process import Etcd
 from tests.server_process import free_port
 from tests.store_promises import BUFFER, KEEP, PROMISES, Scenario
 from tests.tcp_relay import Relay
 
 _numbers = itertools.count()
-LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +216,10 @@ def test_a_value_too_large_is_refused_in_words(etcd: Etcd) -> None:
 
 def test_clients_show_certificates(tmp_path: Path) -> None:
     """etcd asks for one; without it nothing is answered."""
-    authority, server, client = certificates(tmp_path)
+    signer = Certificate.issue("etcd CA", authority=True)
+    authority = signer.write(tmp_path, "ca").cert
+    server = Certificate.issue("server", by=signer, server=True).write(tmp_path, "server")
+    client = Certificate.issue("client", by=signer).write(tmp_path, "client")
     flags = ("--cert-file", str(server.cert), "--key-file", str(server.key), "--client-cert-auth")
     etcd = Etcd(tmp_path / "etcd", *flags, "--trusted-ca-file", str(authority))
     etcd.scheme = "https"
@@ -239,45 +236,3 @@ def test_clients_show_certificates(tmp_path: Path) -> None:
 
     with etcd:
         asyncio.run(run())
-
-
-class Files(NamedTuple):
-    """A certificate and its key, in PEM."""
-
-    cert: Path
-    key: Path
-
-
-def certificates(folder: Path) -> tuple[Path, Files, Files]:
-    """(CA, server's, client's)."""
-    now = datetime.datetime.now(datetime.UTC)
-    root = ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "etcd CA")])
-
-    def signed(name: str, *, authority: bool = False) -> Files:
-        key = root if authority else ec.generate_private_key(ec.SECP256R1())
-        subject = issuer if authority else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
-        cert = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(authority, None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
-            .sign(root, hashes.SHA256())
-        )
-        files = Files(folder / f"{name}.crt", folder / f"{name}.key")
-        files.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-        files.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return files
-
-    return signed("ca", authority=True).cert, signed("server"), signed("client")
