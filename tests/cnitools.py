@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from cni.leases import Leases, boot_id
 from netplane.kernel import netns
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Address, Change, Link, Route, Veth, add
+from tests.waiting import until
 
 T = TypeVar("T")
 AGENT = str(Path(sys.executable).with_name("netplane-agent"))
@@ -324,11 +324,3 @@ def ask(space: str, address: str, port: int = 8080, *, kind: str = "tcp", size: 
 def default_route(space: str, via: str) -> None:
     with door(space) as rtnl:
         rtnl.apply([add(Route.of("default", via=via))])
-
-
-def until(check: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
-    """Wait for something that another process does."""
-    end = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < end, f"waited {timeout_s} s in vain until {what}"
-        time.sleep(0.02)

@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from netplane.api.objects import Node, Pod, Service
 from netplane.client import config
 from netplane.client.api import Api
 from netplane.kernel import netns
+from tests import waiting
 
 T = TypeVar("T")
 NETPLANE = str(Path(sys.executable).with_name("netplane"))
@@ -75,14 +76,7 @@ def node_of(lab: Lab, pod: Pod) -> LabNode:
     return lab.node(pod.spec.node_name)
 
 
-def until(what: str, holds: Callable[[], T], timeout_s: float = 30.0) -> T:
-    """Wait until `holds()` is true and return it; an AssertionError names what was waited for."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if found := holds():
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"not within {timeout_s} s: {what}")
+until = partial(waiting.until, within_s=30.0)
 
 
 class Conversation:
@@ -119,7 +113,7 @@ def kill_and_await_restart(lab: Lab, name: str) -> None:
         new_pid, new_started = program(lab, name)
         return (new_pid, new_started) != (pid, started) and processes.start_time(new_pid) == new_started
 
-    until(f"{name} started again", restarted)
+    until(restarted, f"{name} started again")
 
 
 def healthy(lab: Lab) -> bool:

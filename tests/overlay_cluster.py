@@ -12,7 +12,8 @@ from netplane.api import kinds
 from netplane.client.fake import FakeApiserver
 from netplane.kernel import netns
 from netplane.rtnl import Address, Bridge, Change, Link, Veth, add
-from tests.cnitools import AgentProcess, Answer, Spaces, door, environment, run_relay, until
+from tests.cnitools import AgentProcess, Answer, Spaces, door, environment, run_relay
+from tests.waiting import until
 
 
 class Apiserver:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from netplane.kernel import netns
 from netplane.rtnl import Change
-from tests.cnitools import Spaces, door, until
+from tests.cnitools import Spaces, door
+from tests.waiting import until
 
 _INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True)\nwhile True: signal.pause()"
 _MOUNTS = 'mount --make-rprivate / && mount -t tmpfs npt /run && mkdir -p /run/netns /run/lock && exec "$0" -c "$1"'

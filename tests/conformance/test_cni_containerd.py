@@ -16,9 +16,10 @@ from cni import install
 from cni.plan import conflist
 from netplane.rtnl import Link, Veth
 from tests import oci_image
-from tests.cnitools import AgentProcess, door, spaces, until
+from tests.cnitools import AgentProcess, door, spaces
 from tests.cri import Cri
 from tests.runtime_host import Machine, machine
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 IMAGE = "netplane.test/busybox:1"

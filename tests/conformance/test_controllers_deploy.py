@@ -3,8 +3,7 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,14 @@ import yaml
 
 from netplane.controllers import controllers, flags
 from netplane.controllers.command import command
+from tests import waiting
 from tests.apiserver_process import Apiserver
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "controllers"
 NAME = "netplane-controllers"
 FAILED = ("write failed", "event not written", "cannot watch; trying again", "plan failed")
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.05)
+until = partial(waiting.until, within_s=40.0)
 
 
 def work(server: Apiserver) -> None:

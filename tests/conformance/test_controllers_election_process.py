@@ -5,14 +5,15 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from tests import waiting
 from tests.apiserver_process import Apiserver
 
 FLAGS = (
@@ -51,11 +52,7 @@ def candidate(kubeconfig: Path, log: Path) -> Iterator[Candidate]:
         made.process.wait()
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.05)
+until = partial(waiting.until, within_s=40.0)
 
 
 class Nodes:

@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -31,19 +32,12 @@ from netplane.api.objects import (
 from netplane.client import config, errors
 from netplane.client.api import Api
 from netplane.client.informer import Informer
+from tests import waiting
 from tests.server_process import free_port
 
 NETPLANE = str(Path(sys.executable).parent / "netplane")
 GRACE_S = 3
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    try:
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"never happened: {what}") from None
+until = partial(waiting.until_async, within_s=30.0)
 
 
 class Cluster:

@@ -3,14 +3,14 @@
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from labs import probe
 from labs.topology import Lab
-from tests import labtools
+from tests import labtools, waiting
 
 pytestmark = pytest.mark.privileged
 WEB = {f"web-{i}" for i in range(1, 6)}
@@ -29,11 +29,7 @@ def kubectl(lab: Lab, *args: str) -> str:
     return done.stdout
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.1)
+until = partial(waiting.until, within_s=60.0)
 
 
 def address(lab: Lab, name: str) -> str:

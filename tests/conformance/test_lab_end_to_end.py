@@ -145,8 +145,8 @@ def test_pods_reach_the_apiserver_through_its_service(lab: Lab) -> None:
     for space in (labtools.space_of(lab, client), lab.nodes[0].netns):
         assert b'"gitVersion"' in netns.run_in(space, version)
     kubectl(lab, "delete", "service", "kubernetes")
-    labtools.until("it comes back", lambda: "10.96.0.1" in kubectl(lab, "get", "services", "--no-headers"))
-    labtools.until("it answers again", lambda: probe.connects(lab.nodes[0].netns, "10.96.0.1", 443))
+    labtools.until(lambda: "10.96.0.1" in kubectl(lab, "get", "services", "--no-headers"), "it comes back")
+    labtools.until(lambda: probe.connects(lab.nodes[0].netns, "10.96.0.1", 443), "it answers again")
 
 
 def test_a_service_without_endpoints_refuses_at_once(lab: Lab) -> None:
@@ -159,7 +159,7 @@ def test_a_service_without_endpoints_refuses_at_once(lab: Lab) -> None:
             def refused(where: str = where) -> bool:
                 return probe.count(where, "http", address, 80, 1, 2.0).failed == {"ConnectionRefusedError": 1}
 
-            labtools.until("the empty Service refuses", refused)
+            labtools.until(refused, "the empty Service refuses")
             # A refusal, not a timeout: the reset is the kernel's answer to the first packet.
             answers = probe.count(where, "http", address, 80, 10, 5.0)
             assert answers.failed == {"ConnectionRefusedError": 10}, answers
@@ -178,7 +178,7 @@ def test_deleting_a_pod_moves_new_connections_within_a_second(lab: Lab) -> None:
     answers = probe.count(space, "tcp", service.spec.cluster_ip, 7, 200)
     assert answers.ok, answers
     assert victim not in answers.by_pod
-    labtools.until("the pod is gone", lambda: victim not in labtools.pods(lab))
+    labtools.until(lambda: victim not in labtools.pods(lab), "the pod is gone")
     assert not [s for s in netns.names(lab.prefix) if s.endswith(_uid_of(manifest)[:13])]
     _make_again(lab, victim)
 
@@ -191,14 +191,14 @@ def _uid_of(manifest: str) -> str:
 def _make_again(lab: Lab, name: str) -> None:
     (obj,) = [o for o in cluster.read_manifests(cluster.FIRST_WALK) if o["metadata"]["name"] == name]
     labtools.ask(lab, lambda api: cluster.apply(api, [obj]))
-    labtools.until(f"{name} ready", lambda: name in (p := labtools.pods(lab)) and is_ready(p[name]))
+    labtools.until(lambda: name in (p := labtools.pods(lab)) and is_ready(p[name]), f"{name} ready")
 
     async def has_five(api: Api) -> bool:
         slices = (await api.list(EndpointSlice, "default", label_selector="kubernetes.io/service-name=web")).items
         ready = [e for s in slices for e in s.endpoints or [] if e.conditions and e.conditions.ready]
         return len(ready) == 5
 
-    labtools.until("five endpoints", lambda: labtools.ask(lab, has_five))
+    labtools.until(lambda: labtools.ask(lab, has_five), "five endpoints")
 
 
 def test_killing_everything_in_turn_breaks_no_connection_and_loses_nothing(lab: Lab) -> None:
@@ -214,7 +214,7 @@ def test_killing_everything_in_turn_breaks_no_connection_and_loses_nothing(lab: 
             labtools.kill_and_await_restart(lab, name)
             assert all(talk.still_there() for talk in talks), name
             assert probe.count(client_space, "tcp", service.spec.cluster_ip, 7, 20).ok, name
-        labtools.until("the API answers and the nodes are ready", lambda: labtools.healthy(lab))
+        labtools.until(lambda: labtools.healthy(lab), "the API answers and the nodes are ready")
         after = {n: (p.metadata.uid, p.status.pod_ip if p.status else "") for n, p in labtools.pods(lab).items()}
         assert after == before
         assert labtools.service(lab).spec.cluster_ip == service.spec.cluster_ip
@@ -242,7 +242,7 @@ spec: {selector: {app: late}, ports: [{port: 80, targetPort: 8080}]}
     kubectl(lab, "apply", "-f", "-", stdin=manifest)
     space = labtools.space_of(lab, labtools.pods(lab)["client"])
     address = labtools.service(lab, "late").spec.cluster_ip
-    labtools.until("the late Service answers", lambda: probe.count(space, "http", address, 80, 1, 0.5).ok)
+    labtools.until(lambda: probe.count(space, "http", address, 80, 1, 0.5).ok, "the late Service answers")
     kubectl(lab, "delete", "service/late", "pod/late")
 
 
@@ -276,16 +276,16 @@ def test_pods_that_cannot_run_say_why_and_leave_nothing(lab: Lab) -> None:
         def shown(name: str = name, reason: str = reason) -> bool:
             return reason in kubectl(lab, "get", "pod", name, "--no-headers")
 
-        labtools.until(f"{name} shows {reason}", shown)
+        labtools.until(shown, f"{name} shows {reason}")
     crash = labtools.pods(lab)["crash"]
     assert not is_ready(crash)
     assert crash.status is not None
     assert (crash.status.container_statuses or [])[0]["lastState"]["terminated"]["exitCode"] == 3
-    labtools.until("an event", lambda: "labs have processes, not images" in kubectl(lab, "describe", "pod", "image"))
+    labtools.until(lambda: "labs have processes, not images" in kubectl(lab, "describe", "pod", "image"), "an event")
     inside = processes.in_namespace(labtools.space_of(lab, crash))
     assert inside, "a child outlived its shell"
     kubectl(lab, "delete", "pod", *reasons, "--timeout=20s")
-    labtools.until("nothing of them runs", lambda: not any(map(processes.start_time, inside)))
+    labtools.until(lambda: not any(map(processes.start_time, inside)), "nothing of them runs")
 
 
 def test_a_silent_node_is_noticed_and_comes_back(lab: Lab) -> None:
@@ -294,13 +294,13 @@ def test_a_silent_node_is_noticed_and_comes_back(lab: Lab) -> None:
     pid, _ = labtools.program(lab, "kubelet")
     os.kill(pid, signal.SIGSTOP)
     try:
-        labtools.until("nodes are Unknown", lambda: set(labtools.node_conditions(lab)) == {"Unknown"})
-        labtools.until("pods are not ready", lambda: not any(map(is_ready, labtools.pods(lab).values())))
+        labtools.until(lambda: set(labtools.node_conditions(lab)) == {"Unknown"}, "nodes are Unknown")
+        labtools.until(lambda: not any(map(is_ready, labtools.pods(lab).values())), "pods are not ready")
     finally:
         os.kill(pid, signal.SIGCONT)
-    labtools.until("nodes are ready", lambda: set(labtools.node_conditions(lab)) == {"True"})
-    labtools.until("pods are ready", lambda: all(map(is_ready, labtools.pods(lab).values())))
-    labtools.until("the Service answers", lambda: probe.count(space, "http", address, 80, 10).ok)
+    labtools.until(lambda: set(labtools.node_conditions(lab)) == {"True"}, "nodes are ready")
+    labtools.until(lambda: all(map(is_ready, labtools.pods(lab).values())), "pods are ready")
+    labtools.until(lambda: probe.count(space, "http", address, 80, 10).ok, "the Service answers")
 
 
 def test_kubectl_tells_the_truth(lab: Lab) -> None:

@@ -45,7 +45,7 @@ def test_a_killed_lab_is_cleared_by_the_next_one() -> None:
         supervisor = cluster.supervisor_pid(lab.folder)
         assert supervisor is not None
         os.kill(supervisor, signal.SIGKILL)
-        labtools.until("the lab counts as killed", lambda: cluster.running(name) is None)
+        labtools.until(lambda: cluster.running(name) is None, "the lab counts as killed")
         assert run("status", name).returncode == 1
         with labtools.lab_up(name, "--nodes", "1") as again:
             assert not [pid for pid, started in found if started and processes.start_time(pid) == started]
@@ -70,7 +70,7 @@ def test_an_interrupted_up_leaves_nothing() -> None:
     name = labtools.unique_name()
     try:
         starting = subprocess.Popen([labtools.NETPLANE, "lab", "up", name], stderr=subprocess.PIPE, text=True)
-        labtools.until("it has begun", (LABS_DIR / name / "kubeconfig").exists)
+        labtools.until((LABS_DIR / name / "kubeconfig").exists, "it has begun")
         busy = run("up", name)
         assert busy.returncode == 2
         assert f"another command is at work on lab {name}" in busy.stderr

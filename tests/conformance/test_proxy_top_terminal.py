@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import until
 
 NETPLANE = Path(sys.executable).with_name("netplane")
 
@@ -69,13 +71,6 @@ def server() -> Iterator[ThreadingHTTPServer]:
         made.server_close()
 
 
-def eventually(holds: Callable[[], bool], seen: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, seen()
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize(("width", "height", "columns"), [(80, 24, "conn/s"), (120, 40, "drop/s     drop")])
 def test_it_fills_the_window_and_ends_with_ctrl_c(
     server: ThreadingHTTPServer, width: int, height: int, columns: str
@@ -88,7 +83,7 @@ def test_it_fills_the_window_and_ends_with_ctrl_c(
         def busiest() -> list[str]:
             return [line.split()[0] for line in window.lines() if line.strip().startswith("shop/")]
 
-        eventually(lambda: len(busiest()) > height - 10, window.lines)
+        until(lambda: len(busiest()) > height - 10, window.lines)
         lines = window.lines()
         assert busiest()[:2] == ["shop/s0", "shop/s1"]
         assert lines[0].startswith("60 services"), "the heading is still there"
@@ -96,8 +91,8 @@ def test_it_fills_the_window_and_ends_with_ctrl_c(
         assert any(" ".join(columns.split()) in " ".join(line.split()) for line in lines)
         server.shutdown()
         server.socket.close()
-        eventually(lambda: any("no metrics from" in line for line in window.lines()), window.lines)
+        until(lambda: any("no metrics from" in line for line in window.lines()), window.lines)
         window.tmux("send-keys", "C-c")
-        eventually(lambda: not window.alive(), window.lines)
+        until(lambda: not window.alive(), window.lines)
     finally:
         window.close()

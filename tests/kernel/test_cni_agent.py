@@ -29,8 +29,8 @@ from tests.cnitools import (
     environment,
     relays,
     run_relay,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 STDIN = json.dumps(config()).encode()

@@ -16,7 +16,8 @@ from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
 from netplane.net import netlink
 from netplane.rtnl import Classifier, Ifb, Link, TokenBucket, Veth, delete
-from tests.cnitools import Answer, Node, Spaces, config, door, until
+from tests.cnitools import Answer, Node, Spaces, config, door
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 # 10 kB/s and 4 kB at once: of 100 kB sent in one go a handful passes, the rest finds the queue full.

@@ -7,8 +7,9 @@ import pytest
 from cni.plan import conflist, overlay
 from netplane.api import kinds
 from netplane.rtnl import Address, replace
-from tests.cnitools import ask, door, echo, spaces, until
+from tests.cnitools import ask, door, echo, spaces
 from tests.overlay_cluster import Cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 PODS = {4: "10.244.{}.0/24", 6: "fd00:{}::/64"}

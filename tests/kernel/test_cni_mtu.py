@@ -14,8 +14,9 @@ import pytest
 from cni.plan import conflist, overlay
 from netplane.kernel import netns
 from netplane.rtnl import Change, Link
-from tests.cnitools import ask, door, echo, environment, run_relay, spaces, until
+from tests.cnitools import ask, door, echo, environment, run_relay, spaces
 from tests.overlay_cluster import Cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 BULK_BYTES = 2_000_000

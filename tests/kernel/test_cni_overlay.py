@@ -11,8 +11,9 @@ from netplane.api import kinds
 from netplane.kernel import netns
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Change
-from tests.cnitools import AgentProcess, ask, door, echo, spaces, until, wire
+from tests.cnitools import AgentProcess, ask, door, echo, spaces, wire
 from tests.overlay_cluster import Cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 MTU = 1450

@@ -26,9 +26,9 @@ from tests.cnitools import (
     environment,
     relays,
     run_relay,
-    until,
     wire,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 

@@ -25,8 +25,8 @@ from tests.cnitools import (
     environment,
     relays,
     run_relay,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from netplane.kernel import netns
-from tests.cnitools import AgentProcess, Spaces, config, environment, relays, until
+from tests.cnitools import AgentProcess, Spaces, config, environment, relays
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 

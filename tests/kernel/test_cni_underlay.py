@@ -9,8 +9,9 @@ from cni.plan import conflist, overlay
 from netplane.api import kinds
 from netplane.kernel import netns
 from netplane.rtnl import Address, Bridge, Change, Link, Veth, Vxlan, add, delete
-from tests.cnitools import AgentProcess, ask, door, echo, spaces, until
+from tests.cnitools import AgentProcess, ask, door, echo, spaces
 from tests.overlay_cluster import Cluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 

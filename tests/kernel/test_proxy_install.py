@@ -6,11 +6,9 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -22,6 +20,7 @@ from netplane.nft.types import IPV4
 from proxy.plan.model import Options
 from proxy.plan.skeleton import skeleton
 from tests.apiserver_process import Apiserver
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 NAMESPACE = f"npt-inst-{os.getpid():x}"
@@ -104,13 +103,6 @@ def node(tmp_path: Path) -> Iterator[Node]:
         netns.delete(NAMESPACE)
 
 
-def eventually(condition: Callable[[], Any], node: Node, what: str, within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {within_s} s: {what}\n{node.log()}"
-        time.sleep(0.05)
-
-
 def test_in_a_pod_with_a_token_that_rotates(node: Node, tmp_path: Path) -> None:
     account = tmp_path / "account"
     account.mkdir()
@@ -126,7 +118,7 @@ def test_in_a_pod_with_a_token_that_rotates(node: Node, tmp_path: Path) -> None:
     proxy = f"exec {sys.executable} -m proxy --hostname-override=n1 -v4"
     where = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
     process = node.start("sh", "-ec", f"{mounts} && {proxy}", **where)
-    eventually(lambda: node.endpoints() == 1, node, "the first service")
+    until(lambda: node.endpoints() == 1, lambda: f"the first service\n{node.log()}")
 
     # The kubelet writes a new token; the apiserver forgets the old one.
     (account / "token").write_text("new")
@@ -134,7 +126,7 @@ def test_in_a_pod_with_a_token_that_rotates(node: Node, tmp_path: Path) -> None:
     node.server.terminate()
     node.server.start()
     node.publish("second", "10.1.0.2")
-    eventually(lambda: node.endpoints() == 2, node, "the second service, with the new token")
+    until(lambda: node.endpoints() == 2, lambda: f"the second service, with the new token\n{node.log()}")
     assert process.poll() is None
 
 
@@ -161,7 +153,7 @@ def test_with_a_kubeconfig_whose_credentials_a_plugin_makes(node: Node, tmp_path
     kubeconfig.write_text(yaml.safe_dump(document))
     node.publish("first", "10.1.0.1")
     node.start(sys.executable, "-m", "proxy", "--kubeconfig", str(kubeconfig), "--hostname-override=n1", "-v4")
-    eventually(lambda: node.endpoints() == 1, node, "the first service")
+    until(lambda: node.endpoints() == 1, lambda: f"the first service\n{node.log()}")
     asked = runs.read_text().count("x")
     assert asked == 1, "once for all requests"
 
@@ -170,7 +162,7 @@ def test_with_a_kubeconfig_whose_credentials_a_plugin_makes(node: Node, tmp_path
     node.server.terminate()
     node.server.start()
     node.publish("second", "10.1.0.2")
-    eventually(lambda: node.endpoints() == 2, node, "the second service, with what the plugin says now")
+    until(lambda: node.endpoints() == 2, lambda: f"the second service, with what the plugin says now\n{node.log()}")
     assert runs.read_text().count("x") > asked
 
 
@@ -181,12 +173,12 @@ def test_pods_are_told_by_the_nodes_pod_cidrs_which_are_waited_for(node: Node) -
     kubeconfig.write_text(yaml.safe_dump(document))
     flags = ("--kubeconfig", str(kubeconfig), "--hostname-override=n1", "--detect-local-mode=NodeCIDR")
     node.start(sys.executable, "-m", "proxy", *flags)
-    eventually(lambda: "waiting for the node's pod CIDRs" in node.log(), node, "no such node yet")
+    until(lambda: "waiting for the node's pod CIDRs" in node.log(), lambda: f"no such node yet\n{node.log()}")
     assert node.nft.tables() == []
     cidrs = {"podCIDR": "10.1.7.0/24", "podCIDRs": ["10.1.7.0/24"]}
     said = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": cidrs}
     node.server.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(said))
-    eventually(lambda: "synced" in node.log(), node, "the first sync")
+    until(lambda: "synced" in node.log(), lambda: f"the first sync\n{node.log()}")
     assert len(node.nft.list_elements(TABLE, TABLE.set("pod-cidrs")) or {}) == 1
     assert "ip saddr != 10.1.7.0/24 " in node.nft.run_text("list chain ip netplane-proxy prerouting")
     assert "saddr" not in node.nft.run_text("list chain ip6 netplane-proxy prerouting")
@@ -204,8 +196,8 @@ def test_the_role_allows_what_the_proxy_asks_and_no_more(node: Node) -> None:
         document["clusters"][0]["cluster"] = {"server": "http://127.0.0.1:8080"}
         kubeconfig.write_text(yaml.safe_dump(document))
         node.start(sys.executable, "-m", "proxy", "--kubeconfig", str(kubeconfig), "--hostname-override=n1", "-v4")
-        eventually(lambda: "synced" in node.log(), node, "the first sync")
-        eventually(lambda: len(fake.asked()) >= len(allowed), node, "every kind was asked for")
+        until(lambda: "synced" in node.log(), lambda: f"the first sync\n{node.log()}")
+        until(lambda: len(fake.asked()) >= len(allowed), lambda: f"every kind was asked for\n{node.log()}")
         assert fake.asked() == allowed
 
 

@@ -24,6 +24,7 @@ from proxy.config import Config
 from proxy.plan.model import Options, frontend_key
 from proxy.plan.skeleton import skeleton
 from proxy.program import Program
+from tests.waiting import until_async as until
 
 pytestmark = pytest.mark.privileged
 NAMESPACE = f"npt-life-{os.getpid():x}"
@@ -59,15 +60,6 @@ class Cluster:
         return frontend_key(packed(address), 6, port) in self.elements("services")
 
 
-async def eventually(condition: Callable[[], Any], what: str, within_s: float = 10.0) -> None:
-    try:
-        async with asyncio.timeout(within_s):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        pytest.fail(f"waited {within_s} s: {what}")
-
-
 @asynccontextmanager
 async def cluster(config: Config, fake: FakeApiserver) -> AsyncIterator[Cluster]:
     nft = Nft()
@@ -79,7 +71,7 @@ async def cluster(config: Config, fake: FakeApiserver) -> AsyncIterator[Cluster]
             running = asyncio.create_task(Program(config, "here", Connection(fake.url), nft, FAMILIES).run())
             made = Cluster(fake, nft)
             try:
-                await eventually(lambda: running.done() or made.answers("10.96.0.1", 80), "the first sync")
+                await until(lambda: running.done() or made.answers("10.96.0.1", 80), "the first sync", 10.0)
                 yield made
             finally:
                 running.cancel()
@@ -143,13 +135,13 @@ def inside(namespace: str, scenario: Callable[[], Awaitable[None]]) -> None:
 def test_node_ports_follow_the_nodes_addresses_at_once(namespace: str) -> None:
     async def scenario() -> None:
         async with cluster(Config(node_port_addresses=["192.0.2.0/24"]), FakeApiserver()) as it:
-            await eventually(lambda: it.answers("192.0.2.1", 30_080), "the address that was there")
+            await until(lambda: it.answers("192.0.2.1", 30_080), "the address that was there", 10.0)
             for turn in range(3):
                 run("address add 192.0.2.77/32 dev lo", "address add 198.51.100.7/32 dev lo")
-                await eventually(lambda: it.answers("192.0.2.77", 30_080), f"a new address, {turn}", 2.0)
+                await until(lambda: it.answers("192.0.2.77", 30_080), f"a new address, {turn}", 2.0)
                 assert not it.answers("198.51.100.7", 30_080), "no address of the ranges"
                 run("address del 192.0.2.77/32 dev lo", "address del 198.51.100.7/32 dev lo")
-                await eventually(lambda: not it.answers("192.0.2.77", 30_080), f"an address that went, {turn}", 2.0)
+                await until(lambda: not it.answers("192.0.2.77", 30_080), f"an address that went, {turn}", 2.0)
 
     inside(namespace, scenario)
 
@@ -180,11 +172,11 @@ def test_a_server_without_service_cidrs_is_served_and_one_with_them_is_followed_
             assert it.elements("endpoints"), "the services are served all the same"
             it.store.put(kinds.SERVICE_CIDR, cidr("kubernetes", "10.96.0.0/16"))
             fake.upgraded = True
-            await eventually(lambda: len(it.elements("service-cidrs")) == 1, "the server can do it now")
+            await until(lambda: len(it.elements("service-cidrs")) == 1, "the server can do it now", 10.0)
             it.store.put(kinds.SERVICE_CIDR, cidr("more", "10.200.0.0/16", "fd00:96::/112"))
-            await eventually(lambda: len(it.elements("service-cidrs")) == 2, "a second range", 2.0)
+            await until(lambda: len(it.elements("service-cidrs")) == 2, "a second range", 2.0)
             it.store.remove(kinds.SERVICE_CIDR, "more")
-            await eventually(lambda: len(it.elements("service-cidrs")) == 1, "it goes again", 2.0)
+            await until(lambda: len(it.elements("service-cidrs")) == 1, "it goes again", 2.0)
 
     inside(namespace, scenario)
 
@@ -283,7 +275,7 @@ def test_a_family_whose_pod_cidr_comes_later_is_followed(namespace: str) -> None
             try:
                 for v4, v6 in (("", ""), ("10.1.7.0/24", ""), ("10.1.7.0/24", "fd00:1:7::/64"), ("10.1.8.0/24", "")):
                     it.store.put(kinds.NODE, node(podCIDRs=[cidr for cidr in (v4, v6) if cidr]))
-                    await eventually(lambda v4=v4, v6=v6: says(v4, v6), f"rules for {v4!r} and {v6!r}")  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+                    await until(lambda v4=v4, v6=v6: says(v4, v6), f"rules for {v4!r} and {v6!r}", 10.0)  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
                     assert it.answers("10.96.0.1", 80)
                 it.store.delete(kinds.NODE, "here")
                 it.store.put(kinds.SERVICE, service() | {"metadata": {"namespace": "ns", "name": "after"}})

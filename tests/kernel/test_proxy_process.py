@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from netplane.kernel.nft import Nft
 from netplane.nft.types import IPV4
 from proxy.plan.model import Options
 from proxy.plan.skeleton import skeleton
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 NAMESPACE = f"npt-proxy-{os.getpid():x}"
@@ -87,13 +88,6 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         netns.delete(NAMESPACE)
 
 
-def eventually(condition: Callable[[], Any], what: str, *, within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {within_s} s: {what}"
-        time.sleep(0.05)
-
-
 def ask(method: str, path: str, body: object = None) -> Any:
     """A request from inside the namespace."""
     request = urllib.request.Request(
@@ -119,20 +113,20 @@ def first_slice() -> dict[str, Any]:
 def test_from_start_to_cleanup(machine: Machine) -> None:
     apiserver = machine.apiserver()
     proxy = machine.proxy()
-    eventually(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
+    until(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
 
     apiserver.kill()
     apiserver.wait()
     time.sleep(0.5)
     assert machine.rows() == SERVICES * 3, "without an apiserver everything stays"
     machine.apiserver()
-    eventually(lambda: "\n" in machine.log("apiserver").strip(), "the second apiserver")
+    until(lambda: "\n" in machine.log("apiserver").strip(), "the second apiserver")
 
     item = first_slice()
     meta = item["metadata"]
     path = f"/apis/discovery.k8s.io/v1/namespaces/{meta['namespace']}/endpointslices/{meta['name']}"
     ask("PATCH", path, {"endpoints": item["endpoints"][:1]})
-    eventually(lambda: machine.rows() == SERVICES * 3 - 2, "two endpoints gone")
+    until(lambda: machine.rows() == SERVICES * 3 - 2, "two endpoints gone")
     metrics = ask("GET", "http://127.0.0.1:10249/metrics").decode()
     assert 'kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 0.0' in metrics
     assert ask("GET", "http://127.0.0.1:10249/proxyMode") == b"nftables"
@@ -145,7 +139,7 @@ def test_from_start_to_cleanup(machine: Machine) -> None:
 
     before = machine.log("proxy").count("elements=0")
     again = machine.proxy()
-    eventually(lambda: machine.log("proxy").count("elements=0") > before, "a restart that writes nothing")
+    until(lambda: machine.log("proxy").count("elements=0") > before, "a restart that writes nothing")
     again.kill()
     again.wait()
     assert machine.rows() == SERVICES * 3 - 2, "killed, and the rules stay"
@@ -157,14 +151,14 @@ def test_from_start_to_cleanup(machine: Machine) -> None:
 def test_a_killed_proxy_catches_up_with_what_it_missed(machine: Machine) -> None:
     machine.apiserver()
     proxy = machine.proxy()
-    eventually(lambda: "synced" in machine.log("proxy"), "the first sync")
+    until(lambda: "synced" in machine.log("proxy"), "the first sync")
     proxy.kill()
     proxy.wait()
     meta = first_slice()["metadata"]
     ask("DELETE", f"/apis/discovery.k8s.io/v1/namespaces/{meta['namespace']}/endpointslices/{meta['name']}")
     machine.proxy()
-    eventually(lambda: machine.rows() == SERVICES * 3 - 3, "what was missed")
-    eventually(lambda: machine.log("proxy").count("synced") == 2, "the second proxy's first sync")
+    until(lambda: machine.rows() == SERVICES * 3 - 3, "what was missed")
+    until(lambda: machine.log("proxy").count("synced") == 2, "the second proxy's first sync")
     written = int(machine.log("proxy").rpartition("elements=")[2].split()[0])
     assert 5 <= written <= 6, "three rows gone, a verdict replaced, perhaps a hairpin gone, and no more"
 
@@ -184,7 +178,7 @@ def test_told_to_take_over_it_replaces_kube_proxys_tables_once_its_own_are_whole
     machine.nft.run_text("add table ip kube-proxy; add table ip6 kube-proxy; add table ip strangers")
     machine.apiserver()
     machine.proxy("--take-over")
-    eventually(lambda: "kube-proxy's tables removed" in machine.log("proxy"), "the take-over")
+    until(lambda: "kube-proxy's tables removed" in machine.log("proxy"), "the take-over")
     assert set(machine.nft.tables()) == {"ip strangers", "ip netplane-proxy", "ip6 netplane-proxy"}
     assert machine.rows() == SERVICES * 3
 
@@ -195,7 +189,7 @@ def test_a_changed_configuration_file_ends_it_and_the_rules_stay(machine: Machin
     path.write_text(head + "mode: ipvs\nconfigSyncPeriod: 15m\n")
     machine.apiserver()
     proxy = machine.proxy("--config", str(path))
-    eventually(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
+    until(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
     for field in ("mode", "configSyncPeriod"):
         assert re.search(rf"field has no effect here.*field={field} ", machine.log("proxy"))
     path.write_text(head + "mode: nftables\n")
@@ -221,8 +215,8 @@ def test_the_capabilities_of_the_manifest_are_enough(machine: Machine) -> None:
     machine.nft.run_text("add table ip kube-proxy")
     machine.apiserver()
     proxy = machine.proxy("--take-over", under=("setpriv", f"--bounding-set=-all,{kept}", f"--inh-caps=-all,{kept}"))
-    eventually(lambda: "kube-proxy's tables removed" in machine.log("proxy"), "the take-over")
-    eventually(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
+    until(lambda: "kube-proxy's tables removed" in machine.log("proxy"), "the take-over")
+    until(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel")
     status = Path(f"/proc/{proxy.pid}/status").read_text()
     assert f"CapEff:\t{(1 << 12 | 1 << 13):016x}" in status, "NET_ADMIN and NET_RAW"
     assert "warning" not in machine.log("proxy")

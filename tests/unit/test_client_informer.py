@@ -10,6 +10,7 @@ from netplane.client.api import Api
 from netplane.client.config import Connection
 from netplane.client.fake import FakeApiserver
 from netplane.client.informer import Informer
+from tests.waiting import until_async as until
 
 Change = tuple[str, str]
 
@@ -37,12 +38,6 @@ async def running(informer: Informer[Any]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def scenario(body: Callable[[FakeApiserver, Api], Coroutine[Any, Any, None]]) -> None:

@@ -1,7 +1,6 @@
 """Leader election against the fake apiserver: one works, the next takes over, and who cannot renew stops."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -14,6 +13,7 @@ from netplane.client.fake import FakeApiserver
 from netplane.controllers.election import Elector
 from netplane.controllers.plan import election
 from netplane.controllers.plan.election import Seen, Timing
+from tests.waiting import until_async as until
 
 NAME = ObjectMeta(name="lock", namespace="kube-system")
 FAST = Timing(lease_s=2.0, renew_s=1.5, retry_s=0.1)
@@ -39,12 +39,6 @@ class Worker:
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def spec(fake: FakeApiserver) -> LeaseSpec:

@@ -16,6 +16,7 @@ from netplane.controllers.controllers import Options, build, empty_world
 from netplane.controllers.flags import parse_addresses
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.runtime import Runtime
+from tests.waiting import until_async as until
 
 OPTIONS = Options(pools=(Pool(ip_network("10.244.0.0/22"), 24),), grace_s=1.0)
 Doc = dict[str, Any]
@@ -74,12 +75,6 @@ class Cluster:
 
     def start_pod(self, name: str, ip: str) -> None:
         self.store.patch(kinds.POD, f"shop/{name}", {"status": running(ip)}, "status")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def scenario(body: Callable[[Cluster], Coroutine[Any, Any, None]], options: Options = OPTIONS) -> None:
