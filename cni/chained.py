@@ -40,22 +40,21 @@ class PortMap:
             case Verb.ADD:
                 return self._add(call)
             case Verb.DEL:
-                self.close(_key(call))
+                self.close(call.key)
             case Verb.CHECK:
                 previous(call)
-                self._ports.check(self._leases.ports(_key(call)))
+                self._ports.check(self._leases.ports(call.key))
             case Verb.GC:
                 self._collect(call)
             case _:
                 pass
         return b""
 
-    def take(self, call: Call, key: Key, pod: Sequence[Interface], dev: str) -> None:
+    def take(self, call: Call, pod: Sequence[Interface], dev: str) -> None:
         """Open what the call asks for, all or nothing.
 
         Args:
             call: with the mappings.
-            key: whose they are from now on.
             pod: the pod's addresses.
             dev: the node's interface that leads to it.
 
@@ -66,11 +65,11 @@ class PortMap:
         ports = hostports.bind(network.ports, pod, dev, snat=network.snat, masq_all=network.masq_all)
         if not ports:
             return
-        self._leases.take_ports(key, ports)
+        self._leases.take_ports(call.key, ports)
         try:
             self._ports.open(ports)
         except BaseException:
-            self.close(key)
+            self.close(call.key)
             raise
 
     def close(self, key: Key) -> None:
@@ -85,7 +84,7 @@ class PortMap:
         routes = self._doors.here.routes()
         first = next((i.ip for i in pod if i.version == 4), None)
         dev = hostports.device(routes, first) if first is not None and call.network.ports else ""
-        self.take(call, _key(call), pod, dev)
+        self.take(call, pod, dev)
         return passed_on(call, result)
 
     def _collect(self, call: Call) -> None:
@@ -114,13 +113,13 @@ class BandwidthPlugin:
                 result = previous(call)
                 if call.network.limits:
                     end = self._end(result)
-                    self._shaper.limit(_key(call), end.name, end.mtu, call.network.limits)
+                    self._shaper.limit(call.key, end.name, end.mtu, call.network.limits)
                 return passed_on(call, result)
             case Verb.DEL:
-                self._shaper.release(_key(call))
+                self._shaper.release(call.key)
             case Verb.CHECK if call.network.limits:
                 end = self._end(previous(call))
-                self._shaper.check(_key(call), end.name, end.mtu, call.network.limits)
+                self._shaper.check(call.key, end.name, end.mtu, call.network.limits)
             case Verb.GC:
                 self._shaper.collect(call.network.name, alive(call))
             case _:
@@ -173,7 +172,3 @@ def _inside(result: results.Result, ip: results.AssignedIP) -> bool:
     if ip.link is None or not 0 <= ip.link < len(result.interfaces):
         return True
     return bool(result.interfaces[ip.link].sandbox)
-
-
-def _key(call: Call) -> Key:
-    return Key(call.network.name, call.container, call.ifname)

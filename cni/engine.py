@@ -139,7 +139,7 @@ class Engine:
                 call, lease = self._addressed(call, lease)
                 attachment = self._wire(call, lease, space)
                 self._shaper.limit(lease.key, lease.link, attachment.mtu_bytes, call.network.limits)
-                self._portmap.take(call, lease.key, pod.interfaces(attachment), call.network.gateway_dev)
+                self._portmap.take(call, pod.interfaces(attachment), call.network.gateway_dev)
                 self.leases.activate(lease.key)
             except BaseException:
                 self._forget(lease)
@@ -152,7 +152,7 @@ class Engine:
         return results.encode(results.merged(before, pod.result(attachment)), call.network.version)
 
     def _reserve(self, call: Call) -> Lease:
-        key, network = _key(call), call.network
+        key, network = call.key, call.network
         lease = Lease(key, "reserved", pod.link_name(*key), (), call.netns, call.pod, self._clock())
         avoid = hostlocal.reserved(network.data_dir, network.name)
         return self.leases.reserve(lease, network.ranges, network.wanted, avoid)
@@ -217,7 +217,7 @@ class Engine:
     def _delete(self, call: Call, netns_fd: int | None) -> None:
         if call.network.type == "loopback":
             return
-        key, network = _key(call), call.network
+        key, network = call.key, call.network
         self._forget(Lease(key, "active", pod.link_name(*key)))
         if network.delegate:
             delegate.delete(call)
@@ -229,7 +229,7 @@ class Engine:
         if call.network.type == "loopback":
             return
         result = previous(call)
-        key = _key(call)
+        key = call.key
         lease = self.leases.get(key)
         try:
             observed = inside_pod.observe(call, pod.link_name(*key), netns_fd)
@@ -299,10 +299,6 @@ def as_cni_error(error: BaseException) -> CniError:
             return CniError(Code.KERNEL, error.message, error.hint)
         case _:
             return CniError(Code.INTERNAL, f"unexpected failure: {type(error).__name__}", "the log has the details")
-
-
-def _key(call: Call) -> Key:
-    return Key(call.network.name, call.container, call.ifname)
 
 
 def _name_servers(path: str) -> results.Dns:

@@ -11,6 +11,7 @@ import msgspec
 from cni import config
 from cni.errors import CniError, Code
 from cni.frames import Request
+from cni.plan.lease import Key
 from cni.results import CHECK_SINCE, GC_SINCE, VERSIONS, at_least
 from netplane.net import names
 
@@ -49,6 +50,11 @@ class Call(msgspec.Struct, frozen=True):
     ifname: str = ""
     args: dict[str, str] = {}
     request: Request = Request("", {}, b"")
+
+    @property
+    def key(self) -> Key:
+        """Which attachment it is about."""
+        return Key(self.network.name, self.container, self.ifname)
 
     @property
     def pod(self) -> str:
