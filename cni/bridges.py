@@ -8,17 +8,16 @@ import errno
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
 
 import msgspec
 
+from cni import rules
 from cni.config import Network
 from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.plan import firewall, pod, resize
 from netplane.kernel import sysctl
 from netplane.kernel.netlink import KernelError
-from netplane.kernel.nft import Nft, NftError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
 from netplane.rtnl import IP, Bridge, Link, Request
@@ -56,8 +55,7 @@ class Bridges:
         Raises:
             CniError: CHECK_FAILED, naming those whose is not.
         """
-        with closing(Nft()) as nft:
-            lost = [str(pod) for pod in pods if not _answers(nft, firewall.question(pod))]
+        lost = [str(pod) for pod in pods if not rules.ask(firewall.question(pod))]
         if lost:
             raise CniError(Code.CHECK_FAILED, f"ipMasq: {', '.join(lost)} is not masqueraded any more")
 
@@ -120,14 +118,6 @@ def _apply(rtnl: Rtnl, requests: Sequence[Request]) -> None:
         raise
 
 
-def _answers(nft: Nft, question: str) -> bool:
-    try:
-        nft.run_text(question)
-    except NftError:
-        return False
-    return True
-
-
 def _forwarding(network: Network) -> None:
     if not network.is_gateway:
         return
@@ -142,25 +132,15 @@ def _firewall(network: Network) -> None:
     if network.ip_masq:
         subnets = [r.subnet for ranges in network.ranges for r in ranges]
         text += firewall.masquerade(subnets) + firewall.plain(subnets, network.masq_exceptions)
-    with closing(Nft()) as nft:
-        if text:
-            nft.run_text(firewall.table() + text)
-        if network.is_gateway:
-            let_through(nft, [r.subnet for ranges in network.ranges for r in ranges])
+    if text:
+        rules.run(firewall.table() + text)
+    if network.is_gateway:
+        let_through([r.subnet for ranges in network.ranges for r in ranges])
 
 
-def let_through(nft: Nft, pods: Sequence[Subnet]) -> None:
+def let_through(pods: Sequence[Subnet]) -> None:
     """Let these ranges through an iptables FORWARD chain whose policy is to drop (Docker's habit)."""
     for version, word in ((4, "ip"), (6, "ip6")):
-        if text := firewall.forward(_forward_chain(nft, word), version, pods):
+        if text := firewall.forward(rules.ask(f"list chain {word} filter FORWARD"), version, pods):
             log.info("letting pods through a FORWARD chain that drops", table=f"{word} filter")
-            nft.run_text(text)
-
-
-def _forward_chain(nft: Nft, word: str) -> str:
-    if f"{word} filter" not in nft.tables():
-        return ""
-    try:
-        return nft.run_text(f"list chain {word} filter FORWARD")
-    except NftError:
-        return ""  # a table of that name without the chain: nobody's iptables
+            rules.run(text)

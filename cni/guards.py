@@ -1,12 +1,12 @@
 """Keeps the elements of `macspoofchk` in the kernel: added before a pod can send, removed with it."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 
+from cni import rules
 from cni.errors import CniError, Code
 from cni.plan import guard
 from cni.plan.guard import Guard
-from netplane.kernel.nft import Nft, NftError
+from netplane.kernel.nft import NftError
 
 
 class Guards:
@@ -27,14 +27,14 @@ class Guards:
         """
         elements = guard.add([one], self._owner)
         try:
-            _run(elements)
+            rules.run(elements)
         except NftError:  # no table yet, or somebody's `nft flush ruleset`
-            _run(guard.table() + elements)
+            rules.run(guard.table() + elements)
 
     def close(self, one: Guard) -> None:
         """Forget the port; repeating it is harmless."""
-        if _has_table():
-            _run(guard.remove([one], self._owner))
+        if rules.has(guard.TABLE):
+            rules.run(guard.remove([one], self._owner))
 
     def check(self, one: Guard) -> None:
         """Whether it is guarded.
@@ -47,23 +47,19 @@ class Guards:
 
     def restore(self, guards: Sequence[Guard]) -> None:
         """Make the kernel's elements of this store those of `guards`, after a crash or somebody's `nft flush`."""
-        if guards or _has_table():
-            _run(guard.table())
+        if guards or rules.has(guard.TABLE):
+            rules.run(guard.table())
             stale = "".join(guard.unlisted(name, _list(name), self._owner) for name in guard.SETS)
-            _run(stale + guard.add(guards, self._owner))
+            rules.run(stale + guard.add(guards, self._owner))
 
     def listed(self) -> list[Guard]:
         """What the kernel has of this store."""
-        return guard.listed(_list("owners"), self._owner) if _has_table() else []
+        return guard.listed(_list("owners"), self._owner) if rules.has(guard.TABLE) else []
 
 
 def is_there(one: Guard) -> bool:
     """Whether the kernel has both elements."""
-    try:
-        _run(guard.question(one))
-    except NftError:
-        return False
-    return True
+    return bool(rules.ask(guard.question(one)))
 
 
 def guards_of(leases: Iterable[tuple[str, str]]) -> list[Guard]:
@@ -72,14 +68,4 @@ def guards_of(leases: Iterable[tuple[str, str]]) -> list[Guard]:
 
 
 def _list(name: str) -> str:
-    return _run(f"list set {guard.TABLE} {name}")
-
-
-def _has_table() -> bool:
-    with closing(Nft()) as nft:
-        return guard.TABLE in nft.tables()
-
-
-def _run(text: str) -> str:
-    with closing(Nft()) as nft:
-        return nft.run_text(text)
+    return rules.run(f"list set {guard.TABLE} {name}")

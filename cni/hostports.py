@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 
+from cni import rules
 from cni.doors import Doors
 from cni.errors import CniError, Code
 from cni.plan import firewall, hostports
 from cni.plan.hostports import HostPort
 from netplane.kernel import sysctl
 from netplane.kernel.conntrack import Conntrack, Flow
-from netplane.kernel.nft import Nft, NftError
+from netplane.kernel.nft import NftError
 from netplane.nft.types import FAMILIES, PROTOCOLS
 
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
@@ -41,7 +42,7 @@ class HostPorts:
                 sysctl.write(f"net/ipv4/conf/{port.dev}/route_localnet", 1)
         elements = hostports.local(ports) + hostports.add(ports, self._owner)
         try:
-            _run(elements)
+            rules.run(elements)
         except NftError:  # no table yet, or somebody's `nft flush ruleset`
             self._open_again(ports, firewall.table() + elements)
         here = {address.interface.ip.packed for address in self._doors.here.addresses()}
@@ -49,10 +50,10 @@ class HostPorts:
 
     def _open_again(self, ports: Sequence[HostPort], text: str) -> None:
         try:
-            _run(text)
+            rules.run(text)
         except NftError as error:
             for port in ports:
-                if _asked(port):
+                if rules.ask(hostports.question(port)):
                     raise hostports.taken(port, "of another lease store on this node") from error
             raise
 
@@ -62,13 +63,13 @@ class HostPorts:
         Raises:
             NetplaneError: the kernel refused.
         """
-        if ports and _has_table():
+        if ports and rules.has(firewall.TABLE):
             try:
-                _run(hostports.remove(ports, self._owner))
+                rules.run(hostports.remove(ports, self._owner))
             except NftError:  # one of them is another store's, as a refused ADD leaves it: those are not ours to remove
                 for port in ports:
                     with suppress(NftError):
-                        _run(hostports.remove([port], self._owner))
+                        rules.run(hostports.remove([port], self._owner))
             _flush(ports, _translated)
 
     def check(self, ports: Sequence[HostPort]) -> None:
@@ -77,53 +78,39 @@ class HostPorts:
         Raises:
             CniError: CHECK_FAILED, naming those that do not.
         """
-        lost = [str(port) for port in ports if not hostports.is_shown(port, _asked(port), self._owner)]
+        lost = [
+            str(port)
+            for port in ports
+            if not hostports.is_shown(port, rules.ask(hostports.question(port)), self._owner)
+        ]
         if lost:
             raise CniError(Code.CHECK_FAILED, f"host ports {', '.join(lost)} do not lead to the container any more")
 
     def restore(self, ports: Sequence[HostPort]) -> None:
         """Make the kernel's elements of this store those of `ports`, after a crash or somebody's `nft flush`."""
-        if not ports and not _has_table():
+        if not ports and not rules.has(firewall.TABLE):
             return
-        _run(firewall.table())
+        rules.run(firewall.table())
         stale = "".join(hostports.stale(name, _list(name), self._owner, ()) for name in hostports.SETS)
-        _run(stale + hostports.local(ports) + hostports.add(ports, self._owner))
+        rules.run(stale + hostports.local(ports) + hostports.add(ports, self._owner))
 
     def lost(self, ports: Iterable[HostPort]) -> list[HostPort]:
         """Those that the kernel does not have, or has leading elsewhere. Two listings for each family, however many."""
         found = list(ports)
         names = [name for name in hostports.SETS if not name.startswith("hairpin")]
-        listing = "".join(map(_list, names)) if found and _has_table() else ""
+        listing = "".join(map(_list, names)) if found and rules.has(firewall.TABLE) else ""
         return [port for port in found if not hostports.is_shown(port, listing, self._owner)]
 
     def drop_stale(self, ports: Sequence[HostPort]) -> None:
         """Remove this store's elements that belong to none of `ports`; nobody may take or leave one meanwhile."""
-        if _has_table() and (
+        if rules.has(firewall.TABLE) and (
             text := "".join(hostports.stale(name, _list(name), self._owner, ports) for name in hostports.SETS)
         ):
-            _run(text)
+            rules.run(text)
 
 
 def _list(name: str) -> str:
-    return _run(f"list {'set' if name.startswith('hairpin') else 'map'} {firewall.TABLE} {name}")
-
-
-def _asked(port: HostPort) -> str:
-    """What the kernel says of a port; "" when it is mapped to nothing."""
-    try:
-        return _run(hostports.question(port))
-    except NftError:
-        return ""
-
-
-def _has_table() -> bool:
-    with closing(Nft()) as nft:
-        return firewall.TABLE in nft.tables()
-
-
-def _run(text: str) -> str:
-    with closing(Nft()) as nft:
-        return nft.run_text(text)
+    return rules.run(f"list {'set' if name.startswith('hairpin') else 'map'} {firewall.TABLE} {name}")
 
 
 # Flows ----------------------------------------------------------------------------------------------------------

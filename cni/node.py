@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from cni import install
+from cni import install, rules
 from cni.bridges import Bridges, let_through
 from cni.config import MTU_MIN_IPV6_BYTES, parse
 from cni.doors import Doors
@@ -23,7 +23,6 @@ from cni.plan.underlay import Found, Rule, Underlay, choose
 from cni.resize import PodEnds
 from netplane.errors import NetplaneError
 from netplane.kernel.monitor import Monitor
-from netplane.kernel.nft import Nft
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
 from netplane.rtnl import Change, Network
@@ -174,13 +173,9 @@ class NodeSync:
 
     def _firewall(self, me: overlay.Peer, underlay: Underlay) -> None:
         cluster = [*self.settings.cluster_cidrs, *me.pod_cidrs]
-        nft = Nft()
-        try:
-            text = firewall.table() + firewall.bridge(conflist.BRIDGE) + firewall.cluster(me.pod_cidrs, cluster)
-            nft.run_text(text + untracked.chains(self.settings.tunnel, underlay))
-            let_through(nft, cluster)
-        finally:
-            nft.close()
+        text = firewall.table() + firewall.bridge(conflist.BRIDGE) + firewall.cluster(me.pod_cidrs, cluster)
+        rules.run(text + untracked.chains(self.settings.tunnel, underlay))
+        let_through(cluster)
 
     def _install(self, me: overlay.Peer, mtu_bytes: int) -> None:
         if self.settings.bin_dir is not None:

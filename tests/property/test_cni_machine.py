@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cni import doors, engine, guards, hostports, mender
+from cni import doors, engine, mender, rules
 from cni.errors import Code
 from cni.leases import Leases
 from cni.patrol import Patrol
@@ -360,8 +360,7 @@ def _mapped(node: Node) -> set[int]:
 def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (engine, doors, mender):
         monkeypatch.setattr(module, "Rtnl", FusedRtnl)
-    for module in (hostports, guards):
-        monkeypatch.setattr(module, "Nft", FusedNft)
+    monkeypatch.setattr(rules, "Nft", FusedNft)
 
 
 def test_any_sequence_leaks_nothing() -> None:
