@@ -47,9 +47,12 @@ class Logger:
             return
         waiting: list[Callable[[], None]] | None = getattr(_held, "waiting", None)
         if waiting is not None:
-            waiting.append(lambda: getattr(self._logger(), level)(event, **values))
+            waiting.append(lambda: self._write(level, event, values))
         else:
-            getattr(self._logger(), level)(event, **values)
+            self._write(level, event, values)
+
+    def _write(self, level: str, event: str, values: dict[str, Any]) -> None:
+        getattr(self._logger(), level)(event, **values)
 
     def _logger(self) -> Any:
         if self._bound is None or self._bound[0] != _state.generation:
@@ -58,10 +61,17 @@ class Logger:
 
 
 class _State:
-    threshold = 0
-    generation = 0  # of what `setup` said last
-    configure: Callable[[], None] | None = None
-    lock = threading.Lock()
+    """What `setup` said last, or what holds before: everything is said, as `auto` has it."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.lock = threading.Lock()
+        self.say(0, "auto")
+
+    def say(self, threshold: int, fmt: LogFormat) -> None:
+        self.threshold = threshold
+        self.generation += 1
+        self.configure: Callable[[], None] | None = lambda: _configure(threshold, fmt)
 
 
 _state = _State()
@@ -85,17 +95,12 @@ def setup(level: str = "info", fmt: LogFormat = "auto") -> None:
         level: debug, info, warning or error.
         fmt: `auto` colours on a terminal only; `json` prints one object per line.
     """
-    _state.threshold = _LEVELS[level]
-    _state.generation += 1
-    _state.configure = lambda: _configure(_LEVELS[level], fmt)
+    _state.say(_LEVELS[level], fmt)
 
 
 def reset() -> None:
     """As before `setup`: for tests of whole commands."""
-    _state.threshold, _state.configure = 0, None
-    _state.generation += 1
-    if "structlog" in sys.modules:
-        sys.modules["structlog"].reset_defaults()
+    _state.say(0, "auto")
 
 
 def get(name: str) -> Logger:

@@ -81,3 +81,15 @@ def test_the_plugin_without_an_agent_loads_no_logging_and_no_event_loop() -> Non
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_before_any_setup_stdout_is_left_to_the_program_and_tracebacks_are_plain(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        logs.get("a.b").exception("failed")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback (most recent call last):\n" in err

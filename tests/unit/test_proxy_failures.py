@@ -154,7 +154,7 @@ def test_an_object_that_should_not_be_there_is_named_and_hurts_no_other(
     frontend = it.plane.ledger.frontend(WEB)
     assert frontend is not None
     assert frontend.entry == "goto lb_2"
-    assert "ns/bad" in capsys.readouterr().out
+    assert "ns/bad" in capsys.readouterr().err
     it.put(service(), piece("10.1.0.1"))
     it.syncer.apply(full=False)
     assert it.nft.held["services"][WEB] == "goto lb_1"
@@ -174,7 +174,7 @@ def test_a_million_endpoints_of_one_service_are_named_and_cost_the_others_nothin
             None, slices.Slice("ns/huge", f"ns/huge-{number}", IPV4, ports, addresses, flags, (), ())
         )
     it.syncer.apply(full=True)
-    assert "service ns/huge: 1000000 endpoints" in capsys.readouterr().out
+    assert "service ns/huge: 1000000 endpoints" in capsys.readouterr().err
     assert it.nft.held["services"] == {WEB: "goto lb_1"}
     assert packed("10.96.0.2") in it.nft.held["cluster-ips"], "who asks for it is refused, not left waiting"
 
