@@ -69,8 +69,9 @@ class Ruleset(NamedTuple):
         moved = walk.packet._replace(daddr=target[:size], dport=port, dnatted=True)
         after = _Walk(self, moved)
         masquerade = after.hook("postrouting").masquerade
-        walk.steps += [step._replace(note=f"{family.address.text(target)}: {step.note}") for step in after.steps]
-        return Endpoint(family.address.text(target), port, masquerade)
+        address = family.address.text(target)
+        walk.steps += [step._replace(note=f"{address}: {step.note}" if step.note else address) for step in after.steps]
+        return Endpoint(address, port, masquerade)
 
 
 class _Walk:
@@ -131,7 +132,8 @@ class _Walk:
         return "continue"
 
     def _note(self, chain: Chain, rule: Rule, note: str) -> None:
-        self.steps.append(Step(chain.name, rule.text(self.rules.table.family), note))
+        text = rule.text(self.rules.table.family)
+        self.steps.append(Step(chain.name, text, "" if note in text else note))
 
     def _key(self, fields: tuple[expr.Field, ...]) -> bytes:
         return b"".join(self._slot(field) for field in fields)

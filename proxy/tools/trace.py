@@ -161,9 +161,8 @@ def _path(traced: Trace) -> None:
     # What happens after the choice happens for each endpoint: one line for all of them.
     for (chain, rule), steps in itertools.groupby(traced.steps, key=lambda step: step[:2]):
         same = list(steps)
-        notes = [same[0].note.removesuffix(": ")] if len(same) == 1 else [f"for {len(same)} endpoints"]
-        told = "".join(dim(f"   # {note}") for note in notes if note and note not in rule)
-        say(f"  {chain:<{width}}  {rule}{told}")
+        note = same[0].note if len(same) == 1 else f"for {len(same)} endpoints"
+        say(f"  {chain:<{width}}  {rule}{dim(f'   # {note}') if note else ''}")
     if not traced.steps:
         say(dim("  no rule matches"))
 

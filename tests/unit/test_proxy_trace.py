@@ -51,6 +51,7 @@ def test_every_endpoint_is_chosen_or_has_its_reason(manifests: Path) -> None:
         "10.244.2.12:8080": "terminating, and answers no more",
     }
     assert [step["chain"] for step in told["steps"]][:3] == ["prerouting", "dispatch", "lb_2"]
+    assert [step["note"] for step in told["steps"]][:3] == ["", "goto lb_2", "accept"]  # no note repeats its rule
 
 
 @pytest.mark.parametrize(
