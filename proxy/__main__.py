@@ -194,9 +194,8 @@ def _cleanup() -> None:
     from proxy.plane import cleanup  # noqa: PLC0415
 
     nft = Nft()
-    for family in FAMILIES:
-        if cleanup(family, nft):
-            log.info("table deleted", family=family.name)
+    deleted = [family.name for family in FAMILIES if cleanup(family, nft)]
+    log.info("tables deleted" if deleted else "there was no table to delete", families=deleted)
 
 
 def _serve(config: Config, flags: dict[str, Any]) -> None:
