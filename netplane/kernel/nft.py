@@ -88,7 +88,7 @@ class Nft:
         context per call (about 0.1 ms) leaves no copy of the ruleset in this process' memory.
         """
         with netns.entered(self._netns_fd):
-            library = _library()
+            library = libnftables()
             library.set_stateless_output(terse)
             library.set_terse_output(terse)
             code, output, error = library.cmd(text)
@@ -228,7 +228,8 @@ def _counted(owner: Set, rest: bytes) -> Counted:
     return Counted(wire.decoded_verdict(rest) if isinstance(owner, Map) else "", wire.packets(rest))
 
 
-def _library() -> Any:
+def libnftables() -> Any:
+    """A context of libnftables. Raises NftError where it is not installed."""
     try:
         return importlib.import_module("nftables").Nftables()
     except (ImportError, OSError) as error:

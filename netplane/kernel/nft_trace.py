@@ -14,7 +14,7 @@ from typing import Self
 
 from netplane.kernel import netns
 from netplane.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
-from netplane.kernel.nft import NftError, _library
+from netplane.kernel.nft import NftError, libnftables
 from netplane.nft import events
 from netplane.nft.events import Event
 
@@ -36,7 +36,7 @@ class Follower:
         self._events = NetlinkSocket(NETLINK_NETFILTER, netns_fd=netns_fd, groups=[_NFNLGRP_NFTRACE])
         try:
             with netns.entered(netns_fd):
-                self._library = _library()
+                self._library = libnftables()
                 self._run(self._script(match))
         except BaseException:
             self._events.close()

@@ -41,11 +41,6 @@ class Event(NamedTuple):
     handle: int
     headers: Headers | None
 
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """The chain, among all tables."""
-        return self.family, self.table, self.chain
-
 
 def decode(message: nl.Message) -> Event | None:
     """A trace message; None for any other."""
