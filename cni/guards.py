@@ -42,8 +42,14 @@ class Guards:
         Raises:
             CniError: CHECK_FAILED.
         """
-        if not is_there(one):
+        if not rules.ask(guard.question(one)):
             raise CniError(Code.CHECK_FAILED, f"macspoofchk: {one.link} is not held to {one.mac} any more")
+
+    def lost(self, guards: Sequence[Guard]) -> list[Guard]:
+        """Those that the kernel does not have. Two listings, however many."""
+        if not guards or not rules.has(guard.TABLE):
+            return list(guards)
+        return guard.lost(guards, _list("owners"), _list("guarded"))
 
     def restore(self, guards: Sequence[Guard]) -> None:
         """Make the kernel's elements of this store those of `guards`, after a crash or somebody's `nft flush`."""
@@ -55,11 +61,6 @@ class Guards:
     def listed(self) -> list[Guard]:
         """What the kernel has of this store."""
         return guard.listed(_list("owners"), self._owner) if rules.has(guard.TABLE) else []
-
-
-def is_there(one: Guard) -> bool:
-    """Whether the kernel has both elements."""
-    return bool(rules.ask(guard.question(one)))
 
 
 def guards_of(leases: Iterable[tuple[str, str]]) -> list[Guard]:

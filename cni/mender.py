@@ -14,10 +14,11 @@ DEL or GC.
 from collections.abc import Callable, Iterable
 
 from cni.bridges import Bridges
-from cni.guards import Guards, guards_of, is_there
+from cni.guards import Guards, guards_of
 from cni.hostports import HostPorts
 from cni.leases import Leases
 from cni.plan import pod
+from cni.plan.guard import Guard
 from cni.plan.lease import Key, Lease
 from cni.reaper import Reaper
 from cni.shaping import Shaper
@@ -105,7 +106,8 @@ class Mender:
             if name not in known and (words := pod.read_alias(link.alias, self._owner)) is not None:
                 wrong.add(words[1])
         wrong |= {key.container for key in self._unmapped()}
-        wrong |= {lease.key.container for lease in self._unguarded(leases)}
+        unguarded = {guard.link for guard in self._unguarded(leases)}
+        wrong |= {lease.key.container for lease in leases if lease.link in unguarded}
         self._wrong_since = {container: self._wrong_since.get(container, now_s) for container in wrong}
         return sorted(container for container, since_s in self._wrong_since.items() if now_s - since_s >= grace_s)
 
@@ -126,8 +128,8 @@ class Mender:
         for key in self._unmapped(container):
             log.info("opening host ports again", container=container)
             self._ports.open(self._leases.ports(key))
-        for lease in self._unguarded(leases):
-            self._guards.open(*guards_of([(lease.link, lease.guard)]))
+        for guard in self._unguarded(leases):
+            self._guards.open(guard)
 
     def tidy(self) -> None:
         """What belongs to no container: elements of nobody, devices of pods that are gone, somebody's `nft flush`."""
@@ -148,9 +150,8 @@ class Mender:
         lost = set(self._ports.lost(port for ports in held.values() for port in ports))
         return [key for key, ports in held.items() if lost.intersection(ports)]
 
-    def _unguarded(self, leases: Iterable[Lease]) -> list[Lease]:
-        guarded = [lease for lease in leases if lease.guard]
-        return [lease for lease in guarded if not is_there(*guards_of([(lease.link, lease.guard)]))]
+    def _unguarded(self, leases: Iterable[Lease]) -> list[Guard]:
+        return self._guards.lost(guards_of((lease.link, lease.guard) for lease in leases))
 
     def _release_if(self, lease: Lease, wrong: bool) -> None:
         if wrong:

@@ -66,6 +66,13 @@ def unlisted(name: str, listing: str, owner: str) -> str:
     return "".join(f"delete element {TABLE} {name} {{ {key} }}\n" for key in keys)
 
 
+def lost(guards: Iterable[Guard], owners: str, guarded: str) -> list[Guard]:
+    """Those that one of the two sets, as `nft list set` shows them, does not have."""
+    pairs = set(re.findall(r'"([^"]+)" \. ([0-9a-f:]+)', owners))
+    links = set(re.findall(r'"([^"]+)"', guarded))  # and marks, which are no links' names
+    return [guard for guard in guards if (guard.link, guard.mac) not in pairs or guard.link not in links]
+
+
 def listed(listing: str, owner: str) -> list[Guard]:
     """The guards of a store, as `nft list set` shows @owners."""
     found = re.findall(rf'"([^"]+)" \. ([0-9a-f:]+) comment "{re.escape(owner)}"', listing)

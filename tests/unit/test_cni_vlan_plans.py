@@ -71,3 +71,11 @@ def test_guards_read_back_from_a_listing() -> None:
     assert guard.unlisted("owners", listing, "np-1") == (
         'delete element bridge netplane-cni owners { "vethabc" . 0a:58:0a:f4:01:02 }\n'
     )
+
+
+def test_a_guard_is_lost_when_either_set_lacks_it() -> None:
+    whole, loose, other = (guard.Guard(f"veth{i}", f"0a:58:0a:f4:01:0{i}") for i in range(3))
+    owners = 'elements = { "veth0" . 0a:58:0a:f4:01:00 comment "np-1", "veth1" . 0a:58:0a:f4:01:01 comment "np-1",'
+    owners += ' "veth2" . 0a:58:0a:f4:01:09 comment "np-1" }'
+    guarded = 'elements = { "veth0" comment "np-1", "veth2" comment "np-1" }'
+    assert guard.lost([whole, loose, other], owners, guarded) == [loose, other]
