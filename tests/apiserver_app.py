@@ -152,10 +152,11 @@ async def serving(
 class Watching:
     """A watch that runs while the test goes on."""
 
-    def __init__(self, ask: Server, path: str, **headers: str) -> None:
+    def __init__(self, ask: Server, path: str, *, token: str = ADMIN, **headers: str) -> None:
         self.sent: list[dict[str, Any]] = []
         self.gone = asyncio.Event()
-        self.task = asyncio.create_task(ask.open("GET", path, None, self.sent, gone=self.gone, headers=headers))
+        opened = ask.open("GET", path, None, self.sent, token=token, gone=self.gone, headers=headers)
+        self.task = asyncio.create_task(opened)
 
     @property
     def lines(self) -> list[Any]:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.apiserver_app import Server, run
+from tests.apiserver_app import READER, Server, Watching, run
+from tests.waiting import until_async
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
@@ -105,7 +106,6 @@ def test_health_version_and_metrics() -> None:
         ("nobody's", "GET", CONFIG, 401, "Unauthorized"),
         ("nobody's", "GET", "/version", 401, "Unauthorized"),
         ("reader-token", "GET", CONFIG, 200, ""),
-        ("reader-token", "GET", f"{CONFIG}?watch=1&timeoutSeconds=1", 200, ""),
         ("reader-token", "POST", CONFIG, 403, 'User "reader" cannot create resource "configmaps"'),
         ("reader-token", "PATCH", f"{CONFIG}/c/status", 403, 'cannot patch resource "configmaps/status"'),
         ("reader-token", "DELETE", CONFIG, 403, "cannot deletecollection resource"),
@@ -118,6 +118,16 @@ def test_who_may_do_what(token: str, method: str, path: str, status: int, messag
         if message:
             assert answer.json["kind"] == "Status"
             assert message in answer.json["message"]
+
+    run(test)
+
+
+def test_who_may_read_may_watch() -> None:
+    async def test(ask: Server) -> None:
+        watch = Watching(ask, f"{CONFIG}?watch=1", token=READER)
+        await until_async(lambda: watch.sent)
+        assert watch.sent[0]["status"] == 200
+        await watch.end()
 
     run(test)
 

@@ -7,6 +7,7 @@ import yaml
 
 from netplane.api import protobuf
 from tests.apiserver_app import Server, Watching, fill, run
+from tests.waiting import until_async
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -114,10 +115,13 @@ def test_protobuf_and_yaml_where_nothing_else_is_accepted() -> None:
         assert "c" in [one["metadata"]["name"] for one in protobuf.decode(listed.body)["items"]]
         missing = await ask("GET", f"{CONFIG}/zz", accept=binary)
         assert (missing.status, protobuf.decode(missing.body)["reason"]) == (404, "NotFound")
-        watch = await ask("GET", f"{CONFIG}?watch=1&timeoutSeconds=1", accept=binary)
-        assert watch.headers["content-type"] == f"{binary};stream=watch"
-        length = int.from_bytes(watch.body[:4], "big")
-        assert b"ADDED" in watch.body[4 : 4 + length]
+        watch = Watching(ask, f"{CONFIG}?watch=1", accept=binary)
+        await until_async(lambda: len(watch.sent) > 1)
+        assert (b"content-type", f"{binary};stream=watch".encode()) in watch.sent[0]["headers"]
+        body = watch.sent[1]["body"]
+        length = int.from_bytes(body[:4], "big")
+        assert b"ADDED" in body[4 : 4 + length]
+        await watch.end()
         table = await ask("GET", CONFIG, accept="application/json;as=Table;g=meta.k8s.io;v=v1,application/json")
         assert table.json["kind"] == "Table"
         none = await ask("GET", f"{CONFIG}/c", accept="application/cbor")
