@@ -72,15 +72,15 @@ class Engine:
         self._bandwidth = BandwidthPlugin(self._shaper, self._doors)
         self._portmap = PortMap(leases, self._ports, self._doors)
         self.mender = Mender(
-            leases,
-            self.owner,
-            self._forget,
-            self._reaper,
-            self._shaper,
-            self._guards,
-            self._ports,
-            self._bridges,
-            clock,
+            leases=leases,
+            owner=self.owner,
+            forget=self._forget,
+            reaper=self._reaper,
+            shaper=self._shaper,
+            guards=self._guards,
+            ports=self._ports,
+            bridges=self._bridges,
+            clock=clock,
         )
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ DEL or GC.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from cni.bridges import Bridges
 from cni.guards import Guards, guards_of
@@ -29,6 +30,7 @@ from netplane.rtnl import Link
 log = logs.get("cni.mender")
 
 
+@dataclass(kw_only=True)
 class Mender:
     """Knows what belongs together, and who can put it right.
 
@@ -40,28 +42,16 @@ class Mender:
         clock: Unix time in seconds.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the engine's parts
-        self,
-        leases: Leases,
-        owner: str,
-        forget: Callable[[Lease], None],
-        reaper: Reaper,
-        shaper: Shaper,
-        guards: Guards,
-        ports: HostPorts,
-        bridges: Bridges,
-        clock: Callable[[], float],
-    ) -> None:
-        self._leases = leases
-        self._owner = owner
-        self._forget = forget
-        self._reaper = reaper
-        self._shaper = shaper
-        self._guards = guards
-        self._ports = ports
-        self._bridges = bridges
-        self._clock = clock
-        self._wrong_since: dict[str, float] = {}
+    leases: Leases
+    owner: str
+    forget: Callable[[Lease], None]
+    reaper: Reaper
+    shaper: Shaper
+    guards: Guards
+    ports: HostPorts
+    bridges: Bridges
+    clock: Callable[[], float]
+    _wrong_since: dict[str, float] = field(default_factory=dict, init=False)
 
     # At start -------------------------------------------------------------------------------------------------
 
@@ -73,37 +63,37 @@ class Mender:
         """
         links = _links()
         mine = self._mine(links.values())
-        if self._leases.fresh:
+        if self.leases.fresh:
             self._adopt(mine.values())
-        for lease in self._leases.all():
+        for lease in self.leases.all():
             self._release_if(lease, lease.state == "reserved" or _is_orphan(lease, links))
-        for name in mine.keys() - {lease.link for lease in self._leases.all()}:
+        for name in mine.keys() - {lease.link for lease in self.leases.all()}:
             self._delete(mine[name])
-        self._shaper.reconcile()
-        self._guards.restore(guards_of((lease.link, lease.guard) for lease in self._leases.all()))
-        self._ports.restore(self._leases.ports())
+        self.shaper.reconcile()
+        self.guards.restore(guards_of((lease.link, lease.guard) for lease in self.leases.all()))
+        self.ports.restore(self.leases.ports())
 
     def _adopt(self, links: Iterable[Link]) -> None:
-        macs = {guard.link: guard.mac for guard in self._guards.listed()}
+        macs = {guard.link: guard.mac for guard in self.guards.listed()}
         for link in links:
-            found = pod.read_alias(link.alias, self._owner)
+            found = pod.read_alias(link.alias, self.owner)
             if found is not None:
                 network, container, ifname, addresses = found
-                lease = Lease(Key(network, container, ifname), "active", link.name, addresses, since_s=self._clock())
-                self._leases.adopt(lease)
+                lease = Lease(Key(network, container, ifname), "active", link.name, addresses, since_s=self.clock())
+                self.leases.adopt(lease)
                 if mac := macs.get(link.name):
-                    self._leases.hold_to(lease.key, mac)
+                    self.leases.hold_to(lease.key, mac)
                 log.warning("adopted a pod whose lease was lost", container=container, link=link.name)
 
     # From then on ---------------------------------------------------------------------------------------------
 
     def find(self, grace_s: float) -> list[str]:
         """Containers of which something has been wrong for `grace_s`, each time it was looked at. One dump of links."""
-        links, leases, now_s = _links(), self._leases.all(), self._clock()
+        links, leases, now_s = _links(), self.leases.all(), self.clock()
         wrong = {lease.key.container for lease in leases if lease.state == "reserved" or _is_orphan(lease, links)}
         known = {lease.link for lease in leases}
         for name, link in self._mine(links.values()).items():
-            if name not in known and (words := pod.read_alias(link.alias, self._owner)) is not None:
+            if name not in known and (words := pod.read_alias(link.alias, self.owner)) is not None:
                 wrong.add(words[1])
         wrong |= {key.container for key in self._unmapped()}
         unguarded = {guard.link for guard in self._unguarded(leases)}
@@ -122,45 +112,45 @@ class Mender:
             self._release_if(lease, lease.state == "reserved" or _is_orphan(lease, links))
         leases = self._of(container)
         for link in self._mine(links.values()).values():
-            words = pod.read_alias(link.alias, self._owner)
+            words = pod.read_alias(link.alias, self.owner)
             if words is not None and words[1] == container and link.name not in {lease.link for lease in leases}:
                 self._delete(link)
         for key in self._unmapped(container):
             log.info("opening host ports again", container=container)
-            self._ports.open(self._leases.ports(key))
+            self.ports.open(self.leases.ports(key))
         for guard in self._unguarded(leases):
-            self._guards.open(guard)
+            self.guards.open(guard)
 
     def tidy(self) -> None:
         """What belongs to no container: elements of nobody, devices of pods that are gone, somebody's `nft flush`."""
-        self._bridges.restore()
-        self._shaper.reconcile()
-        with self._leases.still() as ports:
-            self._ports.drop_stale(ports)
+        self.bridges.restore()
+        self.shaper.reconcile()
+        with self.leases.still() as ports:
+            self.ports.drop_stale(ports)
 
     def _of(self, container: str) -> list[Lease]:
-        return [lease for lease in self._leases.all() if lease.key.container == container]
+        return [lease for lease in self.leases.all() if lease.key.container == container]
 
     def _mine(self, links: Iterable[Link]) -> dict[str, Link]:
-        return {link.name: link for link in links if link.alias.startswith(self._owner + " ")}
+        return {link.name: link for link in links if link.alias.startswith(self.owner + " ")}
 
     def _unmapped(self, container: str = "") -> list[Key]:
         """Who has host ports that the kernel does not have."""
-        held = {k: v for k, v in self._leases.ports_by_key().items() if container in ("", k.container)}
-        lost = set(self._ports.lost(port for ports in held.values() for port in ports))
+        held = {k: v for k, v in self.leases.ports_by_key().items() if container in ("", k.container)}
+        lost = set(self.ports.lost(port for ports in held.values() for port in ports))
         return [key for key, ports in held.items() if lost.intersection(ports)]
 
     def _unguarded(self, leases: Iterable[Lease]) -> list[Guard]:
-        return self._guards.lost(guards_of((lease.link, lease.guard) for lease in leases))
+        return self.guards.lost(guards_of((lease.link, lease.guard) for lease in leases))
 
     def _release_if(self, lease: Lease, wrong: bool) -> None:
         if wrong:
             log.info("released a lease left behind", container=lease.key.container, state=lease.state)
-            self._forget(lease)
+            self.forget(lease)
 
     def _delete(self, link: Link) -> None:
         log.info("deleted a link left behind", link=link.name, alias=link.alias)
-        self._reaper.delete(link.name)
+        self.reaper.delete(link.name)
 
 
 def _links() -> dict[str, Link]:
