@@ -10,6 +10,7 @@ histories give equal picks. Nothing here rolls dice or keeps time.
 """
 
 import ipaddress
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import chain
 from typing import Generic, TypeVar
@@ -111,17 +112,19 @@ class Pool:
             self._far.remove(slot)
 
 
-class _Allocator(Generic[T]):
+class _Allocator(ABC, Generic[T]):
     """A pool whose slots mean something: subclasses say what."""
 
     what: str
     pool: Pool
 
+    @abstractmethod
     def _slot(self, value: T) -> int | None:
-        raise NotImplementedError
+        """Where a value lies; None when it is none of these."""
 
+    @abstractmethod
     def _value(self, slot: int) -> T:
-        raise NotImplementedError
+        """What lies there."""
 
     def _refused(self, value: T) -> str:
         return f"provided {self.what}"

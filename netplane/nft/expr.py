@@ -4,7 +4,7 @@ Printing the listing's own form (`meta mark | 0x00004000`, not `or 0x4000`) lets
 wanted one as text. `netplane.nft.trace` evaluates these same values.
 """
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -19,12 +19,11 @@ FRONTEND: tuple[Field, ...] = ("daddr", "l4proto", "dport")
 """What a packet asks for: destination, protocol, port."""
 
 
-class Expr(msgspec.Struct, frozen=True):
+class Expr(Protocol):
     """A match or a statement of a rule."""
 
     def text(self, family: Family) -> str:
         """As nft prints it in a table of this family."""
-        raise NotImplementedError
 
 
 def client_text(family: Family) -> str:
@@ -51,7 +50,7 @@ def fields_text(fields: tuple[Field, ...], family: Family) -> str:
     return " . ".join(names[field] for field in fields)
 
 
-class In(Expr, frozen=True):
+class In(msgspec.Struct, frozen=True):
     """Match: the fields are in a set (or not)."""
 
     fields: tuple[Field, ...]
@@ -63,7 +62,7 @@ class In(Expr, frozen=True):
         return f"{fields_text(self.fields, family)} {'!= ' if self.negated else ''}@{self.set}"
 
 
-class Within(Expr, frozen=True):
+class Within(msgspec.Struct, frozen=True):
     """Match: an address of the packet is in a network (or not). A comparison: cheaper than a set of one range."""
 
     field: Literal["saddr", "daddr"]
@@ -75,7 +74,7 @@ class Within(Expr, frozen=True):
         return f"{family.nft} {self.field} {'!= ' if self.negated else ''}{self.network}"
 
 
-class Iif(Expr, frozen=True):
+class Iif(msgspec.Struct, frozen=True):
     """Match: the input interface's name; a trailing `*` makes it a prefix. Locally made packets have no name."""
 
     pattern: str
@@ -86,7 +85,7 @@ class Iif(Expr, frozen=True):
         return f'iifname {"!= " if self.negated else ""}"{self.pattern}"'
 
 
-class FibLocal(Expr, frozen=True):
+class FibLocal(msgspec.Struct, frozen=True):
     """Match: an address of the packet is one of this host's."""
 
     field: Literal["saddr", "daddr"]
@@ -96,7 +95,7 @@ class FibLocal(Expr, frozen=True):
         return f"fib {self.field} type local"
 
 
-class Marked(Expr, frozen=True):
+class Marked(msgspec.Struct, frozen=True):
     """Match: the packet's mark has this bit."""
 
     bit: int
@@ -106,7 +105,7 @@ class Marked(Expr, frozen=True):
         return f"meta mark & {self.bit:#010x} != 0x00000000"
 
 
-class Dnatted(Expr, frozen=True):
+class Dnatted(msgspec.Struct, frozen=True):
     """Match: the connection's destination was rewritten."""
 
     def text(self, family: Family) -> str:
@@ -114,7 +113,7 @@ class Dnatted(Expr, frozen=True):
         return "ct status dnat"
 
 
-class SetMark(Expr, frozen=True):
+class SetMark(msgspec.Struct, frozen=True):
     """Statement: set a bit of the packet's mark."""
 
     bit: int
@@ -124,7 +123,7 @@ class SetMark(Expr, frozen=True):
         return f"meta mark set meta mark | {self.bit:#010x}"
 
 
-class FlipMark(Expr, frozen=True):
+class FlipMark(msgspec.Struct, frozen=True):
     """Statement: flip a bit of the packet's mark (to clear it where it is known to be set)."""
 
     bit: int
@@ -134,7 +133,7 @@ class FlipMark(Expr, frozen=True):
         return f"meta mark set meta mark ^ {self.bit:#010x}"
 
 
-class Vmap(Expr, frozen=True):
+class Vmap(msgspec.Struct, frozen=True):
     """Statement: the verdict that a map holds for these fields; none: go on with the next rule."""
 
     fields: tuple[Field, ...]
@@ -145,7 +144,7 @@ class Vmap(Expr, frozen=True):
         return f"{fields_text(self.fields, family)} vmap @{self.map}"
 
 
-class DnatRandom(Expr, frozen=True):
+class DnatRandom(msgspec.Struct, frozen=True):
     """Statement: rewrite the destination to the map's entry at fields . (random number below `modulus`)."""
 
     fields: tuple[Field, ...]
@@ -158,7 +157,7 @@ class DnatRandom(Expr, frozen=True):
         return f"dnat {family.nft} to {key} map @{self.map}"
 
 
-class DnatTo(Expr, frozen=True):
+class DnatTo(msgspec.Struct, frozen=True):
     """Statement: rewrite the destination to the map's entry at fields."""
 
     fields: tuple[Field, ...]
@@ -169,7 +168,7 @@ class DnatTo(Expr, frozen=True):
         return f"dnat {family.nft} to {fields_text(self.fields, family)} map @{self.map}"
 
 
-class Pick(Expr, frozen=True):
+class Pick(msgspec.Struct, frozen=True):
     """Statement: the packet's priority becomes the map's entry at fields . (random number below `modulus`)."""
 
     fields: tuple[Field, ...]
@@ -182,7 +181,7 @@ class Pick(Expr, frozen=True):
         return f"meta priority set {key} map @{self.map}"
 
 
-class Recall(Expr, frozen=True):
+class Recall(msgspec.Struct, frozen=True):
     """Statement: the packet's priority becomes what a map holds for these fields."""
 
     fields: tuple[Field, ...]
@@ -193,7 +192,7 @@ class Recall(Expr, frozen=True):
         return f"meta priority set {fields_text(self.fields, family)} map @{self.map}"
 
 
-class Remember(Expr, frozen=True):
+class Remember(msgspec.Struct, frozen=True):
     """Statement: put (high half of the priority . client) → priority into a map, unless it holds that key.
 
     Either way the entry lives for `timeout_s` from now on.
@@ -208,7 +207,7 @@ class Remember(Expr, frozen=True):
         return f"update @{self.map} {{ {key} timeout {duration_text(self.timeout_s)} : meta priority }}"
 
 
-class Forget(Expr, frozen=True):
+class Forget(msgspec.Struct, frozen=True):
     """Statement: delete the entry (priority . client) of a map."""
 
     map: str
@@ -218,7 +217,7 @@ class Forget(Expr, frozen=True):
         return f"delete @{self.map} {{ meta priority . {client_text(family)} : meta priority }}"
 
 
-class HighHalf(Expr, frozen=True):
+class HighHalf(msgspec.Struct, frozen=True):
     """Statement: clear the low half of the packet's priority."""
 
     def text(self, family: Family) -> str:
@@ -226,7 +225,7 @@ class HighHalf(Expr, frozen=True):
         return "meta priority set meta priority & ffff:0"
 
 
-class Prioritized(Expr, frozen=True):
+class Prioritized(msgspec.Struct, frozen=True):
     """Match: the high half of the priority is set."""
 
     def text(self, family: Family) -> str:
@@ -234,7 +233,7 @@ class Prioritized(Expr, frozen=True):
         return "meta priority & ffff:0 != none"
 
 
-class ClearPriority(Expr, frozen=True):
+class ClearPriority(msgspec.Struct, frozen=True):
     """Statement: the packet has no priority any more."""
 
     def text(self, family: Family) -> str:
@@ -252,7 +251,7 @@ def duration_text(seconds: int) -> str:
     return found
 
 
-class Count(Expr, frozen=True):
+class Count(msgspec.Struct, frozen=True):
     """Statement: count the packet in a set, by these fields. When the set is full, the rest of the rule is skipped."""
 
     fields: tuple[Field, ...]
@@ -263,7 +262,7 @@ class Count(Expr, frozen=True):
         return f"add @{self.set} {{ {fields_text(self.fields, family)} counter }}"
 
 
-class Masquerade(Expr, frozen=True):
+class Masquerade(msgspec.Struct, frozen=True):
     """Statement: rewrite the source to the node's address, from a random port."""
 
     def text(self, family: Family) -> str:
@@ -271,7 +270,7 @@ class Masquerade(Expr, frozen=True):
         return "masquerade fully-random"
 
 
-class Reject(Expr, frozen=True):
+class Reject(msgspec.Struct, frozen=True):
     """Statement: refuse, with a TCP reset (which only matches TCP) or an ICMP error."""
 
     tcp_reset: bool = False
@@ -281,7 +280,7 @@ class Reject(Expr, frozen=True):
         return "reject with tcp reset" if self.tcp_reset else "reject"
 
 
-class Go(Expr, frozen=True):
+class Go(msgspec.Struct, frozen=True):
     """Statement: a fixed verdict."""
 
     verdict: Verdict
