@@ -11,7 +11,7 @@ from typing import NamedTuple
 from netplane.net.addresses import with_port
 from netplane.nft.events import Event, Headers
 from netplane.nft.objects import canonical
-from netplane.nft.trace import Packet, Trace
+from netplane.nft.packet import Packet, Trace
 from netplane.nft.types import Family
 from proxy.plan.skeleton import NAME
 

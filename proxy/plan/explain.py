@@ -11,7 +11,7 @@ import msgspec
 from netplane.api.objects import Endpoint as SliceEndpoint
 from netplane.api.objects import EndpointSlice, Service
 from netplane.net.addresses import with_port
-from netplane.nft.trace import Packet, Trace
+from netplane.nft.packet import Packet, Trace
 from netplane.nft.types import Family
 from proxy.plan import services, slices
 from proxy.plan.model import TERMINATING, Endpoint, Node, Port, ServiceView, frontend_key

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from netplane.nft.trace import Ruleset, Trace, packet
+from netplane.nft.packet import Trace, packet
+from netplane.nft.trace import Ruleset
 from netplane.nft.types import Family
 from proxy.plan.fixtures import Flow, World
 

@@ -9,7 +9,7 @@ from netplane.errors import NetplaneError, UsageError
 from netplane.kernel import netns
 from netplane.kernel.nft_trace import Follower
 from netplane.nft import types
-from netplane.nft.trace import Packet
+from netplane.nft.packet import Packet
 from proxy import node
 from proxy.plan import agree
 from proxy.plan.agree import Followed

@@ -8,7 +8,8 @@ import click
 
 from netplane.api.objects import EndpointSlice, Service
 from netplane.errors import UsageError
-from netplane.nft.trace import Packet, Ruleset, Trace, packet
+from netplane.nft.packet import Packet, Trace, packet
+from netplane.nft.trace import Ruleset
 from netplane.nft.types import Family
 from proxy.plan import agree, explain
 from proxy.plan.agree import Followed

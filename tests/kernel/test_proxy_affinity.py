@@ -10,7 +10,7 @@ import pytest
 from netplane.api.objects import EndpointSlice, Service
 from netplane.net.addresses import packed
 from netplane.nft.objects import canonical
-from netplane.nft.trace import client_slot
+from netplane.nft.packet import client_slot
 from tests import packet_hosts as at
 from tests import proxied
 from tests.packet_hosts import Hosts, Probe

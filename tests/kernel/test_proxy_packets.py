@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from netplane.api.objects import EndpointConditions, EndpointSlice
 from netplane.kernel import netns
-from netplane.nft.trace import Ruleset, Trace, packet
+from netplane.nft.packet import Trace, packet
+from netplane.nft.trace import Ruleset
 from netplane.nft.types import FAMILIES
 from proxy.plan.ledger import Ledger
 from proxy.plan.model import ROW_SHARDS

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from netplane.api.objects import EndpointSlice, Service
 from netplane.net.addresses import packed
-from netplane.nft.trace import packet
+from netplane.nft.packet import packet
 from netplane.nft.types import IPV4
 from proxy.plan import desired, offline, services, slices
 from proxy.plan.ledger import Ledger

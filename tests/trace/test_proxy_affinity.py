@@ -7,7 +7,8 @@ import pytest
 
 from netplane.api.objects import EndpointSlice, Service
 from netplane.nft import types
-from netplane.nft.trace import Ruleset, client_slot, packet
+from netplane.nft.packet import client_slot, packet
+from netplane.nft.trace import Ruleset
 from netplane.nft.types import CLASSID, FAMILIES, IPV6, Family
 from proxy.plan import offline
 from proxy.plan.ledger import Ledger

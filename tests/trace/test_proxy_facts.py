@@ -11,7 +11,8 @@ import yaml
 
 from netplane.api.objects import EndpointSlice, Service
 from netplane.nft import types
-from netplane.nft.trace import Ruleset, packet
+from netplane.nft.packet import packet
+from netplane.nft.trace import Ruleset
 from proxy.plan import offline, topology
 from proxy.plan.flows import Expected, Seen, stale
 from proxy.plan.model import LOCAL, READY, SERVING, TERMINATING, Endpoint, Node, Options, frontend_key

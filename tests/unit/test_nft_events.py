@@ -8,7 +8,7 @@ from netplane.net import netlink as nl
 from netplane.net.addresses import packed
 from netplane.nft import events
 from netplane.nft.events import Event, Headers
-from netplane.nft.trace import Endpoint, Packet, Step, Trace
+from netplane.nft.packet import Endpoint, Packet, Step, Trace
 from netplane.nft.types import IPV4
 from proxy.plan.agree import disagreements, follow
 

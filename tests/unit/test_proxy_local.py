@@ -39,7 +39,7 @@ def counted(endpoints: list[dict[str, Any]], **spec: Any) -> tuple[int, int]:
         fragment = desired.fragment(tracker.service(key), tracker.slices(key), family, NODE, Options(), [])
         ledger.update({key: fragment})
     found = without_local(tracker, ledgers)
-    assert not (found["IPv6", "internal"] or found["IPv6", "external"])
+    assert found["IPv6", "internal"] == found["IPv6", "external"] == 0
     return found["IPv4", "internal"], found["IPv4", "external"]
 
 

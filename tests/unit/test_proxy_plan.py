@@ -7,7 +7,7 @@ import pytest
 
 from netplane.api.objects import EndpointSlice, Service
 from netplane.net.addresses import packed
-from netplane.nft.trace import packet
+from netplane.nft.packet import packet
 from netplane.nft.types import IPV4, IPV6
 from proxy.plan import desired, flows, nodeports, offline, services, slices
 from proxy.plan.changes import Tracker
