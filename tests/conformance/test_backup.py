@@ -232,6 +232,10 @@ def test_damaged_files_are_refused_before_anything_changes(tmp_path: Path) -> No
 def test_what_is_asked_wrongly_is_told(tmp_path: Path) -> None:
     out = str(tmp_path / "b.gz")
     assert "--data-dir is missing" in netplane("backup", out, ok=False)
+    nowhere = tmp_path / "misspelt" / "backup.gz"
+    complaint = netplane("backup", str(nowhere), "--data-dir", str(tmp_path), ok=False)
+    assert f"the folder {nowhere.parent} does not exist" in complaint
+    assert not nowhere.parent.exists()
     assert f"there is no store at {tmp_path}/state.db" in netplane("backup", out, "--data-dir", str(tmp_path), ok=False)
     assert "needs --etcd-servers" in netplane("backup", out, "--storage", "etcd", ok=False)
     assert "is not a URL" in netplane("backup", out, "--storage", "etcd", "--etcd-servers", "localhost", ok=False)

@@ -44,6 +44,8 @@ NAMES = ["localhost", "kubernetes.default.svc", "127.0.0.1", "::1", "10.96.0.1"]
         ("--advertise-address", "0.0.0.0", "is no address to connect to"),
         ("--tls-cert-file", "only-this.pem", "--tls-private-key-file is missing"),
         ("--token-auth-file", "/nowhere/tokens.csv", "/nowhere/tokens.csv"),
+        ("--kubeconfig-out", "/nowhere/kubeconfig", "the folder /nowhere does not exist"),
+        ("--audit-log-path", "/nowhere/audit.log", "the folder /nowhere does not exist"),
     ],
 )
 def test_a_bad_flag_is_named_before_anything_starts(tmp_path: Path, flag: str, value: str, says: str) -> None:
@@ -166,10 +168,22 @@ def test_certificates_stay_until_they_no_longer_fit(tmp_path: Path) -> None:
 def test_a_given_pair_must_match(tmp_path: Path) -> None:
     one, other = pki.ensure(tmp_path / "1", NAMES, NOW), pki.ensure(tmp_path / "2", NAMES, NOW)
     assert pki.given(one.certfile, one.certfile).certfile == one.certfile
-    with pytest.raises(NetplaneError, match="is not the key of"):
+    with pytest.raises(UsageError, match="is not the key of"):
         pki.given(one.certfile, other.certfile)
-    with pytest.raises(NetplaneError, match="--tls-cert-file"):
+    with pytest.raises(UsageError, match="--tls-cert-file"):
         pki.given(tmp_path / "missing.pem", one.certfile)
+    (tmp_path / "bad.pem").write_text("no PEM")
+    with pytest.raises(UsageError, match="--client-ca-file"):
+        pki.check_ca(tmp_path / "bad.pem")
+
+
+def test_what_is_written_into_the_data_folder_needs_no_folder_before(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    path = ["--kubeconfig-out", str(data / "kubeconfig"), "--audit-log-path", str(data / "audit.log")]
+    with pytest.raises(UsageError, match="cannot listen on"):  # all flags are well
+        CliRunner().invoke(
+            command, ["--data-dir", str(data), *path, "--bind-address", "192.0.2.1"], catch_exceptions=False
+        )
 
 
 def test_the_certificate_covers_what_clients_use() -> None:

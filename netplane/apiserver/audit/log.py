@@ -109,7 +109,6 @@ def handler(path: str, rotation: Rotation) -> logging.Handler:
     if path == "-":
         return logging.StreamHandler(sys.stdout)
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         found = RotatingFile(Path(path), rotation)
         Path(path).chmod(0o600)
     except OSError as error:

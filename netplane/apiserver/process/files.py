@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from netplane.errors import NetplaneError
+from netplane.errors import NetplaneError, UsageError
+
+
+def checked_folder(what: str, path: Path) -> Path:
+    """`path`, if the folder it is to be written in is there: a misspelt one is not made. Raises UsageError."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"{what} {path}: the folder {folder} does not exist", hint=f"make it first: mkdir -p {folder}")
+    return path
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from netplane.apiserver.process.files import checked_folder
 from netplane.apiserver.process.settings import (
     Address,
     Audit,
@@ -39,11 +40,11 @@ def settings(data_dir: Path, given: Given) -> Settings:
         token_file=given["token_auth_file"],
         tls_cert=cert,
         tls_key=key,
-        kubeconfig_out=given["kubeconfig_out"],
+        kubeconfig_out=_written("--kubeconfig-out", given["kubeconfig_out"], data_dir),
         client_ca=given["client_ca_file"],
         load=_load(given),
         anonymous=given["anonymous_auth"],
-        audit=_audit(given),
+        audit=_audit(given, data_dir),
         etcd=_etcd(given),
         without_plugins=plugins("--disable-admission-plugins", given["disable_admission_plugins"]),
     )
@@ -124,13 +125,22 @@ def plugins(flag: str, text: str) -> frozenset[str]:
     return found
 
 
-def _audit(given: Given) -> Audit:
+def _audit(given: Given, data_dir: Path) -> Audit:
     """A policy without a log would say nothing."""
     limits = (given[f"audit_log_{name}"] for name in ("maxsize", "maxbackup", "maxage"))
     found = Audit(given["audit_log_path"], given["audit_policy_file"], *limits)
     if found.policy is not None and not found.path:
         raise UsageError("--audit-log-path is missing", hint="name a file for the events, or - for stdout")
+    if found.path not in ("", "-"):
+        _written("--audit-log-path", Path(found.path), data_dir)
     return found
+
+
+def _written(flag: str, path: Path | None, data_dir: Path) -> Path | None:
+    """A file that will be written; its folder is there, or will be."""
+    if path is None or path.parent.resolve() == data_dir.resolve():
+        return path
+    return checked_folder(flag, path)
 
 
 def _load(given: Given) -> Load:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from netplane.apiserver.process.files import write_atomic
-from netplane.errors import NetplaneError, reason
+from netplane.errors import NetplaneError, UsageError, reason
 
 CA_DAYS = 3650
 SERVER_DAYS = 365
@@ -73,22 +73,22 @@ def given(certfile: Path, keyfile: Path) -> Serving:
     """A certificate that the user brings; the last certificate of its chain is what clients must trust.
 
     Raises:
-        NetplaneError: naming the flag whose file cannot be used.
+        UsageError: naming the flag whose file cannot be used.
     """
     try:
         chain = x509.load_pem_x509_certificates(certfile.read_bytes())
     except (OSError, ValueError) as error:
-        raise NetplaneError(
+        raise UsageError(
             f"--tls-cert-file {certfile}: {_why(error)}", hint="give a PEM file with a certificate"
         ) from error
     try:
         key = serialization.load_pem_private_key(keyfile.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise NetplaneError(
+        raise UsageError(
             f"--tls-private-key-file {keyfile}: {_why(error)}", hint="give an unencrypted PEM key"
         ) from error
     if _public(key.public_key()) != _public(chain[0].public_key()):
-        raise NetplaneError(
+        raise UsageError(
             f"--tls-private-key-file {keyfile} is not the key of --tls-cert-file {certfile}",
             hint="give the key that the certificate was made with",
         )
@@ -96,11 +96,11 @@ def given(certfile: Path, keyfile: Path) -> Serving:
 
 
 def check_ca(path: Path) -> None:
-    """A file with CA certificates. Raises NetplaneError naming its flag."""
+    """A file with CA certificates. Raises UsageError naming its flag."""
     try:
         x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise NetplaneError(
+        raise UsageError(
             f"--client-ca-file {path}: {_why(error)}", hint="give a PEM file with CA certificates"
         ) from error
 
