@@ -15,20 +15,23 @@ _WHAT = {
     "portforward": "its ports cannot be forwarded",
     "proxy": "requests cannot be passed on to it",
 }
+_RUNTIME = "do it on its node, with the container runtime's own tools"
+_ADDRESS = "connect to its address from inside the cluster's network"
 _INSTEAD = {
-    "proxy": "connect to its address from inside the cluster's network",
-    "portforward": "connect to its address from inside the cluster's network",
+    "log": f"{_RUNTIME}; in a lab: netplane lab logs POD",
+    "exec": f"{_RUNTIME}; in a lab: netplane lab exec POD -- COMMAND",
+    "attach": _RUNTIME,
+    "portforward": _ADDRESS,
+    "proxy": _ADDRESS,
 }
-_ON_ITS_NODE = "do it on its node, with the container runtime's own tools"
 
 
 async def refuse(call: Call) -> Reply:
     """Any verb. Raises StatusError 404, 501."""
     await reads.stored(call)
     target = call.target
-    instead = _INSTEAD.get(target.subresource, _ON_ITS_NODE)
     why = f"{_WHAT[target.subresource]}: no node agent of this cluster serves {target.resource}/{target.subresource}"
-    raise errors.not_implemented(target.group, target.resource, target.name, f"{why}; {instead}")
+    raise errors.not_implemented(target.group, target.resource, target.name, f"{why}; {_INSTEAD[target.subresource]}")
 
 
 _STREAMS = ("create", "get")
