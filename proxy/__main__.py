@@ -60,6 +60,14 @@ def _switch(name: str, about: str) -> Callable[[Callable[..., None]], Callable[.
     return click.option(name, type=bool, is_flag=False, flag_value=True, metavar="[=BOOL]", help=about)
 
 
+def _level(_: click.Context, __: click.Parameter, said: str | None) -> int | None:
+    """A verbosity as Go programs take it: `-v 4`, `-v4`, and `-v=4`, of which click leaves the sign."""
+    try:
+        return None if said is None else int(said.removeprefix("="))
+    except ValueError as error:
+        raise click.BadParameter(f"{said!r} is no number") from error
+
+
 def _unused(command: Callable[..., None]) -> Callable[..., None]:
     """kube-proxy's flags that mean nothing here: taken, hidden, and named in a warning when given."""
     for name in _UNUSED:
@@ -108,7 +116,7 @@ def _unused(command: Callable[..., None]) -> Callable[..., None]:
 @_switch("--take-over", "Replace kube-proxy's rules, without dropping connections.")
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), default="auto", help="How to log.")
 @click.option("--logging-format", help="As kube-proxy's: text or json.")
-@click.option("-v", "--v", "verbosity", default="0", help="4 or more logs every sync.", metavar="LEVEL")
+@click.option("-v", "--v", "verbosity", callback=_level, help="4 or more logs every sync.", metavar="LEVEL")
 @_unused
 @click.pass_context
 def command(context: click.Context, /, **flags: Any) -> None:
@@ -120,7 +128,7 @@ def command(context: click.Context, /, **flags: Any) -> None:
         return
     logs.setup("info", flags["log_format"])
     config = _config(flags)
-    _set_up_logs(config, flags)
+    _set_up_logs(config, flags["log_format"])
     if flags["write_config_to"]:
         _write_config(config, flags["write_config_to"])
         return
@@ -147,6 +155,8 @@ def _config(flags: dict[str, Any]) -> Config:
         config, unsupported = configuration.load(file)
         for field in unsupported:
             log.warning("field has no effect here", field=field, file=str(file))
+        for field in configuration.repeated(file):
+            log.warning("field is there twice; the last counts", field=field, file=str(file))
         validation.check(config, f"--config {file}")
     config = configuration.with_flags(config, {name: value for name, value in flags.items() if value not in (None, ())})
     validation.check(config, "flags")
@@ -155,13 +165,10 @@ def _config(flags: dict[str, Any]) -> Config:
     return config
 
 
-def _set_up_logs(config: Config, flags: dict[str, Any]) -> None:
-    said = str(flags["verbosity"])
-    verbosity = int(said) if said.isdigit() else config.logging.verbosity
-    form = flags["log_format"]
+def _set_up_logs(config: Config, form: logs.LogFormat) -> None:
     if form == "auto" and config.logging.format == "json":
         form = "json"
-    logs.setup("debug" if max(verbosity, config.logging.verbosity) >= 4 else "info", form)
+    logs.setup("debug" if config.logging.verbosity >= 4 else "info", form)
 
 
 def _write_config(config: Config, path: Path) -> None:

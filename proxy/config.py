@@ -18,7 +18,7 @@ from netplane.nft.types import Family
 from proxy import durations
 from proxy.plan import detector
 from proxy.plan.model import DetectLocal, Options
-from proxy.settings import API_VERSION, HEALTHZ_PORT, KIND, METRICS_PORT, Config, Conntrack
+from proxy.settings import API_VERSION, HEALTHZ_PORT, KIND, METRICS_PORT, Config, Conntrack, with_port
 
 __all__ = [
     "HEALTHZ_PORT",
@@ -30,6 +30,7 @@ __all__ = [
     "detect_local",
     "load",
     "options",
+    "repeated",
     "shown",
     "sysctls",
     "with_flags",
@@ -53,6 +54,21 @@ def load(path: Path) -> tuple[Config, list[str]]:
     if said.get("apiVersion") != API_VERSION:
         raise UsageError(f"--config {path}: apiVersion must be {API_VERSION}")
     return decode(said, f"--config {path}"), sorted(_unsupported(said, Config, ""))
+
+
+def repeated(path: Path) -> list[str]:
+    """Fields of a file that are said twice; the last counts, as for kube-proxy. The file is known to be readable."""
+    return list(_repeated(yaml.compose(path.read_text(), yaml.SafeLoader), ""))
+
+
+def _repeated(node: yaml.Node | None, prefix: str) -> Iterator[str]:
+    seen: set[str] = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = f"{prefix}{key.value}"
+        if name in seen:
+            yield name
+        seen.add(name)
+        yield from _repeated(value, f"{name}.")
 
 
 def decode(said: Mapping[str, Any], where: str) -> Config:
@@ -116,6 +132,7 @@ FLAGS = {
     "metrics_bind_address": "metricsBindAddress",
     "proxy_mode": "mode",
     "logging_format": "logging.format",
+    "verbosity": "logging.verbosity",
     "oom_score_adj": "oomScoreAdj",
     "conntrack_max_per_core": "conntrack.maxPerCore",
     "conntrack_min": "conntrack.min",
@@ -145,8 +162,10 @@ def with_flags(config: Config, flags: Mapping[str, Any]) -> Config:
         said["nodePortAddresses"] = [one for given in flags["nodeport_addresses"] for one in given.split(",") if one]
     for server, kept in (("healthz", config.healthz_address), ("metrics", config.metrics_address)):
         port = flags.get(f"{server}_port")
-        if port is not None and f"{server}_bind_address" not in flags:
-            said[f"{server}BindAddress"] = f"{kept.rpartition(':')[0]}:{port}" if port and kept else ""
+        if port is not None:
+            # Older than the address, whose port counts where it has one.
+            address = flags.get(f"{server}_bind_address", kept.rpartition(":")[0])
+            said[f"{server}BindAddress"] = with_port(address, "", port) if port else ""
     return decode(said, "flags")
 
 

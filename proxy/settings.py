@@ -122,15 +122,15 @@ class Config(Section, frozen=True, kw_only=True):
     def healthz_address(self) -> str:
         """Where /healthz is served, with a port; "" for nowhere."""
         every = "[::]" if ":" in self.bind_address else "0.0.0.0"  # noqa: S104 - as above
-        return _with_port(self.healthz_bind_address, every, HEALTHZ_PORT)
+        return with_port(self.healthz_bind_address, every, HEALTHZ_PORT)
 
     @property
     def metrics_address(self) -> str:
         """Where /metrics is served, with a port; "" for nowhere."""
-        return _with_port(self.metrics_bind_address, "[::1]" if ":" in self.bind_address else "127.0.0.1", METRICS_PORT)
+        return with_port(self.metrics_bind_address, "[::1]" if ":" in self.bind_address else "127.0.0.1", METRICS_PORT)
 
 
-def _with_port(address: str | None, default: str, port: int) -> str:
+def with_port(address: str | None, default: str, port: int) -> str:
     """An address with the port it lacks; None means the default, "" means none."""
     if address == "":
         return ""
