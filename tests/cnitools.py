@@ -95,6 +95,7 @@ class Inside:
 # What runtimes do ----------------------------------------------------------------------------------------------
 
 SUBNET = "10.244.1.0/24"
+DUAL = {"ranges": [[{"subnet": SUBNET}], [{"subnet": "fd00:1::/64"}]]}
 CNI_PATH = "/opt/cni/bin"
 
 
@@ -250,6 +251,23 @@ def run_relay(relay: Path, variables: dict[str, str], stdin: bytes) -> Answer:
     done = subprocess.run([relay], env=variables, input=stdin, capture_output=True, timeout=WAIT_S, check=False)
     assert done.stderr == b"", done.stderr.decode()
     return Answer(done.returncode, json.loads(done.stdout) if done.stdout else {})
+
+
+# What is there afterwards ----------------------------------------------------------------------------------------
+
+
+def routes(space: str) -> list[str]:
+    with door(space) as rtnl:
+        return sorted(str(route) for route in rtnl.routes() if route.proto != 2)
+
+
+def addresses(space: str, dev: str = "eth0") -> list[str]:
+    with door(space) as rtnl:
+        return [a.interface.with_prefixlen for a in rtnl.addresses(dev) if a.scope != "link"]
+
+
+def nothing_left(node: Node) -> bool:
+    return node.links() == [] and node.engine.leases.all() == []
 
 
 # Packets -------------------------------------------------------------------------------------------------------

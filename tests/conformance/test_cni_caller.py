@@ -5,8 +5,6 @@ added with, then tells every plugin which attachments are.
 """
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from cni import install
 from labs.runtime import Attachment, CniFailed, CniRuntime
 from netplane.kernel import netns
-from tests.cnitools import AgentProcess, Spaces, config, door, spaces
+from tests.cnitools import AgentProcess, Spaces, config, door
 
 pytestmark = pytest.mark.privileged
 
@@ -38,20 +36,6 @@ class Caller(CniRuntime):
         conflist = self._conflist()
         for plugin in conflist["plugins"]:
             self._execute(command, conflist, {**plugin, **(more or {})}, Attachment("", "", ""), None)
-
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    with spaces() as found:
-        yield found
-
-
-@pytest.fixture
-def agent(place: Spaces, tmp_path: Path) -> Iterator[AgentProcess]:
-    found = AgentProcess(place.name("node"), tmp_path / "agent")
-    found.start()
-    yield found
-    found.stop()
 
 
 def caller(agent: AgentProcess, version: str, network: str = "net", **extra: Any) -> Caller:

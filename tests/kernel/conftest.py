@@ -5,15 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cnitools import Node, Spaces, StandaloneNode, spaces
+from tests.cni_fixtures import agent, place
+from tests.cnitools import Node, Spaces, StandaloneNode
 from tests.overlay_cluster import Cluster
 
-
-@pytest.fixture
-def place() -> Iterator[Spaces]:
-    """Gives namespaces, and removes them all."""
-    with spaces() as found:
-        yield found
+__all__ = ["agent", "place"]  # and what follows; pytest finds fixtures by their names here
 
 
 @pytest.fixture(params=[Node, StandaloneNode], ids=["agent", "standalone"])

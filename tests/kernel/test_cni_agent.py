@@ -37,15 +37,6 @@ STDIN = json.dumps(config()).encode()
 RETRYABLE = Code.TRY_AGAIN
 
 
-@pytest.fixture
-def agent(place: Spaces, tmp_path: Path) -> Iterator[AgentProcess]:
-    """Its apiserver cannot be reached: pods are attached all the same."""
-    found = AgentProcess(place.name("node"), tmp_path / "agent")
-    found.start()
-    yield found
-    found.stop()
-
-
 @pytest.fixture(params=["c", "python"])
 def relay(request: pytest.FixtureRequest, agent: AgentProcess, tmp_path: Path) -> Path:
     return relays(tmp_path, agent.socket)[request.param]

@@ -13,10 +13,9 @@ from netplane.kernel import netns, sysctl
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Address, Change, Link, add, delete
 from proxy.tools import sctp
-from tests.cnitools import Answer, Node, Spaces, ask, config, default_route, door, echo, wire
+from tests.cnitools import DUAL, Answer, Node, Spaces, ask, config, default_route, door, echo, wire
 
 pytestmark = pytest.mark.privileged
-DUAL = {"ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]]}
 NODE, OUTSIDE = ("203.0.113.1", "2001:db8::1"), ("203.0.113.9", "2001:db8::9")
 
 

@@ -12,6 +12,7 @@ from netplane.rtnl import Link, Veth, add, delete
 from tests.cnitools import (
     Node,
     Spaces,
+    addresses,
     ask,
     config,
     door,
@@ -65,11 +66,6 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
 def told(**more: Any) -> dict[str, Any]:
     plain = {"hostPrefix": False, "isDefaultGateway": False, "isGateway": True, "ipam": {"type": "teller", "own": 1}}
     return config("1.1.0", **(plain | more))
-
-
-def addresses(space: str, dev: str = "eth0") -> list[str]:
-    with door(space) as rtnl:
-        return [a.interface.with_prefixlen for a in rtnl.addresses(dev) if a.scope != "link"]
 
 
 def test_another_plugins_addresses_routes_and_servers_are_used(node: Node, place: Spaces, plugin: Plugin) -> None:
