@@ -236,6 +236,7 @@ def test_what_is_asked_wrongly_is_told(tmp_path: Path) -> None:
     complaint = netplane("backup", str(nowhere), "--data-dir", str(tmp_path), ok=False)
     assert f"the folder {nowhere.parent} does not exist" in complaint
     assert not nowhere.parent.exists()
+    assert "/dev/null is no ordinary file" in netplane("backup", "/dev/null", "--data-dir", str(tmp_path), ok=False)
     assert f"there is no store at {tmp_path}/state.db" in netplane("backup", out, "--data-dir", str(tmp_path), ok=False)
     assert "needs --etcd-servers" in netplane("backup", out, "--storage", "etcd", ok=False)
     assert "is not a URL" in netplane("backup", out, "--storage", "etcd", "--etcd-servers", "localhost", ok=False)

@@ -45,7 +45,9 @@ NAMES = ["localhost", "kubernetes.default.svc", "127.0.0.1", "::1", "10.96.0.1"]
         ("--tls-cert-file", "only-this.pem", "--tls-private-key-file is missing"),
         ("--token-auth-file", "/nowhere/tokens.csv", "/nowhere/tokens.csv"),
         ("--kubeconfig-out", "/nowhere/kubeconfig", "the folder /nowhere does not exist"),
+        ("--kubeconfig-out", "/dev/null", "/dev/null is no ordinary file"),
         ("--audit-log-path", "/nowhere/audit.log", "the folder /nowhere does not exist"),
+        ("--audit-log-path", "/dev/null", "/dev/null is no ordinary file"),
     ],
 )
 def test_a_bad_flag_is_named_before_anything_starts(tmp_path: Path, flag: str, value: str, says: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 import orjson
 
-from netplane.apiserver.process.files import checked_folder
+from netplane.apiserver.process.files import checked_target
 from netplane.apiserver.process.settings import EtcdServers
 from netplane.apiserver.process.storage import STATE_FILE, chosen, flags, need_etcd_client
 from netplane.errors import UsageError
@@ -41,7 +41,7 @@ def backup(file: Path, data_dir: Path | None, output: str, **store: Any) -> None
     netplane apiserver backup monday.gz --storage etcd --etcd-servers http://127.0.0.1:2379
     """
     etcd = chosen(**store)
-    checked_folder("FILE", file)
+    checked_target("FILE", file)
     quiet = output == "json"
     if etcd is not None:
         need_etcd_client()

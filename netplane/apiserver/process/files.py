@@ -10,11 +10,16 @@ from typing import IO
 from netplane.errors import NetplaneError, UsageError
 
 
-def checked_folder(what: str, path: Path) -> Path:
-    """`path`, if the folder it is to be written in is there: a misspelt one is not made. Raises UsageError."""
+def checked_target(what: str, path: Path) -> Path:
+    """`path`, if a file can be put there: its folder exists, and it is no device. Raises UsageError naming `what`.
+
+    A misspelt folder is not made. What is put in the place of /dev/null would be there for every program.
+    """
     folder = path.parent
     if not folder.is_dir():
         raise UsageError(f"{what} {path}: the folder {folder} does not exist", hint=f"make it first: mkdir -p {folder}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{what} {path} is no ordinary file", hint="name one, or a new one")
     return path
 
 

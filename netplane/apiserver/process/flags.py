@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from netplane.apiserver.process.files import checked_folder
+from netplane.apiserver.process.files import checked_target
 from netplane.apiserver.process.settings import (
     Address,
     Audit,
@@ -138,9 +138,8 @@ def _audit(given: Given, data_dir: Path) -> Audit:
 
 def _written(flag: str, path: Path | None, data_dir: Path) -> Path | None:
     """A file that will be written; its folder is there, or will be."""
-    if path is None or path.parent.resolve() == data_dir.resolve():
-        return path
-    return checked_folder(flag, path)
+    will_be_made = path is not None and not path.exists() and path.parent.resolve() == data_dir.resolve()
+    return path if path is None or will_be_made else checked_target(flag, path)
 
 
 def _load(given: Given) -> Load:
