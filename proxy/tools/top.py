@@ -13,14 +13,14 @@ import msgspec
 from netplane.errors import NetplaneError, reason
 from netplane.obs.health import parse_bind
 from proxy.config import METRICS_PORT
-from proxy.tools import traffic
+from proxy.tools import keys, traffic
 from proxy.tools.traffic import Reading, Row
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 TIMEOUT_S = 5.0
-FRAME_LINES = 6  # heading, the table's frame and title
+FRAME_LINES = 7  # heading, the table's frame and title, how to end
 NARROW = 100  # columns below which totals are left out
 
 
@@ -40,7 +40,7 @@ class Unanswered(NetplaneError):
 @click.option("--once", is_flag=True, help="Print one table over one interval, and end; so it is in a pipe.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="json implies --once.")
 def command(address: str, interval: float, namespace: str, once: bool, output: str) -> None:
-    """Services by connections per second, with rejects, drops and endpoints."""
+    """Services by connections per second, with rejects, drops and endpoints; q ends it."""
     host, port = parse_bind(address, "--address", default_port=METRICS_PORT)
     first = scrape(host, port)
     if not (once or output == "json" or not sys.stdout.isatty()):
@@ -79,20 +79,21 @@ def scrape(host: str, port: int) -> Reading:
 
 
 def _live(host: str, port: int, before: Reading, interval_s: float, namespace: str) -> None:
-    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.console import Console, Group  # noqa: PLC0415 - as above
     from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console, now, trouble = Console(), before, ""
 
     def picture() -> "RenderableType":
         width, height = console.size
         rows = _of(namespace, traffic.rows(before, now))
-        return view(now, rows, width=width, most=max(1, height - FRAME_LINES), trouble=trouble)
+        shown = view(now, rows, width=width, most=max(1, height - FRAME_LINES), trouble=trouble)
+        return Group(shown, Text("q ends", style="dim"))
 
     try:
-        with Live(picture(), console=console, screen=True, auto_refresh=False) as screen:
-            while True:
-                time.sleep(interval_s)
+        with keys.reading() as typed, Live(picture(), console=console, screen=True, auto_refresh=False) as screen:
+            while not typed.typed(b"qQ", interval_s):
                 try:
                     before, now, trouble = now, scrape(host, port), ""
                 except Unanswered as error:

@@ -71,9 +71,11 @@ def server() -> Iterator[ThreadingHTTPServer]:
         made.server_close()
 
 
-@pytest.mark.parametrize(("width", "height", "columns"), [(80, 24, "conn/s"), (120, 40, "drop/s     drop")])
-def test_it_fills_the_window_and_ends_with_ctrl_c(
-    server: ThreadingHTTPServer, width: int, height: int, columns: str
+@pytest.mark.parametrize(
+    ("width", "height", "columns", "key"), [(80, 24, "conn/s", "C-c"), (120, 40, "drop/s     drop", "q")]
+)
+def test_it_fills_the_window_and_ends_with_a_key(
+    server: ThreadingHTTPServer, width: int, height: int, columns: str, key: str
 ) -> None:
     assert shutil.which("tmux"), "this test needs tmux (./run test installs it)"
     address = f"127.0.0.1:{server.server_port}"
@@ -88,11 +90,12 @@ def test_it_fills_the_window_and_ends_with_ctrl_c(
         assert busiest()[:2] == ["shop/s0", "shop/s1"]
         assert lines[0].startswith("60 services"), "the heading is still there"
         assert len(lines) <= height
+        assert "q ends" in lines[-1]
         assert any(" ".join(columns.split()) in " ".join(line.split()) for line in lines)
         server.shutdown()
         server.socket.close()
         until(lambda: any("no metrics from" in line for line in window.lines()), window.lines)
-        window.tmux("send-keys", "C-c")
+        window.tmux("send-keys", "x", key)
         until(lambda: not window.alive(), window.lines)
     finally:
         window.close()
