@@ -35,7 +35,8 @@ def _apiserver(lab: Lab) -> Program:
         "apiserver",
         [
             *(_tool("netplane"), "apiserver"),
-            *("--data-dir", str(lab.folder / "apiserver")),
+            # A lab ends with its machine: nothing is gained by waiting for a disk that may be busy.
+            *("--data-dir", str(lab.folder / "apiserver"), "--unsafe-no-fsync"),
             *("--bind-address", "127.0.0.1", "--secure-port", str(lab.port)),
             *("--listen-netns", f"{lab.underlay}={lab.gateway}:{APISERVER_PORT}"),
             *("--advertise-address", lab.gateway),

@@ -75,14 +75,15 @@ def rev_of(at: int) -> int:
 
 
 class Log:
-    """The opened file. Only one process may have it open; a second gets an error that says so.
+    """The opened file. Only one process may have it open; a second gets an error that says so. Without `fsync` it
+    survives the process, and not the machine.
 
     Attributes:
         usual_s: how long commits took lately; unknown at first, which counts as long.
         fold_is_due: whether the next commit should fold the WAL, or SQLite will do so by itself soon.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fsync: bool = True) -> None:
         self.path = path
         self.usual_s = 1.0
         self._pages = _FOLD_PAGES  # in the WAL, at most: nobody knows what it holds at the start
@@ -90,6 +91,8 @@ class Log:
         try:
             with self._translated("open"):
                 self._db = _connect(path, any_thread=True)
+                if not fsync:
+                    self._db.execute("PRAGMA synchronous = OFF")
                 self._prepare()
         except BaseException:
             os.close(self._lock_fd)

@@ -117,13 +117,18 @@ class SqliteStore:
 
     @classmethod
     async def open(
-        cls, path: str | Path, *, keep_revisions: int = KEEP_REVISIONS, buffer_events: int = hub.BUFFER_EVENTS
+        cls,
+        path: str | Path,
+        *,
+        keep_revisions: int = KEEP_REVISIONS,
+        buffer_events: int = hub.BUFFER_EVENTS,
+        fsync: bool = True,
     ) -> "SqliteStore":
         """Open or create the file and load it. Raises StoreError: no such folder, in use, damaged, other version."""
         writer = ThreadPoolExecutor(1, "store-writer")
 
         def load() -> SqliteStore:
-            file = log.Log(Path(path))
+            file = log.Log(Path(path), fsync=fsync)
             try:
                 return cls(writer, file, keep_revisions, buffer_events)
             except BaseException:

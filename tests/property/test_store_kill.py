@@ -30,7 +30,7 @@ async def compactor(store):
         await asyncio.sleep(0.01)
 
 async def main():
-    store = await SqliteStore.open(sys.argv[1], keep_revisions=10)
+    store = await SqliteStore.open(sys.argv[1], keep_revisions=10, fsync=sys.argv[3] == "fsync")
     await asyncio.gather(compactor(store), *(caller(store, int(sys.argv[2]) + i) for i in range(32)))
 
 asyncio.run(main())
@@ -38,18 +38,19 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("lines_before_the_kill", [1, 200, 3000])
-def test_no_acknowledged_write_is_lost(tmp_path: Path, lines_before_the_kill: int) -> None:
+@pytest.mark.parametrize("mode", ["fsync", "no-fsync"])
+def test_no_acknowledged_write_is_lost(tmp_path: Path, mode: str, lines_before_the_kill: int) -> None:
     path = tmp_path / "s.db"
     acknowledged: dict[tuple[int, int], int] = {}
     for life in range(3):
-        acknowledged |= write_and_kill(path, lines_before_the_kill, first_caller=100 * life)
+        acknowledged |= write_and_kill(path, mode, lines_before_the_kill, first_caller=100 * life)
         asyncio.run(check(path, acknowledged))
     revisions = sorted(acknowledged.values())
     assert len(set(revisions)) == len(revisions)
 
 
-def write_and_kill(path: Path, lines: int, first_caller: int) -> dict[tuple[int, int], int]:
-    argv = [sys.executable, "-c", WRITER, str(path), str(first_caller)]
+def write_and_kill(path: Path, mode: str, lines: int, first_caller: int) -> dict[tuple[int, int], int]:
+    argv = [sys.executable, "-c", WRITER, str(path), str(first_caller), mode]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         text = b"".join(process.stdout.readline() for _ in range(lines))

@@ -240,3 +240,11 @@ def test_a_port_in_use_is_said_and_nothing_stays_open() -> None:
 )
 def test_where_clients_find_it(address: str, url: str) -> None:
     assert server.client_url(Listener(ipaddress.ip_address(address), 1)) == url
+
+
+def test_etcd_syncs_as_etcd_is_told(tmp_path: Path) -> None:
+    etcd = ("--storage", "etcd", "--etcd-servers", "http://127.0.0.1:1")
+    with pytest.raises(UsageError, match="--unsafe-no-fsync is for SQLite"):
+        CliRunner().invoke(
+            command, ["--data-dir", str(tmp_path / "data"), *etcd, "--unsafe-no-fsync"], catch_exceptions=False
+        )

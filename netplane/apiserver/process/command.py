@@ -19,6 +19,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is kept.  [required]"
 )
 @storage_flags
+@click.option(
+    "--unsafe-no-fsync",
+    is_flag=True,
+    show_default=False,
+    help="With SQLite: do not wait for the disk. A crash of the machine may lose everything; kill -9 loses nothing.",
+)
 @click.option("--bind-address", default="127.0.0.1", help="Address to listen on.")
 @click.option("--secure-port", default="6443", help="Port to listen on with TLS; 0: any that is free.")
 @click.option(

@@ -46,6 +46,7 @@ def settings(data_dir: Path, given: Given) -> Settings:
         anonymous=given["anonymous_auth"],
         audit=_audit(given, data_dir),
         etcd=_etcd(given),
+        fsync=_fsync(given),
         without_plugins=plugins("--disable-admission-plugins", given["disable_admission_plugins"]),
     )
 
@@ -150,6 +151,12 @@ def _load(given: Given) -> Load:
 def _etcd(given: Given) -> EtcdServers | None:
     names = ("storage", *(f"etcd_{name}" for name in ("servers", "prefix", "cafile", "certfile", "keyfile")))
     return chosen(**{name: given[name] for name in names})
+
+
+def _fsync(given: Given) -> bool:
+    if given["unsafe_no_fsync"] and given["storage"] != "sqlite":
+        raise UsageError("--unsafe-no-fsync is for SQLite", hint="etcd has a flag of that name")
+    return not given["unsafe_no_fsync"]
 
 
 def netns_listener(text: str) -> Listener:

@@ -70,7 +70,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     users = _users(settings)
     auditor = audit.of(settings.audit)
     serving = _certificate(settings)
-    store = await storage.open_store(settings.data_dir, settings.etcd)
+    store = await storage.open_store(settings.data_dir, settings.etcd, fsync=settings.fsync)
     try:
         issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
         await identity.check(store, settings, issuer.key.kid, serving.ca_pem)

@@ -79,6 +79,7 @@ class Settings(NamedTuple):
     audit: Audit = Audit()
     etcd: EtcdServers | None = None
     without_plugins: frozenset[str] = frozenset()
+    fsync: bool = True
 
     @property
     def service_ip(self) -> Address:

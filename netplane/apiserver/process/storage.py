@@ -72,12 +72,12 @@ def _check_url(server: str) -> None:
         raise UsageError(f"--etcd-servers: {server!r} is not a URL", hint="give one like https://10.0.0.1:2379")
 
 
-async def open_store(data_dir: Path, etcd: EtcdServers | None) -> Store:
+async def open_store(data_dir: Path, etcd: EtcdServers | None, *, fsync: bool) -> Store:
     """The store that the flags name, opened. Raises StoreError, UsageError."""
     if etcd is None:
         from netplane.store.sqlite import SqliteStore  # noqa: PLC0415 - only what is chosen is loaded
 
-        return await SqliteStore.open(data_dir / STATE_FILE)
+        return await SqliteStore.open(data_dir / STATE_FILE, fsync=fsync)
     need_etcd_client()
     from netplane.store.etcd.link import Tls  # noqa: PLC0415
     from netplane.store.etcd.store import EtcdStore  # noqa: PLC0415
