@@ -82,6 +82,8 @@ def _proxy(lab: Lab, node: LabNode) -> Program:
         [
             *(_tool("netplane-proxy"), "--kubeconfig", str(lab.node_kubeconfig)),
             *("--hostname-override", node.name, "--cluster-cidr", CLUSTER_CIDR),
+            # How many connections may be tracked is the machine's: a namespace cannot say.
+            *("--conntrack-max-per-core", "0", "--conntrack-min", "0"),
         ],
         netns=node.netns,
         needs=lab.node_kubeconfig,
