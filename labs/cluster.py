@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from labs import probe, processes, requirements, state, wiring
+from labs import called, probe, processes, requirements, state, wiring
 from labs.topology import LABS_DIR, MAX_NODES, Lab, checked_name
 from netplane.api.conditions import is_ready
 from netplane.api.kinds import KINDS, Kind
@@ -85,7 +85,7 @@ class Bringup:
         except TimeoutError as error:
             raise LabFailed(
                 f"lab {self.lab.name}: not done in {STAGE_TIMEOUT_S:.0f} s: {title}\n{self._why(key)}",
-                hint=f"logs: {self.lab.logs}; take it down: netplane lab down {self.lab.name}",
+                hint=f"logs: {self.lab.logs}; take it down: {called.lab('down', self.lab.name)}",
             ) from error
         done = time.perf_counter()
         self.stages.append(Stage(key, done - began, done - self._began))

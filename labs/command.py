@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from labs import lock, state, wiring
+from labs import called, lock, state, wiring
 from labs.topology import Lab, checked_name
 from netplane.api.objects import Pod
 from netplane.errors import NetplaneError, UsageError
@@ -96,7 +96,7 @@ def _join(lab: Lab, nodes: int | None, files: list[Path], tell: Any) -> None:
     if nodes is not None and nodes != lab.node_count:
         raise UsageError(
             f"lab {lab.name} is up with {lab.node_count} nodes, not {nodes}",
-            hint=f"take it down first: netplane lab down {lab.name}",
+            hint=f"take it down first: {called.lab('down', lab.name)}",
         )
     tell(f"lab {lab.name} is up already", 0.0)
     objects = [obj for path in files for obj in cluster.read_manifests(path)]
@@ -136,7 +136,7 @@ def status(name: str, output: str) -> None:
     _need_root("looking into labs")
     names = [name] if name else state.names()
     if not names:
-        raise UsageError("there is no lab", hint="make one: netplane lab up")
+        raise UsageError("there is no lab", hint=f"make one: {called.lab('up')}")
     if len(names) > 1:
         _list_labs(names, output)
         return
@@ -168,7 +168,7 @@ def _list_labs(names: list[str], output: str) -> None:
 @click.option("--lab", "name", default="lab", show_default=True, help="Which lab.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="The pod's Kubernetes namespace.")
 @click.argument("where")
-@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def exec(name: str, namespace: str, where: str, argv: tuple[str, ...]) -> None:  # noqa: A001 - kubectl's verb
     """Run a command inside WHERE: a pod, a node (node-1), `outside`, or `underlay`.
 
@@ -183,6 +183,7 @@ def exec(name: str, namespace: str, where: str, argv: tuple[str, ...]) -> None: 
         netns.setns(fd)
     words = list(argv[1:] if argv[0] == "--" else argv)
     os.environ["NETPLANE_LAB"] = str(lab.folder)
+    os.environ.pop(called.VARIABLE, None)
     try:
         os.execvp(words[0], words)  # noqa: S606 - the user's own command, no shell
     except OSError as error:
@@ -210,7 +211,7 @@ def _space(lab: Lab, where: str, namespace: str) -> str:
         )
     pod = pods[where]
     if not pod.spec.node_name:
-        raise UsageError(f"pod {where} is not on a node yet", hint="see: netplane lab status")
+        raise UsageError(f"pod {where} is not on a node yet", hint=f"see: {called.lab('status', lab.name)}")
     return verify.pod_netns(lab.node(pod.spec.node_name), pod)
 
 

@@ -1,13 +1,13 @@
 """What a person sees of a lab: progress while it works, tables when it is done."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from labs import called
 from labs.cluster import Stage, Tell
 from labs.verify import Report
 
@@ -68,15 +68,14 @@ def report(result: Report) -> None:
 
 def what_next(name: str, kubeconfig: str, cluster_ip: str) -> None:
     """How to go on with a lab that is up."""
-    netplane = os.environ.get("NETPLANE_CALLED_AS", "netplane")
-    option, word = ("", "") if name == "lab" else (f" --lab {name}", f" {name}")
+    option, word = ("", "") if name == "lab" else (f"--lab {name}", name)
     lines = [
         "\nThe lab is up. Use it:",
         f"  export KUBECONFIG={kubeconfig}",
-        "  kubectl get pods -o wide",
-        *([f"  {netplane} lab exec{option} client -- curl -s {cluster_ip}"] if cluster_ip else []),
-        f"  {netplane} lab status{word}",
-        f"  {netplane} lab down{word}",
+        f"  {called.kubectl()} get pods -o wide",
+        *([f"  {called.lab('exec', option)} client -- curl -s {cluster_ip}"] if cluster_ip else []),
+        f"  {called.lab('status', word)}",
+        f"  {called.lab('down', word)}",
     ]
     out.print("\n".join(lines), soft_wrap=True)
 

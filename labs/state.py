@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from labs import called
 from labs.topology import LABS_DIR, Lab, checked_name
 from netplane.errors import UsageError
 
@@ -35,11 +36,11 @@ def load(folder: Path) -> Lab:
     except FileNotFoundError as error:
         others = ", ".join(names()) or "none"
         raise UsageError(
-            f"there is no lab {folder.name!r}", hint=f"labs that are up: {others}; make one: netplane lab up"
+            f"there is no lab {folder.name!r}", hint=f"labs that are up: {others}; make one: {called.lab('up')}"
         ) from error
     except msgspec.DecodeError as error:
         raise UsageError(
-            f"{folder / FILE}: {error}", hint=f"remove what is left: netplane lab down {folder.name}"
+            f"{folder / FILE}: {error}", hint=f"remove what is left: {called.lab('down', folder.name)}"
         ) from error
 
 

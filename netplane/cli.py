@@ -58,7 +58,7 @@ def main() -> None:
             '"details": "install the plugin with: netplane cni install --bin-dir /opt/cni/bin"}'
         )
         sys.exit(1)
-    run(cli, "netplane")
+    run(cli, os.environ.get("NETPLANE_CALLED_AS", "netplane"))
 
 
 if __name__ == "__main__":

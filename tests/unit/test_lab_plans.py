@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from labs import cluster, programs, status, topology
+from labs import cluster, programs, state, status, topology
 from labs.topology import Lab
+from netplane import cli
 from netplane.api.objects import Condition, Container, ObjectMeta, Pod, PodSpec, PodStatus
 from netplane.errors import UsageError
 
@@ -110,3 +112,16 @@ def test_malformed_manifests_name_the_file_and_the_field(tmp_path: Path, text: s
 def test_the_first_walk_is_well_formed() -> None:
     objects = list(cluster.read_manifests(cluster.FIRST_WALK))
     assert [o["kind"] for o in objects].count("Pod") == 6
+
+
+def test_hints_can_be_typed_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in ("netplane", "./run"):
+        monkeypatch.setenv("NETPLANE_CALLED_AS", program)
+        with pytest.raises(UsageError) as caught:
+            state.load(tmp_path / "blue")
+        assert caught.value.hint.endswith(f"make one: {program} lab up")
+        assert f"Usage: {program} lab exec [OPTIONS] WHERE -- COMMAND..." in usage(program, "lab", "exec", "--help")
+
+
+def usage(program: str, *words: str) -> str:
+    return CliRunner().invoke(cli.cli, words, prog_name=program).output
