@@ -39,6 +39,9 @@ from netplane.rtnl import (
 )
 
 ALIAS_MAX_BYTES = 255
+# Of a pod's pair. The kernel uses one each way unless it is told otherwise later, but would make one for each processor
+# first and take them away again, which is a tenth of an ADD.
+QUEUES = 1
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -120,9 +123,10 @@ def link_mac(attachment: Attachment) -> str:
 def wiring(attachment: Attachment, pod_netns: int | None) -> Wiring:
     """Everything ADD asks of the kernel for one pod. `pod_netns` is a descriptor of the pod's namespace."""
     network, mtu = attachment.network, attachment.mtu_bytes
-    veth = Veth(attachment.ifname, pod_netns, pod_mac(attachment), mtu)
+    veth = Veth(attachment.ifname, pod_netns, pod_mac(attachment), mtu, QUEUES)
+    end = Link(attachment.link, veth, mac=link_mac(attachment), mtu=mtu, master=network.bridge, up=True, queues=QUEUES)
     node = (
-        add(Link(attachment.link, veth, mac=link_mac(attachment), mtu=mtu, master=network.bridge, up=True)),
+        add(end),
         Change(
             attachment.link,
             port=BridgePort(hairpin=network.hairpin, isolated=network.isolated),

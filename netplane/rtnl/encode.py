@@ -41,6 +41,7 @@ AF_OF_VERSION = {4: AF_INET, 6: AF_INET6}
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD, IFLA_EXT_MASK = 18, 20, 26, 27, 28, 29
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER = 1
 VXLAN_ID, VXLAN_LINK, VXLAN_LOCAL, VXLAN_LEARNING, VXLAN_PORT, VXLAN_LOCAL6, VXLAN_UDP_CSUM = 1, 3, 4, 7, 15, 17, 18
@@ -140,7 +141,7 @@ def _body(value: object, index: Index) -> tuple[int, bytes]:
 def _(link: Link, index: Index) -> tuple[int, bytes]:
     flags = (IFF_UP if link.up else 0) | (IFF_PROMISC if link.promisc else 0)
     parts = [IFINFO.pack(0, 0, 0, flags, flags), nl.attr_str(IFLA_IFNAME, link.name)]
-    parts += _link_attrs(link.mac or None, link.mtu or None, link.group or None, link.netns)
+    parts += _link_attrs(link.mac or None, link.mtu or None, link.group or None, link.netns) + _queues(link.queues)
     if link.master:
         parts.append(nl.attr_u32(IFLA_MASTER, index(link.master)))
     parts.append(nl.nested(IFLA_LINKINFO, nl.attr_str(INFO_KIND, kind_name(link.kind)), _kind_data(link.kind, index)))
@@ -266,6 +267,10 @@ def _link_attrs(mac: str | None, mtu: int | None, group: int | None, netns: int 
     return parts + [nl.attr_u32(kind, value) for kind, value in numbers if value is not None]
 
 
+def _queues(count: int) -> list[bytes]:
+    return [nl.attr_u32(kind, count) for kind in (IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES) if count]
+
+
 def kind_name(kind: LinkKind) -> str:
     """The kind's name in the kernel: `veth`, `bridge`, …"""
     return str(kind).split(" ", 1)[0]
@@ -276,6 +281,7 @@ def _kind_data(kind: LinkKind, index: Index) -> bytes:
         case Veth():
             peer = [IFINFO.pack(0, 0, 0, 0, 0), nl.attr_str(IFLA_IFNAME, kind.peer)]
             peer += _link_attrs(kind.peer_mac or None, kind.peer_mtu or None, None, kind.peer_netns)
+            peer += _queues(kind.peer_queues)
             return nl.nested(INFO_DATA, nl.nested(VETH_INFO_PEER, *peer))
         case Vxlan():
             return nl.nested(INFO_DATA, *_vxlan_data(kind, index))

@@ -38,6 +38,7 @@ class Veth(msgspec.Struct, frozen=True):
         peer_netns: descriptor of the network namespace the other end is born in; None: the same one.
         peer_mac: the other end's MAC address.
         peer_mtu: the other end's MTU in bytes.
+        peer_queues: requests only: the other end's `Link.queues`.
         peer_index: dumps only: the other end's index in its own namespace.
     """
 
@@ -45,13 +46,14 @@ class Veth(msgspec.Struct, frozen=True):
     peer_netns: int | None = None
     peer_mac: str = ""
     peer_mtu: int = 0
+    peer_queues: int = 0
     peer_index: int = 0
 
     def __str__(self) -> str:
         words = ["veth"]
         if self.peer:
             words += ["peer name", self.peer]
-        words += _words(address=self.peer_mac, mtu=self.peer_mtu)
+        words += _words(address=self.peer_mac, mtu=self.peer_mtu, **_queues(self.peer_queues))
         if self.peer_netns is not None:
             words += ["netns", f"/proc/self/fd/{self.peer_netns}"]
         return " ".join(words)
@@ -176,6 +178,7 @@ class Link(msgspec.Struct, frozen=True):
         alias: free text kept by the kernel with the link, up to 255 bytes.
         promisc: receive all frames.
         netns: requests only: descriptor of the namespace the link is born in.
+        queues: requests only: how many there can ever be each way; 0 is the kind's default.
         index: dumps only.
     """
 
@@ -190,10 +193,12 @@ class Link(msgspec.Struct, frozen=True):
     alias: str = ""
     promisc: bool = False
     netns: int | None = None
+    queues: int = 0
     index: int = 0
 
     def __str__(self) -> str:
         words = [self.name, *_words(address=self.mac, mtu=self.mtu, master=self.master, group=self.group)]
+        words += _words(**_queues(self.queues))
         words += _words(alias=self.alias, netns=None if self.netns is None else f"/proc/self/fd/{self.netns}")
         words += [w for w, on in (("promisc on", self.promisc), ("up", self.up)) if on]
         if str(self.kind):
@@ -330,6 +335,10 @@ Value = Link | Address | Route | Neighbour | FdbEntry | PortVlan | TokenBucket |
 def _words(**options: object) -> list[str]:
     """`key value` pairs of those options that are set."""
     return [word for key, value in options.items() if value for word in (key, str(value))]
+
+
+def _queues(count: int) -> dict[str, int]:
+    return {"numtxqueues": count, "numrxqueues": count}
 
 
 def _switch(value: bool | None, on: str, off: str) -> str:

@@ -51,6 +51,10 @@ NAMES = {3: "br0", 4: "vx", 5: "eth0"}
             "ip link add v1 master br0 group 9 type veth peer name eth0 mtu 1400 netns /proc/self/fd/7",
         ),
         (
+            add(Link("v1", Veth("eth0", peer_queues=2), queues=1)),
+            "ip link add v1 numtxqueues 1 numrxqueues 1 type veth peer name eth0 numtxqueues 2 numrxqueues 2",
+        ),
+        (
             add(Link("vx", Vxlan(1, local=ip_address("192.0.2.1"), dev="eth0", learning=False, tx_checksum=False))),
             "ip link add vx type vxlan id 1 dstport 8472 local 192.0.2.1 dev eth0 nolearning noudpcsum",
         ),
@@ -115,6 +119,14 @@ def test_needs_names_the_links_that_must_be_looked_up() -> None:
     assert encode.needs(Change("v1", rename="v2", master="br0")) == {"v1", "br0"}
     assert encode.needs(add(Address.of("br0", "10.0.0.1/24"))) == {"br0"}
     assert encode.needs(delete_link("v1")) == set()
+
+
+def test_queues_are_of_each_end() -> None:
+    wire = encode.encode(add(Link("v1", Veth("eth0", peer_queues=2), queues=1)), INDEX)
+    peer = bytes(16) + nl.attr_str(3, "eth0") + nl.attr_u32(31, 2) + nl.attr_u32(32, 2)
+    mine = nl.attr_str(3, "v1") + nl.attr_u32(31, 1) + nl.attr_u32(32, 1)
+    info = nl.nested(18, nl.attr_str(1, "veth"), nl.nested(2, nl.nested(1, peer)))
+    assert wire == encode.Encoded(16, 0x605, bytes(16) + mine + info)
 
 
 def test_veth_bytes() -> None:
