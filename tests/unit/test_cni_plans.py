@@ -67,7 +67,8 @@ def test_a_pods_wiring_reads_like_ip_commands() -> None:
     wiring = pod.wiring(attachment(network("10.244.1.0/24", "fd00:1::/64"), "10.244.1.5", "fd00:1::5"), 7)
     node = [str(request) for request in wiring.node]
     assert node[0].endswith(
-        "mtu 1450 master netplane0 up type veth peer name eth0 address 0a:58:0a:f4:01:05 mtu 1450 netns /proc/self/fd/7"
+        "mtu 1450 master netplane0 numtxqueues 1 numrxqueues 1 up type veth peer name eth0 address 0a:58:0a:f4:01:05"
+        " mtu 1450 numtxqueues 1 numrxqueues 1 netns /proc/self/fd/7"
     )
     assert "alias np-owner netplane c1 eth0 10.244.1.5,fd00:1::5" in node[1]
     assert "hairpin on" in node[1]
