@@ -10,6 +10,7 @@ from netplane.errors import NetplaneError
 from netplane.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
+from proxy.plan import cidrs
 from proxy.plan.model import Node
 
 log = logs.get("proxy.node")
@@ -65,7 +66,7 @@ async def pod_cidrs(
         async with asyncio.timeout(patience_s):
             while True:
                 said = await read()
-                found = cidrs_of(said)
+                found = cidrs.of_node(said, [])
                 if found:
                     return found
                 await asyncio.sleep(pause_s)
@@ -73,13 +74,6 @@ async def pod_cidrs(
     raise NodeMissing(
         f"timeout waiting for {lacking}", hint="detect-local mode NodeCIDR needs it; ClusterCIDR does not"
     )
-
-
-def cidrs_of(said: NodeObject | None) -> tuple[str, ...]:
-    """A node's pod CIDRs."""
-    if said is None or said.spec is None:
-        return ()
-    return tuple(said.spec.pod_cidrs or ([said.spec.pod_cidr] if said.spec.pod_cidr else ()))
 
 
 async def watch_addresses(on_change: Callable[[frozenset[bytes]], None], netns_fd: int | None = None) -> None:

@@ -32,7 +32,7 @@ from proxy import drift, durations, health, metrics, node
 from proxy.config import Config
 from proxy.conntrack import Cleaner
 from proxy.counters import Counters
-from proxy.plan import local, nodeports, services, slices
+from proxy.plan import cidrs, local, nodeports, services, slices
 from proxy.plan.model import HEADLESS, OTHER_PROXY, Options
 from proxy.plane import Plane
 from proxy.sync import Ranges, Report, Syncer
@@ -162,16 +162,19 @@ class Program:
 
     def _ranges_changed(self, *_: ServiceCIDR | None) -> None:
         listed = self._service_cidrs.objects.values() if self._service_cidrs is not None else ()
-        ranges = (cidr for item in listed for cidr in item.spec.cidrs or ())
+        problems: list[str] = []
+        ranges = cidrs.of_services(listed, problems)
         pods: Sequence[str] = self._config.cluster_cidrs
         if self._options.detect_local == "NodeCIDR":
             # A node that is not there (yet, or any more) says nothing: what it said last goes on to count.
             if self._state.node is not None:
-                self._node_cidrs = node.cidrs_of(self._state.node)
+                self._node_cidrs = cidrs.of_node(self._state.node, problems)
             pods = self._node_cidrs
             for plane in self._planes:
                 plane.use(configuration.options(self._config, plane.family, self._node_cidrs))
-        self._syncer.ranges_changed(Ranges(tuple(sorted(set(ranges))), tuple(pods)))
+        for problem in problems:
+            log.warning("skipped", why=problem)
+        self._syncer.ranges_changed(Ranges(ranges, tuple(pods)))
 
     async def _watch_service_cidrs(self, tasks: asyncio.TaskGroup) -> None:
         """Follow ServiceCIDRs where the server has them; ask again now and then where it has not."""

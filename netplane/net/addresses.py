@@ -20,6 +20,8 @@ def packed(text: str) -> bytes:
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _LEADING_ZEROS = re.compile(r"\b0+(?=\d)", re.ASCII)
+_SUSPECTS = frozenset({0, 127, 169, 224, 0xFE, 0xFF})
+_LINK_LOCAL_GROUPS = {4: re.compile(rb"\xe0\x00\x00"), 6: re.compile(rb"\xff[\x02\x12\x22\x32]")}
 _DOTTED = re.compile(r"\d+(?:\.\d+){3}", re.ASCII)
 
 
@@ -32,6 +34,33 @@ def lenient(text: str) -> bytes:
     """
     found = packed(_LEADING_ZEROS.sub("", text) if _DOTTED.fullmatch(text) else text)
     return found[12:] if found[:12] == _MAPPED else found
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A CIDR, read as leniently; bits of the host do not count.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    address, _, bits = text.partition("/")
+    return ipaddress.ip_network((lenient(address), int(bits)), strict=False)
+
+
+def special(address: bytes) -> str:
+    """Why a packed address is no place for a service to be or to lead to; "" when it is one.
+
+    Source: Kubernetes' API, which takes no such addresses for endpoints and externalIPs.
+    """
+    if address[0] not in _SUSPECTS:  # nearly all leave here: there are hundreds of thousands of endpoints
+        return ""
+    ip = ipaddress.ip_address(address)
+    if ip.is_unspecified:
+        return "unspecified"
+    if ip.is_loopback:
+        return "loopback"
+    if ip.is_link_local or _LINK_LOCAL_GROUPS[ip.version].match(address):
+        return "link-local"
+    return ""
 
 
 def with_port(address: str, port: int) -> str:

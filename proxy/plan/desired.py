@@ -126,7 +126,7 @@ def _frontends(
     for address in view.external_ips:
         yield frontend_key(address, port.protocol, port.port), outside._replace(rank=EXTERNAL)
     for address in view.load_balancer_ips:
-        guarded = _guarded(view, address, outside, node)
+        guarded = _guarded(view, outside, node)
         yield frontend_key(address, port.protocol, port.port), guarded._replace(rank=LOAD_BALANCER)
     inside = chosen.local if view.internal_local else chosen.cluster
     made = _inside(inside or [], chosen.any)
@@ -162,16 +162,16 @@ def _outside(view: ServiceView, chosen: Usable) -> Frontend:
     )
 
 
-def _guarded(view: ServiceView, address: bytes, outside: Frontend, node: Node) -> Frontend:
+def _guarded(view: ServiceView, outside: Frontend, node: Node) -> Frontend:
     """A load balancer's frontend behind its source ranges.
 
-    Where the ranges hold the node, the node may also come from the VIP itself: load balancers like to put it there.
+    Where the ranges hold the node, the node may also come from a VIP itself: load balancers like to put them there.
     """
     if view.source_ranges is None:
         return outside
-    size = len(address)
+    size = view.family.address.size
     ranges = [(both[:size], both[size:]) for both in view.source_ranges]
     if any(len(own) == size and low <= own <= high for low, high in ranges for own in node.primary):
-        ranges.append((address, address))
+        ranges += [(vip, vip) for vip in view.load_balancer_ips]
     sources = tuple(low + high for low, high in merge_ranges(ranges))
     return outside._replace(entry="goto fw", firewall=outside.entry, sources=sources)

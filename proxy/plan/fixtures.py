@@ -21,10 +21,10 @@ import msgspec
 from netplane.api.objects import EndpointSlice, Service
 from netplane.net.addresses import packed
 from netplane.nft.trace import Ruleset
-from netplane.nft.types import FAMILIES, PROTOCOLS, Family
+from netplane.nft.types import FAMILIES, Family
 from proxy.plan import detector, offline
 from proxy.plan.ledger import Ledger
-from proxy.plan.model import Node, Options
+from proxy.plan.model import TRANSPORTS, Node, Options
 from proxy.plan.nodeports import PRIMARY
 
 ZONE = "topology.kubernetes.io/zone"
@@ -230,7 +230,7 @@ def _flow_problems(case: Case, where: str, flow: Flow) -> Iterator[tuple[str, st
         yield "dst", f"{flow.dst} is not {case.family}, the case's family"
     if not 0 < flow.dport < 65_536:
         yield "dport", f"{flow.dport} is no port"
-    if flow.protocol not in PROTOCOLS or "icmp" in flow.protocol:
+    if flow.protocol not in TRANSPORTS:
         yield "proto", f"{flow.proto!r} is none of TCP, UDP, SCTP"
     if flow.verdict not in get_args(Expectation):
         yield "verdict", f"{flow.verdict!r} is none of {', '.join(get_args(Expectation))}"

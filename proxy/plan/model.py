@@ -25,6 +25,9 @@ SHARD_ROWS = 32_768
 """From this many rows on, newcomers go to the next map. 0.04 s to dump, where 250,000 in one map take 3 s."""
 READY, SERVING, TERMINATING, LOCAL = 1, 2, 4, 8
 
+TRANSPORTS = {name: types.PROTOCOLS[name] for name in ("tcp", "udp", "sctp")}
+"""What services and slices speak, by the API's names in small letters."""
+
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
 HEADLESS = "service.kubernetes.io/headless"
 """Labels of services and slices that this proxy leaves alone."""

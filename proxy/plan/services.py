@@ -3,15 +3,14 @@
 Ignored: headless and ExternalName services, and those another proxy serves (the service-proxy-name label).
 """
 
-import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from netplane.api.objects import Service
-from netplane.net.addresses import lenient
+from netplane.net.addresses import lenient, network, special
 from netplane.nft.elements import cidr_elements
-from netplane.nft.types import FAMILIES, PROTOCOLS, Family
-from proxy.plan.model import HEADLESS, OTHER_PROXY, Port, ServiceView
+from netplane.nft.types import FAMILIES, Family
+from proxy.plan.model import HEADLESS, OTHER_PROXY, TRANSPORTS, Port, ServiceView
 
 _DEFAULT_AFFINITY_S = 10_800
 _LONGEST_AFFINITY_S = 86_400
@@ -55,7 +54,9 @@ def _view(service: Service, ports: tuple[Port, ...], family: Family, problems: P
     if not cluster_ips:
         return None
     ingress = (service.status.load_balancer.ingress if service.status and service.status.load_balancer else None) or []
-    external_local = spec.external_traffic_policy == "Local"
+    # A service that outsiders could ask once may have kept the policy.
+    open_to_all = spec.type in ("LoadBalancer", "NodePort") or bool(spec.external_ips)
+    external_local = open_to_all and spec.external_traffic_policy == "Local"
     vips = [item.ip for item in ingress if item.ip and item.ip_mode in (None, "VIP")]
     return ServiceView(
         key=key,
@@ -63,14 +64,22 @@ def _view(service: Service, ports: tuple[Port, ...], family: Family, problems: P
         ports=ports,
         cluster_ip=cluster_ips[0],
         external_ips=_addresses(key, "externalIPs", spec.external_ips or (), family, problems),
-        load_balancer_ips=_addresses(key, "loadBalancer ingress", vips, family, problems),
+        load_balancer_ips=_addresses(key, "loadBalancer ingress", vips, family, problems, besides="link-local"),
         source_ranges=_source_ranges(key, spec.load_balancer_source_ranges or [], family, problems),
         internal_local=spec.internal_traffic_policy == "Local",
         external_local=external_local,
         affinity_timeout_s=_affinity(service, problems),
-        # A service that was a load balancer once may have kept its port.
-        health_port=spec.health_check_node_port if spec.type == "LoadBalancer" and external_local else 0,
+        # Likewise the port.
+        health_port=_health_port(service, problems) if spec.type == "LoadBalancer" and external_local else 0,
     )
+
+
+def _health_port(service: Service, problems: Problems) -> int:
+    port = service.spec.health_check_node_port
+    if 0 <= port < 65_536:
+        return port
+    problems.append(f"service {service.key}: healthCheckNodePort {port} is no port")
+    return 0
 
 
 def _affinity(service: Service, problems: Problems) -> int:
@@ -86,18 +95,26 @@ def _affinity(service: Service, problems: Problems) -> int:
 
 
 def _ports(service: Service, problems: Problems) -> tuple[Port, ...]:
-    found = []
+    found: dict[tuple[int, int], Port] = {}
     for port in service.spec.ports or ():
-        number = PROTOCOLS.get(port.protocol.lower())
+        about = f"service {service.key}: port {port.name!r} ({port.port}/{port.protocol})"
+        number = TRANSPORTS.get(port.protocol.lower())
         if number is None or not 0 < port.port < 65_536 or not 0 <= port.node_port < 65_536:
-            problems.append(f"service {service.key}: port {port.name!r} ({port.port}/{port.protocol}) cannot be served")
-            continue
-        found.append(Port(port.name, number, port.port, port.node_port))
-    return tuple(found)
+            problems.append(f"{about} cannot be served")
+        elif (number, port.port) in found:
+            problems.append(f"{about} is that of port {found[number, port.port].name!r}, too, which has it")
+        else:
+            found[number, port.port] = Port(port.name, number, port.port, port.node_port)
+    return tuple(found.values())
 
 
-def _addresses(key: str, field: str, texts: Iterable[str], family: Family, problems: Problems) -> tuple[bytes, ...]:
-    """Addresses of this family, each once, packed; others are the other family's business."""
+def _addresses(
+    key: str, field: str, texts: Iterable[str], family: Family, problems: Problems, *, besides: str = ""
+) -> tuple[bytes, ...]:
+    """Addresses of this family, each once, packed; others are the other family's business.
+
+    Special addresses are skipped, `besides` one kind of them.
+    """
     found: dict[bytes, None] = {}
     for text in texts:
         try:
@@ -105,7 +122,10 @@ def _addresses(key: str, field: str, texts: Iterable[str], family: Family, probl
         except ValueError:
             problems.append(f"service {key}: {field} has {text!r}, which is no IP address")
             continue
-        if len(address) == family.address.size:
+        kind = special(address)
+        if kind and kind != besides:
+            problems.append(f"service {key}: {field} has {text!r}, which is {kind}")
+        elif len(address) == family.address.size:
             found[address] = None
     return tuple(found)
 
@@ -115,12 +135,11 @@ def _source_ranges(key: str, texts: list[str], family: Family, problems: Problem
     good, bad = [], False
     for text in texts:
         try:
-            address, _, bits = text.strip().partition("/")
-            network = ipaddress.ip_network((lenient(address), int(bits)), strict=False)
+            found = network(text.strip())
         except ValueError:
             problems.append(f"service {key}: loadBalancerSourceRanges has {text!r}, which is no CIDR")
             bad = True
             continue
-        if network.version == family.version:
-            good.append(str(network))
+        if found.version == family.version:
+            good.append(str(found))
     return tuple(cidr_elements(family, good)) if good or bad else None

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from netplane.api.objects import Endpoint as SliceEndpoint
 from netplane.api.objects import EndpointSlice
-from netplane.net.addresses import lenient
-from netplane.nft.types import FAMILIES, PROTOCOLS, Family
-from proxy.plan.model import HEADLESS, LOCAL, OTHER_PROXY, READY, SERVING, TERMINATING, Endpoint
+from netplane.net.addresses import lenient, special
+from netplane.nft.types import FAMILIES, Family
+from proxy.plan.model import HEADLESS, LOCAL, OTHER_PROXY, READY, SERVING, TERMINATING, TRANSPORTS, Endpoint
 
 SERVICE_NAME = "kubernetes.io/service-name"
 _FAMILIES = {family.name: family for family in FAMILIES}
@@ -82,9 +82,10 @@ def _ports(item: EndpointSlice, problems: list[str]) -> Iterable[SlicePort]:
     for port in item.ports or ():
         if port.port is None:
             continue
-        protocol = PROTOCOLS.get((port.protocol or "TCP").lower())
+        name = port.protocol or "TCP"
+        protocol = TRANSPORTS.get(name.lower())
         if protocol is None or not 0 < port.port < 65_536:
-            problems.append(f"endpoint slice {item.key}: port {port.port}/{port.protocol} cannot be used")
+            problems.append(f"endpoint slice {item.key}: port {port.port}/{name} cannot be used")
             continue
         yield SlicePort(port.name or "", protocol, port.port.to_bytes(2, "big") + b"\0\0")
 
@@ -98,6 +99,10 @@ def _address(item: EndpointSlice, endpoint: SliceEndpoint, family: Family, probl
         address = b""
     if len(address) != family.address.size:
         problems.append(f"endpoint slice {item.key}: {endpoint.addresses[0]!r} is no {family.name} address")
+        return None
+    kind = special(address)
+    if kind and kind != "loopback":  # an apiserver on loopback is its own Service's endpoint, and a node can ask it
+        problems.append(f"endpoint slice {item.key}: {endpoint.addresses[0]!r} is {kind}, so nothing is led there")
         return None
     return address
 

@@ -18,6 +18,7 @@ from netplane.nft import elements
 from netplane.nft.objects import Table
 from netplane.nft.types import PROTOCOLS, Family
 from proxy.plan.fixtures import Flow, World
+from proxy.plan.model import TRANSPORTS
 from proxy.plan.skeleton import NAME
 from proxy.plan.verdicts import Judged, Result, Seen, judge, verify
 from proxy.tools.hosts import Hosts, hosts
@@ -27,7 +28,6 @@ PATIENCE_S = 0.3
 # What seems dropped and should not be is asked again with more patience: the machine may only be busy.
 MORE_PATIENCE_S = 1.5
 _PER_ROUND = 12
-_SPOKEN = ("tcp", "udp", "sctp")
 MAX_HOSTS = 512
 _OUTCOMES = {"refused": "reject", "unreachable": "none", "silent": "drop"}
 
@@ -70,7 +70,7 @@ def _endpoints(world: World) -> Iterator[tuple[str, int, str]]:
         for endpoint in item.endpoints or ():
             for port in item.ports or ():
                 protocol = (port.protocol or "TCP").lower()
-                if endpoint.addresses and _is_address(endpoint.addresses[0]) and port.port and protocol in _SPOKEN:
+                if endpoint.addresses and _is_address(endpoint.addresses[0]) and port.port and protocol in TRANSPORTS:
                     yield str(ipaddress.ip_address(lenient(endpoint.addresses[0]))), port.port, protocol
 
 
@@ -124,9 +124,8 @@ class _Run:
     def _unload(self, families: dict[Family, None]) -> None:
         for family in families:
             self.nft.run_text(f"add table {family.nft} {NAME}\ndelete table {family.nft} {NAME}")
-            for protocol in _SPOKEN:
-                number = PROTOCOLS[protocol]
-                self.conntrack.delete(family, self.conntrack.flows(family, number))
+            for protocol in TRANSPORTS.values():
+                self.conntrack.delete(family, self.conntrack.flows(family, protocol))
 
     def _services(self, flows: list[Flow], mine: set[str]) -> Iterator[Service]:
         """Endpoints, and whoever has a flow's destination: it answers when nothing was translated."""

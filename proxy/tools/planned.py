@@ -15,7 +15,7 @@ from netplane.nft.types import Family
 from proxy import config as configuration
 from proxy import validation
 from proxy.config import Config
-from proxy.plan import offline
+from proxy.plan import cidrs, offline
 from proxy.plan.ledger import Ledger
 from proxy.plan.model import Node
 from proxy.tools import objects
@@ -48,12 +48,13 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Planned(NamedTuple):
-    """One node of one cluster."""
+    """One node of one cluster. `problems` name what of its ranges cannot be read."""
 
     config: Config
     objects: Objects
     node: Node
     service_cidrs: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, flags: dict[str, Any], addresses: frozenset[bytes] | None = None) -> "Planned":
@@ -65,16 +66,17 @@ class Planned(NamedTuple):
         found = _objects(flags)
         config = _config(flags)
         described = _node(found, flags, addresses)
-        said = (cidr for item in found.service_cidrs for cidr in item.spec.cidrs or ())
-        return cls(config, found, described, tuple(sorted({*said, *_cidrs(flags["service_cidrs"])})))
+        problems: list[str] = []
+        said = cidrs.of_services(found.service_cidrs, problems)
+        ranges = tuple(sorted({*said, *_cidrs(flags["service_cidrs"])}))
+        return cls(config, found, described, ranges, tuple(problems))
 
     def ledger(self, family: Family) -> tuple[Ledger, list[str]]:
         """What a family's table should hold, and what of the objects was skipped."""
-        from proxy.node import cidrs_of  # noqa: PLC0415 - it knows the kernel, which --help does not need
-
-        of_node = cidrs_of(self.objects.node(self.node.name))
+        unread: list[str] = []
+        of_node = cidrs.of_node(self.objects.node(self.node.name), unread)
         by_node = configuration.detect_local(self.config) == "NodeCIDR"
-        return offline.plan(
+        ledger, problems = offline.plan(
             self.objects.services,
             self.objects.slices,
             family,
@@ -83,6 +85,7 @@ class Planned(NamedTuple):
             service_cidrs=self.service_cidrs,
             pod_cidrs=of_node if by_node else self.config.cluster_cidrs,
         )
+        return ledger, [*self.problems, *unread, *problems]
 
     def ruleset(self, ledger: Ledger) -> Ruleset:
         """The same as a ruleset that packets can be traced through."""
@@ -115,7 +118,7 @@ def _config(flags: dict[str, Any]) -> Config:
 
 
 def _node(found: Objects, flags: dict[str, Any], addresses: frozenset[bytes] | None) -> Node:
-    from proxy import node  # noqa: PLC0415 - as above
+    from proxy import node  # noqa: PLC0415 - it knows the kernel, which --help does not need
 
     name = flags["node_name"] or (found.nodes[0].metadata.name if len(found.nodes) == 1 else os.uname().nodename)
     said = found.node(name)

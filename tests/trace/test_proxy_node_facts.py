@@ -19,6 +19,7 @@ from netplane.nft.elements import cidr_elements
 from proxy import config, node, reload, settings, validation
 from proxy.config import Config
 from proxy.plan import nodeports, skeleton
+from proxy.plan.cidrs import of_node
 from proxy.plan.detector import of_family
 from proxy.plan.model import Node, Options
 from tests.config_facts import FAMILIES, MODES, PROXY_MODES, TABLES, table
@@ -164,7 +165,7 @@ if TABLES.is_dir():
         def described(ips: list[str], cidrs: list[str]) -> tuple[Node, tuple[str, ...]]:
             listed = [NodeAddress(type="InternalIP", address=ip) for ip in ips]
             said = NodeObject(spec=NodeSpec(pod_cidrs=cidrs), status=NodeStatus(addresses=listed))
-            return node.describe("n", said, frozenset(), ()), node.cidrs_of(said)
+            return node.describe("n", said, frozenset(), ()), of_node(said, [])
 
         before = described(row["initialNodeIPs"], row.get("initialPodCIDRs", []))
         after = described(row["updatedNodeIPs"], row.get("updatedPodCIDRs", []))

@@ -82,6 +82,20 @@ def test_services_that_are_none_of_our_business(made: Service) -> None:
         ({"ports": [{"name": "http", "port": 0}]}, "port 'http' (0/TCP)"),
         ({"ports": [{"name": "http", "port": 80, "protocol": "ICMPX"}]}, "port 'http' (80/ICMPX)"),
         ({"ports": [{"name": "http", "port": 80, "nodePort": 70000}]}, "port 'http' (80/TCP)"),
+        ({"ports": [{"name": "ping", "port": 80, "protocol": "ICMP"}]}, "port 'ping' (80/ICMP)"),
+        ({"ports": [{"name": n, "port": 80} for n in "ab"]}, "port 'b' (80/TCP) is that of port 'a', too"),
+        ({"externalIPs": ["127.0.0.1"]}, "externalIPs has '127.0.0.1', which is loopback"),
+        ({"externalIPs": ["0.0.0.0"]}, "externalIPs has '0.0.0.0', which is unspecified"),
+        ({"externalIPs": ["fe80::1"]}, "externalIPs has 'fe80::1', which is link-local"),
+        ({"clusterIP": "127.0.0.1"}, "clusterIPs has '127.0.0.1', which is loopback"),
+        (
+            {"status": {"loadBalancer": {"ingress": [{"ip": "::1"}]}}},
+            "loadBalancer ingress has '::1', which is loopback",
+        ),
+        (
+            {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 70000},
+            "healthCheckNodePort 70000 is no port",
+        ),
         ({"loadBalancerSourceRanges": ["10.0.0.0/99"]}, "loadBalancerSourceRanges has '10.0.0.0/99'"),
         ({"status": {"loadBalancer": {"ingress": [{"ip": "nonsense"}]}}}, "loadBalancer ingress has 'nonsense'"),
     ],
@@ -119,6 +133,10 @@ def test_ranges_that_cannot_be_read_let_nobody_in() -> None:
     [
         ({"addresses": ["nonsense"]}, "'nonsense' is no IPv4 address"),
         ({"addresses": ["fd00::1"]}, "'fd00::1' is no IPv4 address"),
+        ({"addresses": ["10.1.0.9 "]}, "'10.1.0.9 ' is no IPv4 address"),
+        ({"addresses": ["0.0.0.0"]}, "'0.0.0.0' is unspecified, so nothing is led there"),
+        ({"addresses": ["169.254.169.254"]}, "'169.254.169.254' is link-local, so nothing is led there"),
+        ({"addresses": ["224.0.0.5"]}, "'224.0.0.5' is link-local, so nothing is led there"),
     ],
 )
 def test_a_bad_endpoint_is_named_and_the_others_serve(endpoint: dict[str, Any], named: str) -> None:
