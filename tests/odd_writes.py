@@ -81,7 +81,7 @@ WRITES = {
     ),
     "an unprintable manager": post(
         f"{CM}?fieldManager=a%00b", config_map("y"), 422, "Invalid",
-        'CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\\u0000b": '
+        'CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "a\\x00b": '
         "invalid character U+0000 (at position 1)",
     ),
     "a validation": post(

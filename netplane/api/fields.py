@@ -4,7 +4,7 @@ Source: k8s.io/apimachinery/pkg/util/validation/field, whose message forms these
 """
 
 import json
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class FieldError(NamedTuple):
     def body(self) -> str:
         """The message without the field: `Invalid value: 80: provided port is …`."""
         words = self.problem.value[1]
-        if self.problem not in _WITHOUT_VALUE:
+        if self.problem not in _WITHOUT_VALUE and self.value is not OMITTED:
             words = f"{words}: {go_value(self.value)}"
         return f"{words}: {self.detail}" if self.detail else words
 
@@ -52,12 +52,38 @@ _WITHOUT_VALUE = frozenset({Problem.REQUIRED, Problem.FORBIDDEN, Problem.TOO_LON
 
 def go_value(value: Any) -> str:
     """A value as messages show it: strings quoted, the rest as compact JSON (Go escapes <, > and & in JSON)."""
-    if value is None:
-        return "null"
+    if isinstance(value, str):
+        return go_quote(value)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return (
-        text if isinstance(value, str) else text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    )
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+_ESCAPES = {
+    '"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
+}  # fmt: skip
+
+
+def go_quote(text: str) -> str:
+    """A string as Go's %q writes it: what cannot be seen is escaped."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def go_struct(given: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """An object under the names of Go's fields, as messages show it: Name=("name", "") is field and zero value."""
+    return {name: given.get(field, zero) for name, (field, zero) in fields.items()}
 
 
 def required(field: str, detail: str = "") -> FieldError:
@@ -68,6 +94,15 @@ def required(field: str, detail: str = "") -> FieldError:
 def invalid(field: str, value: Any, detail: str) -> FieldError:
     """`Invalid value: value: detail`."""
     return FieldError(Problem.INVALID, field, value, detail)
+
+
+def invalid_as_such(field: str, detail: str) -> FieldError:
+    """`Invalid value: detail`, about a part that is too large to be shown."""
+    return FieldError(Problem.INVALID, field, OMITTED, detail)
+
+
+OMITTED = object()
+"""The value of an error that shows none."""
 
 
 def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:

@@ -1,12 +1,10 @@
-"""Which strings Kubernetes accepts as names, labels, ports and addresses, and what it says of the others.
+"""Which strings Kubernetes accepts as names, labels and ports, and what it says of the others.
 
 Every check returns the messages of all that is wrong, none when nothing is. Source: RFC 1035, RFC 1123, RFC 6335 and
 k8s.io/apimachinery/pkg/util/validation (release 1.36), whose wording clients show to their users.
 """
 
-import ipaddress
 import re
-from functools import lru_cache
 
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
@@ -25,6 +23,13 @@ _QUALIFIED_RE = re.compile(_QUALIFIED)
 _LABEL_VALUE_RE = re.compile(_LABEL_VALUE)
 _CONFIG_KEY_RE = re.compile(_CONFIG_KEY)
 _PORT_NAME_RE = re.compile("[-a-z0-9]+")
+_UNDERSCORED_LABEL = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_UNDERSCORED = rf"{_UNDERSCORED_LABEL}(\.{_UNDERSCORED_LABEL})*"
+_UNDERSCORED_RE = re.compile(_UNDERSCORED)
+_HEADER = "[-A-Za-z0-9]+"
+_HEADER_RE = re.compile(_HEADER)
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+_HTTP_PATH_RE = re.compile(_HTTP_PATH)
 
 LABEL_BYTES = 63
 SUBDOMAIN_BYTES = 253
@@ -71,6 +76,31 @@ def dns_subdomain(value: str) -> list[str]:
         )
         errors.append(_pattern(text, _SUBDOMAIN, "example.com"))
     return errors
+
+
+def search_domain(value: str) -> list[str]:
+    """A domain that resolvers search: a subdomain whose labels may begin with and hold underscores."""
+    errors = _length(value, SUBDOMAIN_BYTES)
+    if not _UNDERSCORED_RE.fullmatch(value):
+        text = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+            f"and {_ALNUM_ENDS}"
+        )
+        errors.append(_pattern(text, _UNDERSCORED, "example.com"))
+    return errors
+
+
+def header(value: str) -> list[str]:
+    """The name of an HTTP header."""
+    if _HEADER_RE.fullmatch(value):
+        return []
+    text = "a valid HTTP header must consist of alphanumeric characters or '-'"
+    return [_pattern(text, _HEADER, "X-Header-Name")]
+
+
+def http_path(value: str) -> list[str]:
+    """What stands after a domain's slash."""
+    return [] if _HTTP_PATH_RE.fullmatch(value) else [f"Invalid path (regex used for validation is '{_HTTP_PATH}')"]
 
 
 def host(value: str) -> list[str]:
@@ -187,41 +217,3 @@ def in_range(value: int, low: int, high: int) -> list[str]:
 def port(value: int) -> list[str]:
     """1 to 65535."""
     return in_range(value, 1, 65535)
-
-
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_IPV4_RE = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
-_PERHAPS_SPECIAL = ("0.", "127.", "169.254.", "22", "23", "24", "25")
-
-
-def is_ordinary_ipv4(value: str) -> bool:
-    """Whether a string is an IPv4 address that any endpoint can have: the quick answer for most addresses.
-
-    False says nothing: the address may be IPv6, special, or none at all.
-    """
-    return _IPV4_RE.fullmatch(value) is not None and not value.startswith(_PERHAPS_SPECIAL)
-
-
-@lru_cache(maxsize=4096)
-def parse_ip(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address, or None. Zones (fe80::1%eth0) and IPv4 with leading zeros are refused, as everywhere in the API."""
-    try:
-        return None if "%" in value else ipaddress.ip_address(value)
-    except ValueError:
-        return None
-
-
-def ip(value: str) -> list[str]:
-    """An IPv4 or IPv6 address."""
-    return [] if parse_ip(value) else ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-
-
-def cidr(value: str) -> list[str]:
-    """An address and a prefix length."""
-    try:
-        if "/" in value and value.rpartition("/")[2].isdigit():
-            ipaddress.ip_interface(value)
-            return []
-    except ValueError:
-        pass
-    return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]

@@ -1,11 +1,15 @@
 """Amounts as Kubernetes writes them: 100m, 0.5, 1Gi, 2e3 (pure). Source: resource.Quantity of apimachinery."""
 
+import math
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+_SUFFIX = {0: "", **{exponent: letter for letter, exponent in _DECIMAL.items()}}
+_NANO = 10**9
 
 
 def parse(text: str | float) -> Fraction | None:
@@ -24,3 +28,35 @@ def parse(text: str | float) -> Fraction | None:
 
 
 MAX_EXPONENT = 1000
+
+
+@lru_cache(maxsize=1024)
+def canonical(text: str | float) -> str:
+    """An amount as the API shows it: no fraction, the largest unit that allows that. What is no amount stays.
+
+    The unit stays of its sort: 1024Mi is 1Gi, 0.5 is 500m, 1500e3 is 1500e3. Less than a billionth is rounded up.
+    """
+    amount = parse(text)
+    if amount is None:
+        return str(text)
+    nanos = math.ceil(abs(amount) * _NANO)
+    amount = Fraction(nanos if amount >= 0 else -nanos, _NANO)
+    suffix = _suffix(str(text))
+    if suffix in _BINARY and amount.denominator == 1 and abs(amount) >= 1024:
+        return _binary(amount.numerator)
+    exponent = 0 if not amount else max(one for one in _SUFFIX if (amount / Fraction(10) ** one).denominator == 1)
+    number = (amount / Fraction(10) ** exponent).numerator
+    if suffix[:1] in ("e", "E") and suffix[1:]:
+        return f"{number}e{exponent}" if exponent else str(number)
+    return f"{number}{_SUFFIX[exponent]}"
+
+
+def _suffix(text: str) -> str:
+    found = _QUANTITY.fullmatch(text)
+    return (found[2] or "") if found else ""
+
+
+def _binary(number: int) -> str:
+    power = max(power for power in (0, *_BINARY.values()) if number % (1 << 10 * power) == 0)
+    letters = next((name for name, value in _BINARY.items() if value == power), "")
+    return f"{number >> 10 * power}{letters}"

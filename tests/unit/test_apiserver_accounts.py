@@ -127,7 +127,7 @@ def test_mirrors_of_static_pods_have_no_account(spec: dict[str, Any], message: s
         mirror["metadata"]["annotations"] = {pod_refs.MIRROR: "x"}
         refused = await ask("POST", PODS, mirror)
         assert (refused.status, refused.json["message"]) == (403, f'pods "m" is forbidden: {message}')
-        plain = {**pod("m"), "metadata": {"name": "m", "annotations": {pod_refs.MIRROR: "x"}}}
+        plain = {**pod("m", nodeName="n1"), "metadata": {"name": "m", "annotations": {pod_refs.MIRROR: "x"}}}
         assert "serviceAccountName" not in (await ask.create(PODS, plain))["spec"]
 
     run(test)

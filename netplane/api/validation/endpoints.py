@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import names
+from netplane.api import addresses, names
 from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, required, too_many
 from netplane.api.validation import meta
 from netplane.api.validation.service import service_port
@@ -36,13 +36,13 @@ def _subset(subset: Json, path: str) -> list[FieldError]:
 
 
 def _address(address: Json, path: str) -> list[FieldError]:
-    errors = meta.not_special_ip(f"{path}.ip", address.get("ip") or "")
-    return errors + _host_and_node(address, path)
+    ip, where = address.get("ip") or "", f"{path}.ip"
+    return all_invalid(where, ip, addresses.ip(ip)) + _host_and_node(address, path) + meta.endpoint_ip(where, ip)
 
 
 def _host_and_node(endpoint: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    if node := endpoint.get("nodeName"):
+    if (node := endpoint.get("nodeName")) is not None:
         errors += all_invalid(f"{path}.nodeName", node, names.dns_subdomain(node))
     if host := endpoint.get("hostname"):
         errors += all_invalid(f"{path}.hostname", host, names.dns_label(host))
@@ -71,12 +71,12 @@ def endpoint_slice(obj: Json, old: Json | None) -> list[FieldError]:
 
 def _ordinary(endpoint: Json, address_type: str) -> bool:
     """Whether an endpoint is plainly fine, as nearly all are: a few IPv4 addresses, on a node, nothing special."""
-    addresses = endpoint.get("addresses")
+    given = endpoint.get("addresses")
     return (
         address_type == "IPv4"
-        and bool(addresses)
-        and len(addresses or ()) <= MAX_ADDRESSES
-        and all(names.is_ordinary_ipv4(one) for one in addresses or ())
+        and bool(given)
+        and len(given or ()) <= MAX_ADDRESSES
+        and all(addresses.is_ordinary_ipv4(one) for one in given or ())
         and not endpoint.get("hints")
         and not endpoint.get("hostname")
         and (not (node := endpoint.get("nodeName")) or names.is_label(node))
@@ -85,22 +85,24 @@ def _ordinary(endpoint: Json, address_type: str) -> bool:
 
 def _endpoint(endpoint: Json, address_type: str, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    addresses = endpoint.get("addresses") or []
-    if not addresses:
+    given = endpoint.get("addresses") or []
+    if not given:
         errors.append(required(f"{path}.addresses", "must contain at least 1 address"))
-    elif len(addresses) > MAX_ADDRESSES:
-        errors.append(too_many(f"{path}.addresses", len(addresses), MAX_ADDRESSES))
-    for i, address in enumerate(addresses):
+    elif len(given) > MAX_ADDRESSES:
+        errors.append(too_many(f"{path}.addresses", len(given), MAX_ADDRESSES))
+    for i, address in enumerate(given):
         errors += _slice_address(address, address_type, f"{path}.addresses[{i}]")
     return errors + _host_and_node(endpoint, path) + _hints(endpoint.get("hints") or {}, f"{path}.hints")
 
 
 def _slice_address(address: str, address_type: str, path: str) -> list[FieldError]:
     if address_type in ("IPv4", "IPv6"):
-        ip = names.parse_ip(address)
-        if ip is None or f"IPv{ip.version}" != address_type:
-            return [invalid(path, address, f"must be a valid {address_type} address")]
-        return meta.not_special_ip(path, address)
+        if bad := addresses.ip(address):
+            return all_invalid(path, address, bad)
+        wrong = (":" in address) == (address_type == "IPv4")
+        # Told of the list, as the real server does.
+        errors = [invalid(path.rpartition("[")[0], address, f"must be an {address_type} address")] if wrong else []
+        return errors + meta.endpoint_ip(path, address)
     if address_type == "FQDN":
         return _fqdn(address.removesuffix("."), path)
     return []

@@ -6,7 +6,7 @@ Source: k8s.io/apimachinery/pkg/api/validation (release 1.36).
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from netplane.api import names
+from netplane.api import addresses, names
 from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_long
 
 Json = dict[str, Any]
@@ -137,6 +137,17 @@ def immutable(path: str, value: Any, old: Any) -> list[FieldError]:
     return [] if (value or None) == (old or None) else [invalid(path, value, IMMUTABLE)]
 
 
+def domain_prefixed_path(value: str, path: str) -> list[FieldError]:
+    """example.com/what: who gives a name, and the name."""
+    if not value:
+        return [required(path)]
+    domain, _, rest = value.partition("/")
+    if not domain or not rest:
+        return [invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    errors = all_invalid(path, domain, names.dns_subdomain(domain))
+    return errors + all_invalid(path, rest, names.http_path(rest))
+
+
 def one_of(path: str, value: str | None, supported: Collection[str]) -> list[FieldError]:
     """A required field with a fixed set of values."""
     if not value:
@@ -147,13 +158,13 @@ def one_of(path: str, value: str | None, supported: Collection[str]) -> list[Fie
 PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 
 
-def not_special_ip(path: str, value: str) -> list[FieldError]:
+def endpoint_ip(path: str, value: str) -> list[FieldError]:
     """An address that can be an endpoint: not one that means this host, this link or nothing."""
-    if names.is_ordinary_ipv4(value):
+    if addresses.is_ordinary_ipv4(value):
         return []
-    ip = names.parse_ip(value)
+    ip = addresses.parse(value)
     if ip is None:
-        return all_invalid(path, value, names.ip(value))
+        return [invalid(path, value, "must be a valid IP address")]
     if ip.is_unspecified:
         return [invalid(path, value, f"may not be unspecified ({value})")]
     if ip.is_loopback:

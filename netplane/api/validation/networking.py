@@ -3,10 +3,10 @@
 import ipaddress
 from typing import Any
 
-from netplane.api import names
+from netplane.api import addresses, names
 from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_many
 from netplane.api.validation import meta
-from netplane.api.validation.workloads import label_selector
+from netplane.api.validation.selecting import label_selector
 
 Json = dict[str, Any]
 
@@ -68,13 +68,13 @@ def _ip_block(block: Json, path: str) -> list[FieldError]:
     cidr = block.get("cidr") or ""
     if not cidr:
         return [required(f"{path}.cidr")]
-    errors = all_invalid(f"{path}.cidr", cidr, names.cidr(cidr))
+    errors = all_invalid(f"{path}.cidr", cidr, addresses.cidr(cidr))
     if errors:
         return errors
     whole = ipaddress.ip_network(cidr, strict=False)
     for i, one in enumerate(block.get("except") or ()):
         where = f"{path}.except[{i}]"
-        wrong = names.cidr(one)
+        wrong = addresses.cidr(one)
         errors += all_invalid(where, one, wrong)
         if not wrong and not _inside(ipaddress.ip_network(one, strict=False), whole):
             errors.append(invalid(where, one, f"must be a strict subset of `{path}.cidr`"))
@@ -107,7 +107,7 @@ def ingress(obj: Json, old: Json | None) -> list[FieldError]:
         errors += all_invalid("spec.ingressClassName", name, names.dns_subdomain(name))
     for i, rule in enumerate(spec.get("rules") or ()):
         path, host = f"spec.rules[{i}]", rule.get("host") or ""
-        if host and names.parse_ip(host):
+        if host and addresses.parse(host):
             errors.append(invalid(f"{path}.host", host, "must be a DNS name, not an IP address"))
         elif host:
             errors += all_invalid(f"{path}.host", host, names.host(host))
@@ -203,7 +203,7 @@ def service_cidr(obj: Json, old: Json | None) -> list[FieldError]:
 
 
 def _canonical(text: str, path: str) -> list[FieldError]:
-    errors = all_invalid(path, text, names.cidr(text))
+    errors = all_invalid(path, text, addresses.cidr(text))
     if not errors and str(ipaddress.ip_network(text, strict=False)) != text:
         why = f'must be in canonical form ("{ipaddress.ip_network(text, strict=False)}")'
         errors.append(invalid(path, text, why))
@@ -223,7 +223,7 @@ def ip_address(obj: Json, old: Json | None) -> list[FieldError]:
 def ip_name(name: str, prefix: bool) -> list[str]:
     """An address in its canonical form."""
     del prefix
-    found = names.parse_ip(name)
+    found = addresses.parse(name)
     if found is None:
-        return names.ip(name)
+        return addresses.ip(name)
     return [] if str(found) == name else [f'must be in canonical form ("{found}")']

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import names
+from netplane.api import addresses, names
 from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required, too_long
 from netplane.api.validation import meta
 
@@ -42,7 +42,7 @@ def _taints(taints: list[Json]) -> list[FieldError]:
 
 def _pod_cidrs(spec: Json) -> list[FieldError]:
     given = spec.get("podCIDRs") or []
-    errors = [e for i, one in enumerate(given) for e in all_invalid(f"spec.podCIDRs[{i}]", one, names.cidr(one))]
+    errors = [e for i, one in enumerate(given) for e in all_invalid(f"spec.podCIDRs[{i}]", one, addresses.cidr(one))]
     if not errors and len({":" in one for one in given}) != len(given):
         errors.append(invalid("spec.podCIDRs", given, "may specify no more than one CIDR for each IP family"))
     return errors

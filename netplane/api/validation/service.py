@@ -6,7 +6,7 @@ right. Addresses and families have their own page, service_ips.py. Source: core/
 
 from typing import Any
 
-from netplane.api import names
+from netplane.api import addresses, names
 from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, not_supported, required
 from netplane.api.validation import meta, service_ips
 
@@ -138,7 +138,8 @@ def _affinity(spec: Json) -> list[FieldError]:
 
 
 def _external_ip(i: int, ip: str) -> list[FieldError]:
-    return meta.not_special_ip(f"spec.externalIPs[{i}]", ip)
+    path = f"spec.externalIPs[{i}]"
+    return all_invalid(path, ip, addresses.ip(ip)) or meta.endpoint_ip(path, ip)
 
 
 def _duplicates(spec: Json) -> list[FieldError]:
@@ -180,7 +181,7 @@ def _source_ranges(obj: Json) -> list[FieldError]:
         return []
     errors = [] if spec.get("type") == "LoadBalancer" else [forbidden(path, _ONLY_LB)]
     for where, value in zip(paths, ranges, strict=True):
-        errors += all_invalid(where, value.strip(), names.cidr(value.strip()))
+        errors += all_invalid(where, value.strip(), addresses.cidr(value.strip()))
     return errors
 
 
@@ -248,7 +249,7 @@ def _ingress(ingress: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     ip, mode, host = ingress.get("ip") or "", ingress.get("ipMode"), ingress.get("hostname") or ""
     if ip:
-        errors += all_invalid(f"{path}.ip", ip, names.ip(ip))
+        errors += all_invalid(f"{path}.ip", ip, addresses.ip(ip))
     if ip and mode is None:
         errors.append(required(f"{path}.ipMode", "must be specified when `ip` is set"))
     elif mode is not None and not ip:
@@ -257,6 +258,6 @@ def _ingress(ingress: Json, path: str) -> list[FieldError]:
         errors.append(not_supported(f"{path}.ipMode", mode, {"VIP", "Proxy"}))
     if host:
         errors += all_invalid(f"{path}.hostname", host, names.dns_subdomain(host))
-        if names.parse_ip(host):
+        if addresses.parse(host):
             errors.append(invalid(f"{path}.hostname", host, "must be a DNS name, not an IP address"))
     return errors

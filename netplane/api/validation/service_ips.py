@@ -5,7 +5,7 @@ Source: ValidateServiceClusterIPsRelatedFields and the upgrade and downgrade rul
 
 from typing import Any
 
-from netplane.api import names
+from netplane.api import addresses
 from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, not_supported, required
 
 Json = dict[str, Any]
@@ -73,7 +73,7 @@ def _addresses(ips: list[str]) -> list[FieldError]:
         error
         for i, ip in enumerate(ips)
         if (i, ip) != (0, "None")
-        for error in all_invalid(f"spec.clusterIPs[{i}]", ip, names.ip(ip))
+        for error in all_invalid(f"spec.clusterIPs[{i}]", ip, addresses.ip(ip))
     ]
 
 

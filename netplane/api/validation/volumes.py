@@ -1,10 +1,14 @@
-"""A pod's volumes and where they are mounted. Source: core/v1 validation of Kubernetes 1.36."""
+"""A pod's volumes. Source: core/v1 validation of Kubernetes 1.36."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from netplane.api import quantity
-from netplane.api.fields import FieldError, forbidden, invalid, not_found, not_supported, required
+from netplane.api import names, quantity
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, not_supported, required
+from netplane.api.validation import rare_volumes
+from netplane.api.validation.environment import field_ref, resource_ref
+from netplane.api.validation.paths import local, no_backsteps
+from netplane.api.validation.selecting import label_selector
 
 Json = dict[str, Any]
 Check = Callable[[Json, str], list[FieldError]]
@@ -13,20 +17,48 @@ _MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 _HOST_TYPES = frozenset({
     "", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice",
 })  # fmt: skip
-_PROPAGATIONS = frozenset({"Bidirectional", "HostToContainer", "None"})
+_FIELDS = frozenset({
+    "metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid",
+})  # fmt: skip
+_TWICE = "conflicting duplicate paths"
 LEAST_TOKEN_S, MOST_TOKEN_S = 600, 2**32
 
 
-def source(volume: Json, path: str) -> list[FieldError]:
+def volumes(given: list[Json], path: str, pod: str) -> tuple[dict[str, Json], list[FieldError]]:
+    """The good volumes of a pod by name, and what is wrong with the others. `pod`: its name; "" for a template's."""
+    errors: list[FieldError] = []
+    good: dict[str, Json] = {}
+    claims = {f"{pod}-{one.get('name')}" for one in given if pod and one.get("ephemeral") is not None}
+    for i, volume in enumerate(given):
+        name, where = volume.get("name") or "", f"{path}[{i}]"
+        wrong = _source(volume, where, pod)
+        wrong += all_invalid(f"{where}.name", name, names.dns_label(name)) if name else [required(f"{where}.name")]
+        wrong += [duplicate(f"{where}.name", name)] if name in good else []
+        if not wrong:
+            good[name] = volume
+        errors += wrong
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if claim in claims:
+            why = "must not reference a PVC that gets created for an ephemeral volume"
+            errors.append(invalid(f"{where}.persistentVolumeClaim.claimName", claim, why))
+    return good, errors
+
+
+def _source(volume: Json, path: str, pod: str) -> list[FieldError]:
     """The one source of a volume."""
-    for kind, check in _SOURCES.items():
-        if volume.get(kind) is not None:
-            return check(volume[kind], f"{path}.{kind}")
-    return []
-
-
-def _needs(*fields: str) -> Check:
-    return lambda given, path: [required(f"{path}.{one}") for one in fields if not given.get(one)]
+    kinds = [kind for kind in _SOURCES if volume.get(kind) is not None]
+    if not kinds:
+        return [required(path, "must specify a volume type")]
+    errors = _SOURCES[kinds[0]](volume[kinds[0]], f"{path}.{kinds[0]}")
+    errors += [forbidden(f"{path}.{kind}", "may not specify more than 1 volume type") for kind in kinds[1:]]
+    name = volume.get("name") or ""
+    if kinds[0] == "image" and pod and not volume["image"].get("reference"):
+        errors.append(required(f"{path}.image.reference"))
+    if kinds[0] == "ephemeral" and pod and name:
+        claim = f"{pod}-{name}"
+        bad = names.dns_subdomain(claim)
+        errors += all_invalid(f"{path}.name", name, [f'PVC name "{claim}": {text}' for text in bad])
+    return errors
 
 
 def _empty_dir(given: Json, path: str) -> list[FieldError]:
@@ -40,7 +72,7 @@ def _empty_dir(given: Json, path: str) -> list[FieldError]:
 def _host_path(given: Json, path: str) -> list[FieldError]:
     if not given.get("path"):
         return [required(f"{path}.path")]
-    errors = _no_backsteps(given["path"], f"{path}.path")
+    errors = no_backsteps(given["path"], f"{path}.path")
     if (given.get("type") or "") not in _HOST_TYPES:
         errors.append(not_supported(f"{path}.type", given["type"], _HOST_TYPES))
     return errors
@@ -48,19 +80,21 @@ def _host_path(given: Json, path: str) -> list[FieldError]:
 
 def _files(name: str) -> Check:
     def check(given: Json, path: str) -> list[FieldError]:
-        errors = [] if given.get(name) else [required(f"{path}.{name}")]
-        return errors + _mode(given, "defaultMode", path) + _items(given, path)
+        return _named(given, path, name) + _mode(given, "defaultMode", path) + _items(given, path)
 
     return check
+
+
+def _named(given: Json, path: str, field: str) -> list[FieldError]:
+    return [] if given.get(field) else [required(f"{path}.{field}")]
 
 
 def _items(given: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for i, item in enumerate(given.get("items") or ()):
         where = f"{path}.items[{i}]"
-        if "fieldRef" not in item and "resourceFieldRef" not in item and not item.get("key"):
-            errors.append(required(f"{where}.key"))
-        errors += _local(item.get("path") or "", f"{where}.path") + _mode(item, "mode", where)
+        errors += _named(item, where, "key")
+        errors += local(item.get("path") or "", f"{where}.path") + _mode(item, "mode", where)
     return errors
 
 
@@ -69,115 +103,93 @@ def _mode(given: Json, field: str, path: str) -> list[FieldError]:
     return [] if mode is None or 0 <= mode <= 0o777 else [invalid(f"{path}.{field}", mode, _MODE)]
 
 
-def _local(text: str, path: str) -> list[FieldError]:
-    """A path below the volume that does not look like ours."""
-    if not text:
-        return [required(path)]
-    errors = descending(text, path)
-    if not errors and text.startswith(".."):
-        errors.append(invalid(path, text, "must not start with '..'"))
-    return errors
-
-
-def descending(text: str, path: str) -> list[FieldError]:
-    """A relative path that stays below where it starts."""
-    errors = [invalid(path, text, "must be a relative path")] if text.startswith("/") else []
-    return errors + _no_backsteps(text, path)
-
-
-def _no_backsteps(text: str, path: str) -> list[FieldError]:
-    return [invalid(path, text, "must not contain '..'")] if ".." in text.split("/") else []
-
-
-def _nfs(given: Json, path: str) -> list[FieldError]:
-    errors = [required(f"{path}.{one}") for one in ("server", "path") if not given.get(one)]
-    if given.get("path") and not given["path"].startswith("/"):
-        errors.append(invalid(f"{path}.path", given["path"], "must be an absolute path"))
+def _downward(given: Json, path: str) -> list[FieldError]:
+    """Files of fields; the real server names them without their index."""
+    errors: list[FieldError] = []
+    for one in given.get("items") or ():
+        errors += local(one.get("path") or "", f"{path}.path")
+        if one.get("fieldRef") is not None:
+            errors += field_ref(one["fieldRef"], f"{path}.fieldRef", _FIELDS)
+            if one.get("resourceFieldRef") is not None:
+                why = "fieldRef and resourceFieldRef can not be specified simultaneously"
+                errors.append(invalid(path, "resource", why))
+        elif one.get("resourceFieldRef") is not None:
+            errors += resource_ref(one["resourceFieldRef"], f"{path}.resourceFieldRef", volume=True)
+        else:
+            errors.append(required(path, "one of fieldRef and resourceFieldRef is required"))
+        errors += _mode(one, "mode", path)
     return errors
 
 
 def _projected(given: Json, path: str) -> list[FieldError]:
     errors = _mode(given, "defaultMode", path)
+    paths: set[str] = set()
     for i, one in enumerate(given.get("sources") or ()):
         where = f"{path}.sources[{i}]"
-        kinds = [kind for kind, value in one.items() if value is not None]
-        if not kinds:
-            errors.append(required(where, "must specify at least one volume source"))
-        errors += [forbidden(f"{where}.{kind}", "may not specify more than 1 volume type") for kind in kinds[1:]]
-        for kind in kinds[:1]:
-            check = _PROJECTED.get(kind)
-            errors += check(one[kind], f"{where}.{kind}") if check is not None else []
+        kinds = [kind for kind in _PROJECTED if one.get(kind) is not None]
+        for kind in kinds:
+            errors += _PROJECTED[kind](one[kind], f"{where}.{kind}")
+            errors += _repeated(one[kind], kind, path, paths)
+        if len(kinds) > 1:
+            errors.append(forbidden(where, "may not specify more than 1 volume type per source"))
+    return errors
+
+
+def _repeated(source: Json, kind: str, path: str, paths: set[str]) -> list[FieldError]:
+    """Files of two sources in one place; told of the volume, by what names the source."""
+    given = [source] if kind == "clusterTrustBundle" else source.get("items") or []
+    errors: list[FieldError] = []
+    for at in filter(None, (one.get("path") for one in given)):
+        if at in paths:
+            errors.append(invalid(path, source.get("name") or "" if kind in ("secret", "configMap") else at, _TWICE))
+        paths.add(at)
     return errors
 
 
 def _token(given: Json, path: str) -> list[FieldError]:
-    seconds = given.get("expirationSeconds")
+    seconds, above = given.get("expirationSeconds"), path.rpartition(".sources[")[0]
     errors: list[FieldError] = []
     if seconds is not None and seconds < LEAST_TOKEN_S:
         errors.append(invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"))
     elif seconds is not None and seconds > MOST_TOKEN_S:
         why = "may not specify a duration larger than 2^32 seconds"
         errors.append(invalid(f"{path}.expirationSeconds", seconds, why))
-    return errors if given.get("path") else [*errors, required(f"{path}.path")]
+    return errors + local(given.get("path") or "", f"{above}.path")
 
 
-def _named_items(given: Json, path: str) -> list[FieldError]:
-    return ([] if given.get("name") else [required(f"{path}.name")]) + _items(given, path)
+def _trust_bundle(given: Json, path: str) -> list[FieldError]:
+    name, signer, selector = given.get("name"), given.get("signerName"), given.get("labelSelector")
+    errors: list[FieldError] = []
+    if name is not None and signer is not None:
+        errors.append(invalid(path, given, "only one of name and signerName may be used"))
+    elif name is not None:
+        errors += [] if name else [required(f"{path}.name", "must be a valid object name")]
+        if selector is not None:
+            why = "labelSelector must be unset if name is specified"
+            errors.append(invalid(f"{path}.labelSelector", selector, why))
+    elif signer is not None:
+        errors += [] if signer else [required(f"{path}.signerName", "must be a valid signer name")]
+        errors += label_selector(selector, f"{path}.labelSelector")
+    else:
+        errors.append(required(path, "either name or signerName must be specified"))
+    return errors + local(given.get("path") or "", f"{path}.path")
 
 
 _PROJECTED: dict[str, Check] = {
-    "secret": _named_items,
-    "configMap": _named_items,
-    "downwardAPI": _items,
+    "secret": lambda given, path: _named(given, path, "name") + _items(given, path),
+    "configMap": lambda given, path: _named(given, path, "name") + _items(given, path),
+    "downwardAPI": _downward,
     "serviceAccountToken": _token,
+    "clusterTrustBundle": _trust_bundle,
+    "podCertificate": lambda given, path: [],
 }
-_SOURCES: dict[str, Check] = {
+_SOURCES: Mapping[str, Check] = {
     "emptyDir": _empty_dir,
     "hostPath": _host_path,
     "secret": _files("secretName"),
-    "nfs": _nfs,
-    "persistentVolumeClaim": _needs("claimName"),
-    "downwardAPI": lambda given, path: _mode(given, "defaultMode", path) + _items(given, path),
+    "persistentVolumeClaim": lambda given, path: _named(given, path, "claimName"),
+    "downwardAPI": lambda given, path: _mode(given, "defaultMode", path) + _downward(given, path),
     "configMap": _files("name"),
     "projected": _projected,
-    "csi": _needs("driver"),
+    **rare_volumes.SOURCES,
 }
-
-
-def mounts(container: Json, path: str, volumes: set[str]) -> list[FieldError]:
-    """Each mount is of a volume that there is, at a place of its own."""
-    given = container.get("volumeMounts") or []
-    errors: list[FieldError] = []
-    at = [mount.get("mountPath") or "" for mount in given]
-    for i, mount in enumerate(given):
-        where, name = f"{path}[{i}]", mount.get("name") or ""
-        if not name:
-            errors.append(required(f"{where}.name"))
-        elif name not in volumes:
-            errors.append(not_found(f"{where}.name", name))
-        if not at[i]:
-            errors.append(required(f"{where}.mountPath"))
-        elif at[i] in at[:i]:
-            errors.append(invalid(f"{where}.mountPath", at[i], "must be unique"))
-        errors += _part(mount, where) + _propagation(mount, container, where)
-    return errors
-
-
-def _part(mount: Json, path: str) -> list[FieldError]:
-    part, expression = mount.get("subPath") or "", mount.get("subPathExpr") or ""
-    errors = descending(part, f"{path}.subPath") if part else []
-    if expression and part:
-        errors.append(invalid(f"{path}.subPathExpr", expression, "subPathExpr and subPath are mutually exclusive"))
-    return errors + (descending(expression, f"{path}.subPathExpr") if expression else [])
-
-
-def _propagation(mount: Json, container: Json, path: str) -> list[FieldError]:
-    given = mount.get("mountPropagation")
-    if given is None:
-        return []
-    if given not in _PROPAGATIONS:
-        return [not_supported(f"{path}.mountPropagation", given, _PROPAGATIONS)]
-    if given == "Bidirectional" and not (container.get("securityContext") or {}).get("privileged"):
-        why = "Bidirectional mount propagation is available only to privileged containers"
-        return [forbidden(f"{path}.mountPropagation", why)]
-    return []

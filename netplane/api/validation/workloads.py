@@ -1,22 +1,20 @@
-"""Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob: templates, selectors, and what may not change.
+"""Deployment, ReplicaSet, StatefulSet, DaemonSet: templates, selectors, and what may not change.
 
-Source: apps/v1 and batch/v1 validation of Kubernetes 1.36.
+Source: apps/v1 validation of Kubernetes 1.36.
 """
 
 import re
 from typing import Any
 
-from netplane.api import cron, names, selectors
+from netplane.api import selectors
 from netplane.api.errors import StatusError
-from netplane.api.fields import FieldError, forbidden, invalid, not_supported, required
+from netplane.api.fields import FieldError, forbidden, go_struct, invalid, not_supported, required
 from netplane.api.validation import meta, pod
+from netplane.api.validation.selecting import label_selector
 
 Json = dict[str, Any]
 
-_OPERATORS = ("Exists", "DoesNotExist", "In", "NotIn")
-_MODES = frozenset({"Indexed", "NonIndexed"})
-_NO_ZONE = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-MOST_INDEXED = 100_000
+_NO_MATCH = "`selector` does not match template `labels`"
 _SET_MAY_CHANGE = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
@@ -25,55 +23,59 @@ _SET_CHANGEABLE = frozenset({
     "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "minReadySeconds",
     "persistentVolumeClaimRetentionPolicy",
 })  # fmt: skip
+_COUNTS = (
+    "observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas",
+    "fullyLabeledReplicas", "currentReplicas", "terminatingReplicas", "collisionCount", "currentNumberScheduled",
+    "numberMisscheduled", "desiredNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable",
+    "numberUnavailable",
+)  # fmt: skip
+_OF_REPLICAS = ("updatedReplicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas", "currentReplicas")
 
 
-def label_selector(selector: Json | None, path: str) -> list[FieldError]:
-    """A LabelSelector; absent is fine."""
-    selector = selector or {}
-    errors = meta.labels(selector.get("matchLabels"), f"{path}.matchLabels")
-    for i, one in enumerate(selector.get("matchExpressions") or ()):
-        where, operator, values = f"{path}.matchExpressions[{i}]", one.get("operator") or "", one.get("values") or []
-        if operator not in _OPERATORS:
-            errors.append(invalid(f"{where}.operator", operator, "not a valid selector operator"))
-        elif operator in ("In", "NotIn") and not values:
-            errors.append(required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-        elif operator not in ("In", "NotIn") and values:
-            errors.append(
-                forbidden(f"{where}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-            )
-        errors += [invalid(f"{where}.key", one.get("key"), text) for text in names.qualified_name(one.get("key") or "")]
-    return errors
-
-
-def _selected(spec: Json, kind: str) -> list[FieldError]:
+def selected(spec: Json, kind: str, template: str = "spec.template") -> list[FieldError]:
     """The selector is there, says something, and finds the template's labels."""
     selector = spec.get("selector")
     if selector is None:
-        return [required("spec.selector"), *_matches(None, spec)]
+        return [required("spec.selector"), *matches(None, spec, template)]
     errors = label_selector(selector, "spec.selector")
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         errors.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
-    return errors + (_matches(selector, spec) if not errors else [])
+    return errors + (matches(selector, spec, template) if not errors else [])
 
 
-def _matches(selector: Json | None, spec: Json) -> list[FieldError]:
+def matches(selector: Json | None, spec: Json, template: str = "spec.template") -> list[FieldError]:
+    """The selector finds the template's labels; none finds nothing."""
     labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
     try:
         found = selector is not None and selectors.from_label_selector(selector).matches(labels)
     except StatusError:
         return []
-    why = "`selector` does not match template `labels`"
-    return [] if found else [invalid("spec.template.metadata.labels", labels or None, why)]
+    return [] if found else [invalid(f"{template}.metadata.labels", labels or None, _NO_MATCH)]
 
 
-def _template(spec: Json, *policies: str, path: str = "spec.template") -> list[FieldError]:
+def pod_template(spec: Json, path: str) -> list[FieldError]:
+    """spec.template of whatever has one."""
     template = spec.get("template") or {}
-    errors = meta.labels((template.get("metadata") or {}).get("labels"), f"{path}.labels")
-    errors += meta.annotations((template.get("metadata") or {}).get("annotations") or {}, f"{path}.annotations")
-    errors += pod.validate_spec(template.get("spec") or {}, f"{path}.spec")
-    policy = (template.get("spec") or {}).get("restartPolicy")
-    if policies and policy and policy not in policies and policy in pod.RESTART_POLICIES:
-        errors.append(not_supported(f"{path}.spec.restartPolicy", policy, policies))
+    metadata, inside = template.get("metadata") or {}, template.get("spec") or {}
+    errors = meta.labels(metadata.get("labels"), f"{path}.labels")
+    errors += meta.annotations(metadata.get("annotations") or {}, f"{path}.annotations")
+    errors += pod.annotations(metadata, inside, f"{path}.annotations")
+    errors += pod.validate_spec(inside, f"{path}.spec")
+    if inside.get("ephemeralContainers"):
+        why = "ephemeral containers not allowed in pod template"
+        errors.append(forbidden(f"{path}.spec.ephemeralContainers", why))
+    return errors
+
+
+def _lasting(spec: Json, kind: str, extra: Json | None = None) -> list[FieldError]:
+    """A template of pods that run until they are deleted."""
+    path, inside = "spec.template", spec["template"].get("spec") or {}
+    errors = pod_template(spec if extra is None else {"template": extra}, path)
+    if inside.get("restartPolicy") != "Always":
+        errors.append(not_supported(f"{path}.spec.restartPolicy", inside.get("restartPolicy") or "", ("Always",)))
+    if inside.get("activeDeadlineSeconds") is not None:
+        why = f"activeDeadlineSeconds in {kind} is not Supported"
+        errors.append(forbidden(f"{path}.spec.activeDeadlineSeconds", why))
     return errors
 
 
@@ -83,24 +85,47 @@ def _fixed_selector(obj: Json, old: Json | None) -> list[FieldError]:
     return meta.immutable("spec.selector", obj["spec"].get("selector"), (old.get("spec") or {}).get("selector"))
 
 
+def _status(obj: Json, old: Json | None) -> list[FieldError]:
+    """Counts of pods: none negative, no part greater than the whole."""
+    status = obj.get("status") or {}
+    errors = meta.not_negative(status, *_COUNTS, path="status")
+    whole, why = status.get("replicas") or 0, "cannot be greater than status.replicas"
+    errors += [invalid(f"status.{one}", status[one], why) for one in _OF_REPLICAS if (status.get(one) or 0) > whole]
+    ready, available = status.get("readyReplicas") or 0, status.get("availableReplicas") or 0
+    if available > ready:
+        errors.append(invalid("status.availableReplicas", available, "cannot be greater than readyReplicas"))
+    before, now = ((each or {}).get("status") or {} for each in (old, obj))
+    if (now.get("collisionCount") or 0) < (before.get("collisionCount") or 0):
+        errors.append(invalid("status.collisionCount", now.get("collisionCount") or 0, "cannot be decremented"))
+    return errors
+
+
 def deployment(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 Deployment."""
     spec = obj["spec"]
-    errors = meta.not_negative(
-        spec, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds", path="spec"
-    )
-    errors += [*_selected(spec, "deployment"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
-    strategy = spec["strategy"]
-    errors += meta.one_of("spec.strategy.type", strategy.get("type"), ("Recreate", "RollingUpdate"))
-    if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate"):
-        why = "may not be specified when strategy `type` is 'Recreate'"
-        errors.append(forbidden("spec.strategy.rollingUpdate", why))
-    if strategy.get("type") == "RollingUpdate":
-        errors += _rolling(strategy.get("rollingUpdate") or {}, "spec.strategy.rollingUpdate")
+    errors = meta.not_negative(spec, "replicas", path="spec")
+    errors += [*selected(spec, "deployment"), *_lasting(spec, "ReplicaSet"), *_fixed_selector(obj, old)]
+    errors += _strategy(spec["strategy"], "spec.strategy")
+    numbers = ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
+    errors += meta.not_negative(spec, *numbers, path="spec")
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None and deadline <= (spec.get("minReadySeconds") or 0):
         errors.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
-    return errors
+    return errors + _status(obj, old)
+
+
+def _shown(strategy: Json) -> Json:
+    return go_struct(strategy, Type=("type", ""), RollingUpdate=("rollingUpdate", None))
+
+
+def _strategy(given: Json, path: str) -> list[FieldError]:
+    kind = given.get("type")
+    if kind not in ("Recreate", "RollingUpdate"):
+        return [not_supported(path, _shown(given), ("Recreate", "RollingUpdate"))]
+    if kind == "RollingUpdate":
+        return _rolling(given.get("rollingUpdate") or {}, f"{path}.rollingUpdate")
+    why = "may not be specified when strategy `type` is 'Recreate'"
+    return [forbidden(f"{path}.rollingUpdate", why)] if given.get("rollingUpdate") is not None else []
 
 
 def _rolling(given: Json, path: str) -> list[FieldError]:
@@ -142,19 +167,26 @@ def replica_set(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 ReplicaSet."""
     spec = obj["spec"]
     errors = meta.not_negative(spec, "replicas", "minReadySeconds", path="spec")
-    return [*errors, *_selected(spec, "deployment"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
+    errors += [*selected(spec, "deployment"), *_lasting(spec, "ReplicaSet"), *_fixed_selector(obj, old)]
+    return errors + _status(obj, old)
 
 
 def daemon_set(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 DaemonSet."""
     spec = obj["spec"]
-    errors = [*_selected(spec, "daemonset"), *_template(spec, "Always"), *_fixed_selector(obj, old)]
-    errors += meta.not_negative(spec, "minReadySeconds", "revisionHistoryLimit", path="spec")
-    strategy = spec["updateStrategy"]
-    errors += meta.one_of("spec.updateStrategy.type", strategy.get("type"), ("RollingUpdate", "OnDelete"))
+    selector = spec.get("selector")
+    errors = label_selector(selector, "spec.selector")
+    errors += [] if errors else matches(selector, spec)
+    if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        errors.append(invalid("spec.selector", selector, "empty selector is invalid for daemonset"))
+    errors += [*_lasting(spec, "DaemonSet"), *_fixed_selector(obj, old)]
+    errors += meta.not_negative(spec, "minReadySeconds", path="spec")
+    strategy, path = spec["updateStrategy"], "spec.updateStrategy"
     if strategy.get("type") == "RollingUpdate":
-        errors += _daemons(strategy.get("rollingUpdate") or {}, "spec.updateStrategy.rollingUpdate")
-    return errors
+        errors += _daemons(strategy.get("rollingUpdate") or {}, f"{path}.rollingUpdate")
+    elif strategy.get("type") != "OnDelete":
+        errors.append(not_supported(path, _shown(strategy), ("RollingUpdate", "OnDelete")))
+    return errors + meta.not_negative(spec, "revisionHistoryLimit", path="spec") + _status(obj, old)
 
 
 def _daemons(given: Json, path: str) -> list[FieldError]:
@@ -163,7 +195,7 @@ def _daemons(given: Json, path: str) -> list[FieldError]:
     errors = [*_part(missing, f"{path}.maxUnavailable"), *_part(more, f"{path}.maxSurge")]
     errors += [*_not_all(missing, f"{path}.maxUnavailable"), *_not_all(more, f"{path}.maxSurge")]
     if _is_none(missing) and _is_none(more):
-        errors.append(invalid(f"{path}.maxUnavailable", missing, "cannot be 0 when maxSurge is 0"))
+        errors.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
     elif not _is_none(missing) and not _is_none(more):
         errors.append(invalid(f"{path}.maxSurge", more, "may not be set when maxUnavailable is non-zero"))
     return errors
@@ -172,87 +204,47 @@ def _daemons(given: Json, path: str) -> list[FieldError]:
 def stateful_set(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 StatefulSet: most of its spec is given once."""
     spec = obj["spec"]
-    errors = meta.one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel"))
-    errors += meta.one_of("spec.updateStrategy.type", spec["updateStrategy"].get("type"), ("RollingUpdate", "OnDelete"))
-    rolling = spec["updateStrategy"].get("rollingUpdate")
-    if rolling is not None and spec["updateStrategy"].get("type") == "OnDelete":
-        why = "only allowed for updateStrategy 'RollingUpdate'"
-        errors.append(invalid("spec.updateStrategy.rollingUpdate", rolling, why))
-    errors += meta.not_negative(rolling or {}, "partition", path="spec.updateStrategy.rollingUpdate")
-    errors += meta.not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit", path="spec")
-    errors += [*_selected(spec, "statefulset"), *_template(spec, "Always")]
+    policy, strategy = spec.get("podManagementPolicy") or "", spec["updateStrategy"]
+    errors: list[FieldError] = []
+    if policy not in ("OrderedReady", "Parallel"):
+        errors.append(invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'"))
+    errors += _set_strategy(strategy, "spec.updateStrategy")
+    for field, given in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
+        if given not in ("Retain", "Delete"):
+            path = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
+            errors.append(not_supported(path, given, ("Retain", "Delete")))
+    errors += meta.not_negative(spec, "replicas", "minReadySeconds", path="spec")
+    errors += meta.not_negative(spec.get("ordinals") or {}, "start", path="spec.ordinals")
+    errors += [*selected(spec, "statefulset"), *_lasting(spec, "StatefulSet", _with_claims(spec))]
     before = (old or {}).get("spec")
     if before is not None and any(
         spec.get(key) != before.get(key) for key in {*spec, *before} if key not in _SET_CHANGEABLE
     ):
         errors.append(forbidden("spec", _SET_MAY_CHANGE))
-    return errors
+    return errors + _status(obj, old)
 
 
-def job(obj: Json, old: Json | None) -> list[FieldError]:
-    """batch/v1 Job: its selector, template and completions are given once."""
-    spec = obj["spec"]
-    errors = _job_spec(spec, "spec")
-    if spec.get("selector") is None:
-        errors.append(required("spec.selector"))
-    else:
-        errors += [*label_selector(spec["selector"], "spec.selector"), *_matches(spec["selector"], spec)]
-    before = (old or {}).get("spec")
-    if before is not None:
-        fixed = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-        fixed += [] if before.get("suspend") else ["template"]
-        fixed += [] if spec.get("completionMode") == "Indexed" else ["completions"]
-        for field in fixed:
-            errors += meta.immutable(f"spec.{field}", spec.get(field), before.get(field))
-    return errors
+def _set_strategy(given: Json, path: str) -> list[FieldError]:
+    kind, rolling = given.get("type"), given.get("rollingUpdate")
+    if kind == "RollingUpdate":
+        where, missing = f"{path}.rollingUpdate", (rolling or {}).get("maxUnavailable")
+        errors = meta.not_negative(rolling or {}, "partition", path=where)
+        if missing is not None:
+            errors += _part(missing, f"{where}.maxUnavailable")
+            errors += [invalid(f"{where}.maxUnavailable", missing, "cannot be 0")] if _is_none(missing) else []
+            errors += _not_all(missing, f"{where}.maxUnavailable")
+        return errors
+    if kind != "OnDelete":
+        return [invalid(path, _shown(given), "must be 'RollingUpdate' or 'OnDelete'")]
+    why = "only allowed for updateStrategy 'RollingUpdate'"
+    return [invalid(f"{path}.rollingUpdate", rolling, why)] if rolling is not None else []
 
 
-def _job_spec(spec: Json, path: str) -> list[FieldError]:
-    numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
-    errors = meta.not_negative(spec, *numbers, path=path)
-    errors += _completion(spec, path) + _template(spec, path=f"{path}.template")
-    policy = (spec.get("template", {}).get("spec") or {}).get("restartPolicy")
-    if policy == "Always":
-        errors.append(required(f"{path}.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
-    return errors
-
-
-def _completion(spec: Json, path: str) -> list[FieldError]:
-    """When a job is done: after so many pods, or each index once."""
-    mode = spec.get("completionMode")
-    errors: list[FieldError] = []
-    if mode is not None and mode not in _MODES:
-        errors.append(not_supported(f"{path}.completionMode", mode, _MODES))
-    if mode == "Indexed" and spec.get("completions") is None:
-        errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
-    if mode == "Indexed" and (spec.get("parallelism") or 0) > MOST_INDEXED:
-        why = f"must be less than or equal to {MOST_INDEXED} when completion mode is Indexed"
-        errors.append(invalid(f"{path}.parallelism", spec["parallelism"], why))
-    if mode != "Indexed" and spec.get("backoffLimitPerIndex") is not None:
-        why = "requires indexed completion mode"
-        errors.append(invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], why))
-    return errors
-
-
-def cron_job(obj: Json, old: Json | None) -> list[FieldError]:
-    """batch/v1 CronJob. Its name leaves room for that of its jobs (11 characters)."""
-    spec, name = obj["spec"], obj["metadata"].get("name") or ""
-    errors = []
-    if old is None and len(name) > 52:
-        errors.append(invalid("metadata.name", name, "must be no more than 52 characters"))
-    schedule = spec.get("schedule") or ""
-    if not schedule:
-        errors.append(required("spec.schedule"))
-    elif why := cron.problem(schedule):
-        errors.append(invalid("spec.schedule", schedule, why))
-    elif "TZ" in schedule and old is None:
-        both = spec.get("timeZone") is not None
-        why = "cannot use both timeZone field and TZ or CRON_TZ in schedule" if both else _NO_ZONE
-        errors.append(invalid("spec.schedule", schedule, why))
-    if spec.get("timeZone") == "":
-        errors.append(invalid("spec.timeZone", "", "timeZone must be nil or non-empty string"))
-    policies = ("Allow", "Forbid", "Replace")
-    errors += meta.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies)
-    numbers = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
-    errors += meta.not_negative(spec, *numbers, path="spec")
-    return errors + _job_spec(spec["jobTemplate"].get("spec") or {}, "spec.jobTemplate.spec")
+def _with_claims(spec: Json) -> Json:
+    """The template, its pods having the volumes that are claimed for each of them."""
+    template = spec["template"]
+    inside = template.get("spec") or {}
+    own = [one.get("name") for one in inside.get("volumes") or ()]
+    claimed = [(one.get("metadata") or {}).get("name") for one in spec.get("volumeClaimTemplates") or ()]
+    more = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claimed if name not in own]
+    return {**template, "spec": {**inside, "volumes": [*(inside.get("volumes") or ()), *more]}}

@@ -77,9 +77,9 @@ class JobStrategy(Counted):
             return
         labels = spec["template"]["metadata"].setdefault("labels", {})
         for key in _UID_LABELS:
-            labels[key] = uid
+            labels.setdefault(key, uid)
         for key in _NAME_LABELS:
-            labels[key] = name
+            labels.setdefault(key, name)
         selector = spec.setdefault("selector", {})
         selector.setdefault("matchLabels", {}).setdefault(_UID_LABELS[0], uid)
 

@@ -1,0 +1,305 @@
+"""Job and CronJob: how often, how many, when one is done and when it failed. Source: batch/v1 validation of 1.36."""
+
+import re
+from typing import Any
+
+from netplane.api import cron, names
+from netplane.api.fields import (
+    FieldError,
+    all_invalid,
+    duplicate,
+    invalid,
+    invalid_as_such,
+    not_supported,
+    required,
+    too_long,
+    too_many,
+)
+from netplane.api.validation import meta
+from netplane.api.validation.selecting import label_selector
+from netplane.api.validation.workloads import matches, pod_template
+
+Json = dict[str, Any]
+
+MOST_INDEXED = 100_000
+_FEWER = 10_000
+_MOST_RULES, _MOST_CODES = 20, 255
+_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
+_INDEXED_ONLY = "requires indexed completion mode"
+_GENERATED = (
+    ("controller-uid", "uid"), ("job-name", "name"), ("batch.kubernetes.io/controller-uid", "uid"),
+    ("batch.kubernetes.io/job-name", "name"),
+)  # fmt: skip
+_NO_ZONE = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+_ZONE_PART = re.compile(r"[A-Za-z._0-9+-]{1,14}")
+
+
+def job(obj: Json, old: Json | None) -> list[FieldError]:
+    """batch/v1 Job: its selector, template and completions are given once."""
+    spec = obj["spec"]
+    errors = _generated(obj) if old is None else []
+    errors += _spec(spec, "spec")
+    selector = spec.get("selector")
+    errors += [required("spec.selector")] if selector is None else label_selector(selector, "spec.selector")
+    errors += matches(selector, spec)
+    completions = spec.get("completions") or 0
+    if old is None and spec.get("completionMode") == "Indexed" and completions > 0:
+        name = obj["metadata"].get("name") or ""
+        host = f"{name}-{completions - 1}"
+        why = f"will not able to create pod with invalid DNS label: {host}"
+        errors += [invalid("metadata.name", name, why)] if names.dns_label(host) else []
+    before = (old or {}).get("spec")
+    return errors + (_changes(spec, before) if before is not None else [])
+
+
+def _generated(obj: Json) -> list[FieldError]:
+    """Labels and selector that the server makes are as it made them."""
+    spec, metadata = obj["spec"], obj["metadata"]
+    if spec.get("manualSelector") or spec.get("selector") is None:
+        return []
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    errors: list[FieldError] = []
+    for label, field in _GENERATED:
+        path, want = f"spec.template.metadata.labels[{label}]", metadata.get(field, "")
+        if label not in labels:
+            errors.append(required(path, f"must be '{want}'"))
+        elif labels[label] != want:
+            errors.append(invalid(path, labels, f"must be '{want}'"))
+    expected = {"template": {"metadata": {"labels": {label: metadata.get(field, "") for label, field in _GENERATED}}}}
+    if matches(spec["selector"], expected):
+        errors.append(invalid("spec.selector", spec["selector"], "`selector` not auto-generated"))
+    return errors
+
+
+def _changes(spec: Json, before: Json) -> list[FieldError]:
+    errors: list[FieldError] = []
+    now, was = spec.get("completions"), before.get("completions")
+    if spec.get("completionMode") != "Indexed":
+        errors += meta.immutable("spec.completions", now, was)
+    elif now is not None and now != was and now != spec.get("parallelism"):
+        errors.append(invalid("spec.completions", now, "can only be modified in tandem with spec.parallelism"))
+    fixed = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    fixed += [] if before.get("suspend") else ["template"]
+    for field in fixed:
+        errors += meta.immutable(f"spec.{field}", spec.get(field), before.get(field))
+    return errors
+
+
+def _spec(spec: Json, path: str) -> list[FieldError]:
+    numbers = (
+        "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex", "maxFailedIndexes",
+    )  # fmt: skip
+    return [
+        *meta.not_negative(spec, *numbers, path=path),
+        *_managed(spec, f"{path}.managedBy"),
+        *_completion(spec, path),
+        *_failure(spec, f"{path}.podFailurePolicy"),
+        *_success(spec, f"{path}.successPolicy"),
+        *_replacement(spec, f"{path}.podReplacementPolicy"),
+        *pod_template(spec, f"{path}.template"),
+        *_restarts(spec, f"{path}.template.spec.restartPolicy"),
+    ]
+
+
+def _managed(spec: Json, path: str) -> list[FieldError]:
+    by = spec.get("managedBy")
+    if by is None:
+        return []
+    errors = meta.domain_prefixed_path(by, path)
+    return errors + ([too_long(path, names.LABEL_BYTES)] if len(by.encode()) > names.LABEL_BYTES else [])
+
+
+def _restarts(spec: Json, path: str) -> list[FieldError]:
+    policy = (spec.get("template", {}).get("spec") or {}).get("restartPolicy") or ""
+    if policy in ("", "Always"):
+        return [required(path, 'valid values: "OnFailure", "Never"')]
+    if policy not in ("OnFailure", "Never"):
+        return [not_supported(path, policy, ("OnFailure", "Never"))]
+    if spec.get("podFailurePolicy") is not None and policy != "Never":
+        return [invalid(path, policy, 'only "Never" is supported when podFailurePolicy is specified')]
+    return []
+
+
+def _completion(spec: Json, path: str) -> list[FieldError]:
+    """When a job is done: after so many pods, or each index once."""
+    mode, failed = spec.get("completionMode"), spec.get("maxFailedIndexes")
+    errors: list[FieldError] = []
+    if failed is not None and spec.get("backoffLimitPerIndex") is None:
+        errors.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if mode not in (None, "NonIndexed", "Indexed"):
+        errors.append(not_supported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed")))
+    if mode == "Indexed":
+        return errors + _indexed(spec, path)
+    for field in ("backoffLimitPerIndex", "maxFailedIndexes") if mode in (None, "NonIndexed") else ():
+        errors += [invalid(f"{path}.{field}", spec[field], _INDEXED_ONLY)] if spec.get(field) is not None else []
+    return errors
+
+
+def _indexed(spec: Json, path: str) -> list[FieldError]:
+    completions, failed = spec.get("completions"), spec.get("maxFailedIndexes")
+    parallel = spec.get("parallelism") or 0
+    errors: list[FieldError] = []
+    if completions is None:
+        errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    if parallel > MOST_INDEXED:
+        why = f"must be less than or equal to {MOST_INDEXED} when completion mode is Indexed"
+        errors.append(invalid(f"{path}.parallelism", parallel, why))
+    if failed is not None and completions is not None and failed > completions:
+        errors.append(invalid(f"{path}.maxFailedIndexes", failed, "must be less than or equal to completions"))
+    if failed is not None and failed > MOST_INDEXED:
+        errors.append(invalid(f"{path}.maxFailedIndexes", failed, f"must be less than or equal to {MOST_INDEXED}"))
+    if (completions or 0) <= MOST_INDEXED or spec.get("backoffLimitPerIndex") is None:
+        return errors
+    if failed is None:
+        why = f"must be specified when completions is above {MOST_INDEXED}"
+        errors.append(required(f"{path}.maxFailedIndexes", why))
+    why = (
+        f"must be less than or equal to {_FEWER} when completions are above {MOST_INDEXED} and used with "
+        "backoff limit per index"
+    )
+    counts = (("parallelism", parallel), ("maxFailedIndexes", failed or 0))
+    return errors + [invalid(f"{path}.{field}", count, why) for field, count in counts if count > _FEWER]
+
+
+def _replacement(spec: Json, path: str) -> list[FieldError]:
+    given = spec.get("podReplacementPolicy")
+    allowed = ("Failed",) if spec.get("podFailurePolicy") is not None else ("Failed", "TerminatingOrFailed")
+    return [] if given is None or given in allowed else [not_supported(path, given, allowed)]
+
+
+def _failure(spec: Json, path: str) -> list[FieldError]:
+    """What a failed pod means, by its exit codes or conditions."""
+    rules = (spec.get("podFailurePolicy") or {}).get("rules") or []
+    errors = [too_many(f"{path}.rules", len(rules), _MOST_RULES)] if len(rules) > _MOST_RULES else []
+    inside = spec.get("template", {}).get("spec") or {}
+    known = {one.get("name") for field in ("containers", "initContainers") for one in inside.get(field) or ()}
+    for i, rule in enumerate(rules):
+        where, codes, conditions = f"{path}.rules[{i}]", rule.get("onExitCodes"), rule.get("onPodConditions") or []
+        errors += _action(rule.get("action") or "", spec, f"{where}.action")
+        errors += _exit_codes(codes, f"{where}.onExitCodes", known) if codes is not None else []
+        errors += _conditions(conditions, f"{where}.onPodConditions")
+        if codes is not None and conditions:
+            why = "specifying both OnExitCodes and OnPodConditions is not supported"
+            errors.append(invalid_as_such(where, why))
+        if codes is None and not conditions:
+            why = "specifying one of OnExitCodes and OnPodConditions is required"
+            errors.append(invalid_as_such(where, why))
+    return errors
+
+
+def _one_of(path: str, value: str, allowed: tuple[str, ...]) -> list[FieldError]:
+    if not value:
+        listed = " ".join(f'"{one}"' for one in allowed)
+        return [required(path, f"valid values: [{listed}]")]
+    return [] if value in allowed else [not_supported(path, value, allowed)]
+
+
+def _action(action: str, spec: Json, path: str) -> list[FieldError]:
+    if action == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+        return [invalid(path, action, "requires the backoffLimitPerIndex to be set")]
+    return _one_of(path, action, _ACTIONS)
+
+
+def _conditions(given: list[Json], path: str) -> list[FieldError]:
+    errors = [too_many(path, len(given), _MOST_RULES)] if len(given) > _MOST_RULES else []
+    for i, one in enumerate(given):
+        kind = one.get("type") or ""
+        errors += all_invalid(f"{path}[{i}].type", kind, names.qualified_name(kind))
+        errors += _one_of(f"{path}[{i}].status", one.get("status") or "", ("False", "True", "Unknown"))
+    return errors
+
+
+def _exit_codes(given: Json, path: str, containers: set[Any]) -> list[FieldError]:
+    operator, values, name = given.get("operator") or "", given.get("values") or [], given.get("containerName")
+    errors = _one_of(f"{path}.operator", operator, ("In", "NotIn"))
+    if name is not None and name not in containers:
+        why = "must be one of the container or initContainer names in the pod template"
+        errors.append(invalid(f"{path}.containerName", name, why))
+    if not values:
+        errors.append(invalid(f"{path}.values", values, "at least one value is required"))
+    elif len(values) > _MOST_CODES:
+        errors.append(too_many(f"{path}.values", len(values), _MOST_CODES))
+    for i, code in enumerate(values):
+        where = f"{path}.values[{i}]"
+        errors += [invalid(where, 0, "must not be 0 for the In operator")] if operator == "In" and code == 0 else []
+        errors += [duplicate(where, code)] if code in values[:i] else []
+    return errors + ([invalid(f"{path}.values", values, "must be ordered")] if values != sorted(values) else [])
+
+
+def _success(spec: Json, path: str) -> list[FieldError]:
+    """When enough indexes are done."""
+    policy = spec.get("successPolicy")
+    if policy is None:
+        return []
+    if spec.get("completionMode") != "Indexed":
+        return [invalid(path, policy, _INDEXED_ONLY)]
+    rules, completions = policy.get("rules") or [], spec.get("completions") or 0
+    errors: list[FieldError] = []
+    if not rules:
+        why = "at least one rules must be specified when the successPolicy is specified"
+        errors.append(required(f"{path}.rules", why))
+    if len(rules) > _MOST_RULES:
+        errors.append(too_many(f"{path}.rules", len(rules), _MOST_RULES))
+    for i, rule in enumerate(rules):
+        where, count = f"{path}.rules[{i}]", rule.get("succeededCount")
+        if count is None and rule.get("succeededIndexes") is None:
+            why = "at least one of succeededCount or succeededIndexes must be specified"
+            errors.append(required(where, why))
+        errors += meta.not_negative(rule, "succeededCount", path=where)
+        if count is not None and count > completions:
+            why = f"must be less than or equal to {completions} (the number of specified completions)"
+            errors.append(invalid(f"{where}.succeededCount", count, why))
+    return errors
+
+
+def cron_job(obj: Json, old: Json | None) -> list[FieldError]:
+    """batch/v1 CronJob. Its name leaves room for that of its jobs (11 characters)."""
+    spec, name = obj["spec"], obj["metadata"].get("name") or ""
+    before = (old or {}).get("spec")
+    errors: list[FieldError] = _schedule(spec, before)
+    errors += meta.not_negative(spec, "startingDeadlineSeconds", path="spec")
+    if before is None or before.get("timeZone") != spec.get("timeZone"):
+        errors += _zone(spec.get("timeZone"))
+    policies = ("Allow", "Forbid", "Replace")
+    errors += meta.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies)
+    errors += _job_template(spec["jobTemplate"].get("spec") or {}, "spec.jobTemplate.spec")
+    errors += meta.not_negative(spec, "successfulJobsHistoryLimit", "failedJobsHistoryLimit", path="spec")
+    if old is None and len(name) > 52:
+        errors.append(invalid("metadata.name", name, "must be no more than 52 characters"))
+    return errors
+
+
+def _schedule(spec: Json, before: Json | None) -> list[FieldError]:
+    schedule, had = spec.get("schedule") or "", "TZ" in ((before or {}).get("schedule") or "")
+    if not schedule:
+        return [required("spec.schedule")]
+    errors = [invalid("spec.schedule", schedule, why)] if (why := cron.problem(schedule)) else []
+    if "TZ" not in schedule or (had and spec.get("timeZone") is None):
+        return errors
+    why = "cannot use both timeZone field and TZ or CRON_TZ in schedule" if had else _NO_ZONE
+    return [*errors, invalid("spec.schedule", schedule, why)]
+
+
+def _zone(zone: str | None) -> list[FieldError]:
+    path = "spec.timeZone"
+    if zone is None:
+        return []
+    if not zone:
+        return [invalid(path, "", "timeZone must be nil or non-empty string")]
+    parts = zone.split("/")
+    if any(one in (".", "..") or one.startswith("-") or not _ZONE_PART.fullmatch(one) for one in parts):
+        return [invalid(path, zone, f"unknown time zone {zone}")]
+    if zone.lower() == "local":
+        why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        return [invalid(path, zone, why)]
+    return []
+
+
+def _job_template(spec: Json, path: str) -> list[FieldError]:
+    errors = _spec(spec, path)
+    if spec.get("selector") is not None:
+        errors.append(invalid(f"{path}.selector", spec["selector"], "`selector` will be auto-generated"))
+    if spec.get("manualSelector"):
+        errors.append(not_supported(f"{path}.manualSelector", True, ("nil", "false")))
+    return errors
