@@ -224,7 +224,7 @@ def test_damaged_files_are_refused_before_anything_changes(tmp_path: Path) -> No
     newer = tmp_path / "newer"
     newer.write_bytes(gzip.compress(plain.replace(b'"version":1', b'"version":2')))
     assert "has format version 2; this program knows 1" in netplane("restore", str(newer), *where, "--force", ok=False)
-    assert "cannot read" in netplane("restore", str(tmp_path / "nowhere"), *where, "--force", ok=False)
+    assert "does not exist" in netplane("restore", str(tmp_path / "nowhere"), *where, "--force", ok=False)
     netplane("backup", str(tmp_path / "still.gz"), *where)
     assert keys(tmp_path / "still.gz") == keys(good)
 

@@ -44,6 +44,7 @@ NAMES = ["localhost", "kubernetes.default.svc", "127.0.0.1", "::1", "10.96.0.1"]
         ("--advertise-address", "0.0.0.0", "is no address to connect to"),
         ("--tls-cert-file", "only-this.pem", "--tls-private-key-file is missing"),
         ("--token-auth-file", "/nowhere/tokens.csv", "/nowhere/tokens.csv"),
+        ("--client-ca-file", "/nowhere/ca.pem", "/nowhere/ca.pem"),
         ("--kubeconfig-out", "/nowhere/kubeconfig", "the folder /nowhere does not exist"),
         ("--kubeconfig-out", "/dev/null", "/dev/null is no ordinary file"),
         ("--audit-log-path", "/nowhere/audit.log", "the folder /nowhere does not exist"),
@@ -58,7 +59,7 @@ def test_a_bad_flag_is_named_before_anything_starts(tmp_path: Path, flag: str, v
     assert flag in str(caught.value) or "missing" in says
     assert says in str(caught.value)
     assert caught.value.hint
-    assert not (data / "state.db").exists()
+    assert not data.exists()
 
 
 def test_every_flag_has_help() -> None:

@@ -57,7 +57,7 @@ def backup(file: Path, data_dir: Path | None, output: str, **store: Any) -> None
 
 
 @click.command(context_settings=_HELP)
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @_DATA_DIR
 @flags
 @click.option("--force", is_flag=True, help="Replace the objects that are there.")

@@ -22,6 +22,7 @@ from netplane.apiserver.access.tokens import User
 from netplane.apiserver.admission import service_cidrs
 from netplane.apiserver.admission.allocation import Allocator
 from netplane.apiserver.audit import events as audit
+from netplane.apiserver.audit import policy as audit_policy
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.limits.levels import Limits
 from netplane.apiserver.process import heap, identity, kubeconfig, listeners, pki, storage
@@ -42,6 +43,7 @@ AGAIN_S = 1
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises NetplaneError for whatever cannot be started."""
+    _check_files(settings)
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -57,6 +59,18 @@ def run(settings: Settings) -> None:
                 stack.callback(made.close)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(settings, sockets))
+
+
+def _check_files(settings: Settings) -> None:
+    """What the user brings is looked at before anything is made. Raises UsageError naming the flag."""
+    if settings.token_file is not None:
+        tokens.load(settings.token_file)
+    if settings.client_ca is not None:
+        pki.check_ca(settings.client_ca)
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        pki.given(settings.tls_cert, settings.tls_key)
+    if settings.audit.policy is not None:
+        audit_policy.load(settings.audit.policy)
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
@@ -107,8 +121,6 @@ def _users(settings: Settings) -> Mapping[str, User]:
 
 
 def _certificate(settings: Settings) -> pki.Serving:
-    if settings.client_ca is not None:
-        pki.check_ca(settings.client_ca)
     if settings.tls_cert is not None and settings.tls_key is not None:
         return pki.given(settings.tls_cert, settings.tls_key)._replace(client_ca=settings.client_ca)
     own = pki.ensure(settings.data_dir / "pki", server_names(settings), now())
