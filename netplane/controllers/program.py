@@ -93,7 +93,8 @@ async def run(kubeconfig: str | None, master: str, options: Options, lock: Lock 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
-        log.info("started", apiserver=connection.server, identity=elector.identity if elector else None)
+        who = {"identity": elector.identity} if elector else {}
+        log.info("started", apiserver=connection.server, **who)
         with suppress(asyncio.CancelledError):
             await task
         log.info("stopped", writes=int(program.total("writes")))
