@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from netplane.store.protocol import Compacted, Event, WatchOverflow
+from netplane.store.protocol import Compacted, Event, Taker, WatchOverflow
 from netplane.store.state import Recent, of_prefix
 
 BUFFER_EVENTS = 32_768
@@ -50,6 +50,7 @@ class Watcher:
         self._overflowed = False
         self._open = False
         self._due = False  # the hub is about to wake it
+        self.taker: Taker | None = None
 
     async def __aenter__(self) -> Self:
         if self.from_rev <= 0:
@@ -113,13 +114,25 @@ class Watcher:
         """No more events; what is buffered can still be read."""
         self._open = False
         self._hub.remove(self)
+        self.taker = None
         self.wake()
 
     def wake(self) -> None:
-        """Go on reading."""
+        """Its turn: events go to the taker if it takes them, else to the reader, who waits."""
         self._due = False
-        if self._waiter is not None and not self._waiter.done():
+        if self._waiter is None or self._waiter.done():
+            return  # it reads on by itself
+        if self.taker is not None and self._events and self._taken(self.taker):
+            self._delivered = self._events[-1].rev
+            self._events, self._bytes = [], 0
+        else:
             self._waiter.set_result(None)
+
+    def _taken(self, taker: Taker) -> bool:
+        try:
+            return taker(self._events)
+        except Exception:
+            return False  # the reader will meet the same, and can say so
 
 
 def backlog(watcher: Watcher, recent: Recent, compact_rev: int, older: Callable[[], Older]) -> Older | None:
@@ -144,7 +157,7 @@ class Hub:
         self.buffer_bytes = buffer_bytes
         self._by_prefix: defaultdict[str, dict[Watcher, None]] = defaultdict(dict)
         self._due: deque[Watcher] = deque()
-        self._woken: int | None = None  # in this turn of the loop; None: no turn is counted
+        self._turning = False
 
     def add(self, watcher: Watcher) -> None:
         """Register for publications from now on."""
@@ -169,25 +182,18 @@ class Hub:
                     watcher.offer(matching, size)
 
     def wake(self, watcher: Watcher) -> None:
-        """Wake a watcher that has events, in this turn or a later one."""
+        """Wake a watcher that has events, in the loop's next turn or a later one."""
         self._due.append(watcher)
-        if self._woken is None:
-            self._woken = 0
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._wake_some(self._woken)
+        if not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
 
-    def _wake_some(self, woken: int) -> None:
-        while self._due and woken < WOKEN_IN_TURN:
+    def _turn(self) -> None:
+        for _ in range(min(WOKEN_IN_TURN, len(self._due))):
             self._due.popleft().wake()
-            woken += 1
-        self._woken = woken
-
-    def _next_turn(self) -> None:
-        self._wake_some(0)
-        if self._woken:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        else:
-            self._woken = None
+        self._turning = bool(self._due)
+        if self._turning:
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def close(self) -> None:
         """End all watches."""

@@ -9,7 +9,7 @@ Values carry no revision of their own: a store like etcd knows the revision only
 `mod_rev` in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -116,12 +116,19 @@ class WatchOverflow(StoreError):
         self.rev = rev
 
 
+Taker = Callable[[list[Event]], bool]
+"""Takes a batch of events at once, in its reader's place; False: the reader must."""
+
+
 class Watch(Protocol):
     """A stream of events in order: `async with store.watch(…) as watch: async for events in watch: …`.
 
     Each item is a list of one or more events. Entering raises Compacted; reading on raises WatchOverflow or, when
     history is compacted away underneath a watch that is still catching up, Compacted.
     """
+
+    taker: Taker | None
+    """If set, it is offered what comes while the reader waits: so it is never ahead of the reader, nor behind."""
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
