@@ -17,7 +17,7 @@ from netplane.apiserver.audit import events as audit
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.process.metrics import RequestMetrics
 from netplane.apiserver.verbs import handlers
-from netplane.apiserver.wire import negotiate, options, reply
+from netplane.apiserver.wire import negotiate, options, reply, straight
 from netplane.apiserver.wire import target as targets
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.encoding import Translated
@@ -95,6 +95,7 @@ class ResourceRoute(BaseRoute):
         if gate is not None:
             gate.leave(call.user.name)
         limits.opened(call.user)
+        call.straight = straight.of(send)
         try:
             return await handlers.serve(call, audit.telling(scope.get(audit.KEY), send))
         finally:

@@ -27,6 +27,7 @@ from netplane.store.protocol import Compacted, Event, StoreError, Watch
 BOOKMARK_S = 60.0
 MIN_TIMEOUT_S = 1800
 CHUNK_BYTES = 256 * 1024
+TAKEN_EVENTS = 64
 _HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-cache, private")]
 
 
@@ -57,6 +58,10 @@ class Stream:
         self._prefix = cluster.prefix(call.kind, namespace)
         if wanted.name and (namespace or not call.kind.namespaced):
             self._prefix += wanted.name
+        # Tables differ: in their first line, and in the ages of what they show.
+        self._straight = None if self._show.form.is_table else call.straight
+        asked = (self._prefix, self._shared, options.labels, options.fields, call.target.name)
+        self._view = call.cluster.events.view(asked)
 
     def close(self) -> None:
         """End the watch; the client sees a complete answer."""
@@ -97,6 +102,7 @@ class Stream:
             rev = await self._begin()
             async with self._call.cluster.store.watch(self._prefix, rev) as events:
                 self._events = events
+                events.taker = self._take
                 async for batch in events:
                     async with self._busy:
                         await self._write(self._lines(batch))
@@ -129,6 +135,17 @@ class Stream:
         get = self._call.cluster.events.get
         lines = [self._event_line(get(event)) for event in batch]
         return [line for line in lines if line]
+
+    def _take(self, batch: list[Event]) -> bool:
+        """Write a batch at once, while the pump waits; False when it must go through the pump.
+
+        That is when a bookmark is on its way (nothing may overtake it), when the client is behind (the hub's buffer
+        then fills up, and ends the watch), and when there is much to write.
+        """
+        if self._straight is None or len(batch) > TAKEN_EVENTS or self._busy.locked():
+            return False
+        framed = self._view.framed(batch, self._lines)
+        return len(framed) <= CHUNK_BYTES and self._straight.write(framed)
 
     def _event_line(self, seen: Seen) -> bytes:
         """The line for one event; b"" when this client does not care."""

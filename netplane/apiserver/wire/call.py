@@ -11,6 +11,7 @@ from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.wire import negotiate
 from netplane.apiserver.wire.options import MANAGER_LENGTH
 from netplane.apiserver.wire.reply import Receive
+from netplane.apiserver.wire.straight import Straight
 from netplane.apiserver.wire.target import Target
 
 Json = dict[str, Any]
@@ -21,7 +22,8 @@ BODY_LIMIT_BYTES = 3 * 1024 * 1024
 class Call:
     """A request that passed the door by `policy`. `kind` is served; `warnings` go out as headers of the answer,
     `duplicates` says what the body gives twice. `guard`, if set, sees what the request makes of an object (new
-    and old; None: there was none) before that is stored, and raises StatusError for what must not be.
+    and old; None: there was none) before that is stored, and raises StatusError for what must not be. `straight`, if
+    set, is a way for framed bytes.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Call:
         self.warnings: list[str] = []
         self.duplicates: list[str] = []
         self.guard: Callable[[Json, Json | None], None] | None = None
+        self.straight: Straight | None = None
         self._body: bytes | None = None
 
     @property
