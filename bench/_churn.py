@@ -5,6 +5,7 @@ Each watcher's stream of lines is summed up as it comes; equal sums are equal st
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -71,8 +72,13 @@ class Found(NamedTuple):
     mib: tuple[int, int, int, int]
 
 
-async def churn(server: Server, watchers: int, writers: int, seconds: float, namespace: str = "churn") -> Found:
-    """Write while many watch. Raises AssertionError when a watcher missed, repeated or reordered anything."""
+async def churn(
+    server: Server, watchers: int, writers: int, seconds: float, namespace: str = "churn", *, stutter: int = 0
+) -> Found:
+    """Write while many watch. Raises AssertionError when a watcher missed, repeated or reordered anything.
+
+    `stutter` of the watchers stop reading now and then.
+    """
     target = server.target
     wires = await target.wires(writers)
     await wires[0].send("POST", "/api/v1/namespaces", json.dumps({"metadata": {"name": namespace}}).encode())
@@ -82,7 +88,10 @@ async def churn(server: Server, watchers: int, writers: int, seconds: float, nam
     open_mib = server.rss_mib
     writing = [Writer(wire, namespace, i) for i, wire in enumerate(wires)]
     began = asyncio.get_running_loop().time()
-    await asyncio.gather(*(one.run(began + seconds) for one in writing))
+    await asyncio.gather(
+        *(one.run(began + seconds) for one in writing),
+        *(stuttering(wire, i, began + seconds) for i, wire in enumerate(many.wires[watchers - stutter :])),
+    )
     took = asyncio.get_running_loop().time() - began
     await _until(lambda: len(set(zip(many.sums, many.sizes, strict=True))) == 1 and _all_there(seen, writing))
     check(seen.events(), [one.wrote for one in writing])
@@ -93,6 +102,17 @@ async def churn(server: Server, watchers: int, writers: int, seconds: float, nam
     for wire in wires:
         wire.close()
     return Found(writes, writes / took, (before_mib, open_mib, most_mib, server.rss_mib))
+
+
+async def stuttering(wire: Wire, seed: int, until: float) -> None:
+    """Read for a while, and for another while do not, until the loop's time `until`."""
+    dice, loop = random.Random(seed), asyncio.get_running_loop()
+    assert wire.transport is not None
+    while loop.time() < until:
+        await asyncio.sleep(dice.expovariate(20))
+        wire.transport.pause_reading()
+        await asyncio.sleep(min(dice.expovariate(2), max(until - loop.time(), 0)))
+        wire.transport.resume_reading()
 
 
 async def from_now(wire: Wire, namespace: str) -> str:

@@ -37,6 +37,15 @@ def test_a_thousand_watchers_see_all_that_sixteen_writers_do_and_leave_nothing_b
     asyncio.run(test())
 
 
+def test_watchers_that_stop_reading_now_and_then_see_the_same_as_all() -> None:
+    async def test() -> None:
+        with Server() as server:
+            found = await churn(server, 200, WRITERS, SECONDS, "stutter", stutter=100)
+            assert found.writes > WRITERS
+
+    asyncio.run(test())
+
+
 def test_a_watcher_that_does_not_read_is_closed_and_loses_nothing_by_watching_on() -> None:
     async def test() -> None:
         with Server() as server:
