@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from cni import rules
 from cni.doors import Doors
 from cni.errors import CniError, Code
-from cni.plan import firewall, hostports
+from cni.plan import firewall, hostports, loopback
 from cni.plan.hostports import HostPort
 from netplane.kernel import sysctl
 from netplane.kernel.conntrack import Conntrack, Flow
@@ -36,15 +36,16 @@ class HostPorts:
         """
         if not ports:
             return
-        for port in ports:
-            sysctl.write(_FORWARDING[port.host.version], 1)
-            if port.dev and port.host.version == 4:
-                sysctl.write(f"net/ipv4/conf/{port.dev}/route_localnet", 1)
-        elements = hostports.local(ports) + hostports.add(ports, self._owner)
+        devices = hostports.devices(ports)
+        elements = loopback.elements(devices) + hostports.add(ports, self._owner)
         try:
             rules.run(elements)
-        except NftError:  # no table yet, or somebody's `nft flush ruleset`
-            self._open_again(ports, firewall.table() + elements)
+        except NftError:  # no table yet, none of the loopback's chains, or somebody's `nft flush ruleset`
+            self._open_again(ports, firewall.table() + loopback.table() + elements)
+        for version in {port.host.version for port in ports}:
+            sysctl.write(_FORWARDING[version], 1)
+        for dev in devices:  # only now: nothing comes in by it
+            sysctl.write(f"net/ipv4/conf/{dev}/route_localnet", 1)
         here = {address.interface.ip.packed for address in self._doors.here.addresses()}
         _flush(ports, lambda port, flow: _missed(port, flow, here))
 
@@ -90,9 +91,10 @@ class HostPorts:
         """Make the kernel's elements of this store those of `ports`, after a crash or somebody's `nft flush`."""
         if not ports and not rules.has(firewall.TABLE):
             return
-        rules.run(firewall.table())
+        local = loopback.elements(hostports.devices(ports))
+        rules.run(firewall.table() + (loopback.table() + local if local else ""))
         stale = "".join(hostports.stale(name, _list(name), self._owner, ()) for name in hostports.SETS)
-        rules.run(stale + hostports.local(ports) + hostports.add(ports, self._owner))
+        rules.run(stale + hostports.add(ports, self._owner))
 
     def lost(self, ports: Iterable[HostPort]) -> list[HostPort]:
         """Those that the kernel does not have, or has leading elsewhere. Two listings for each family, however many."""
@@ -102,7 +104,12 @@ class HostPorts:
         return [port for port in found if not hostports.is_shown(port, listing, self._owner)]
 
     def drop_stale(self, ports: Sequence[HostPort]) -> None:
-        """Remove this store's elements that belong to none of `ports`; nobody may take or leave one meanwhile."""
+        """Remove this store's elements that belong to none of `ports`; nobody may take or leave one meanwhile.
+
+        The rules that keep pods from 127.0.0.1 are made again, should somebody have removed them.
+        """
+        if rules.ask(loopback.question()):
+            rules.run(loopback.table())
         if rules.has(firewall.TABLE) and (
             text := "".join(hostports.stale(name, _list(name), self._owner, ports) for name in hostports.SETS)
         ):

@@ -23,6 +23,7 @@ from cni.plan.underlay import Found, Rule, Underlay, choose
 from cni.resize import PodEnds
 from netplane.errors import NetplaneError
 from netplane.kernel.monitor import Monitor
+from netplane.kernel.nft import NftError
 from netplane.kernel.rtnl import Rtnl
 from netplane.obs import logs
 from netplane.rtnl import Change, Network
@@ -174,8 +175,15 @@ class NodeSync:
     def _firewall(self, me: overlay.Peer, underlay: Underlay) -> None:
         cluster = [*self.settings.cluster_cidrs, *me.pod_cidrs]
         text = firewall.table() + firewall.bridge(conflist.BRIDGE) + firewall.cluster(me.pod_cidrs, cluster)
-        rules.run(text + untracked.chains(self.settings.tunnel, underlay))
+        rules.run(text + untracked.sent(self.settings.tunnel, underlay))
+        self._leave_untracked(underlay)
         let_through(cluster)
+
+    def _leave_untracked(self, underlay: Underlay) -> None:
+        try:
+            rules.run(untracked.received(self.settings.tunnel, underlay))
+        except NftError:  # no hook at devices (CONFIG_NETFILTER_INGRESS), or the device just went
+            rules.run(untracked.received_anywhere(self.settings.tunnel, underlay))
 
     def _install(self, me: overlay.Peer, mtu_bytes: int) -> None:
         if self.settings.bin_dir is not None:

@@ -5,14 +5,18 @@ Its rules never change in number. What grows are interval sets: a range of pods 
     postrouting   from and to as @plain says                 ─▶ no masquerade networks' exceptions
                   from @masq      to anything but @masq      ─▶ masquerade    networks with ipMasq
                   from @pods      to anything but @cluster   ─▶ masquerade    this node's pods in a cluster
-    output        redirects to @bridges                      ─▶ drop
+    sent          the tunnel's own, as `tunnel` says         ─▶ notrack       see untracked.py
+                  redirects to @bridges                      ─▶ drop
 
     hostports_in  for an address of the node ─┐
     hostports_out for an address of the node ─┴▶ hostports   ─▶ dnat to what @ports or @anyports has
     postrouting   so translated, from 127.0.0.1 or @hairpin  ─▶ masquerade    its reply must pass the node
-    guard         from @localnet to 127.0.0.0/8              ─▶ drop          the node's own are not the pods' to reach
 
-What is for ::1 stays on the node: IPv6 lets no packet from the loopback address leave (RFC 4291, 2.5.3).
+What is for ::1 stays on the node: IPv6 lets no packet from the loopback address leave (RFC 4291, 2.5.3). What is for
+127.0.0.1 stays the node's: see loopback.py.
+
+A packet between two pods is evaluated by no rule but a flow's first: nat chains see no other, `sent` only what the node
+itself sends. Every chain that saw them all would cost each packet as much as a fourth of its tracking.
 
 A node that routes a packet back to the bridge it came from tells the sender to skip it next time (RFC 1812, 5.2.7.2;
 RFC 4861, 8). A pod must not: replies have to pass the node, where a Service's translation is undone.
@@ -32,38 +36,40 @@ _WORDS = {4: "ip", 6: "ip6"}
 _MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 FORWARD_COMMENT = "netplane pods"
 _HOOKS = {
-    "guard": "filter hook prerouting priority raw",
     "hostports_in": "nat hook prerouting priority dstnat",
     "hostports_out": "nat hook output priority -100",
     "postrouting": "nat hook postrouting priority srcnat",
-    "output": "filter hook output priority filter",
+    "sent": "filter hook output priority raw",
 }
+# Chains without a hook; what fills `tunnel` is another pass' business.
+_JUMPED = ("hostports", "tunnel")
 
 
 def table() -> str:
     """Text that makes the table, or makes an existing one like it; sets keep their elements, flows go on."""
-    lines = [f"add table {TABLE}", *(f"add set {TABLE} {name} {{ type ifname; }}" for name in ("bridges", "localnet"))]
+    lines = [f"add table {TABLE}", f"add set {TABLE} bridges {{ type ifname; }}"]
     lines += [
         f"add set {TABLE} {name}{v} {{ type {_TYPES[v]}; flags interval;{extra} }}"
         for name, extra in (("masq", " auto-merge;"), ("pods", ""), ("cluster", ""))
         for v in (4, 6)
     ]
     lines += [line for v in (4, 6) for line in _port_maps(v)]
-    lines.append(f"add chain {TABLE} hostports")
+    lines += [f"add chain {TABLE} {chain}" for chain in _JUMPED]
     lines += [f"add chain {TABLE} {chain} {{ type {hook}; }}" for chain, hook in _HOOKS.items()]
     lines += [f"flush chain {TABLE} {chain}" for chain in ("hostports", *_HOOKS)]
     lines += [line for v in (4, 6) for line in _port_rules(v)]
     lines += [f"add rule {TABLE} hostports_{where} fib daddr type local goto hostports" for where in ("in", "out")]
     lines.append(f"add rule {TABLE} postrouting oifname != lo ct status dnat ip saddr 127.0.0.0/8 masquerade")
-    lines.append(f"add rule {TABLE} guard iifname @localnet ip daddr 127.0.0.0/8 drop")
     for v in (4, 6):
         word = _WORDS[v]
         lines.append(f"add rule {TABLE} postrouting {word} saddr . {word} daddr @plain{v} accept")
         for source, target in (("masq", "masq"), ("pods", "cluster")):
             match = f"{word} saddr @{source}{v} {word} daddr != @{target}{v} {word} daddr != {_MULTICAST[v]}"
             lines.append(f"add rule {TABLE} postrouting {match} masquerade fully-random")
-    lines.append(f"add rule {TABLE} output oifname @bridges icmp type redirect drop")
-    lines.append(f"add rule {TABLE} output oifname @bridges icmpv6 type nd-redirect drop")
+    lines.append(f"add rule {TABLE} sent jump tunnel")
+    # The type first: most packets are none, and names are compared slowly.
+    lines.append(f"add rule {TABLE} sent icmp type redirect oifname @bridges drop")
+    lines.append(f"add rule {TABLE} sent icmpv6 type nd-redirect oifname @bridges drop")
     return "\n".join(lines) + "\n"
 
 

@@ -196,7 +196,6 @@ def remove(ports: Iterable[HostPort], owner: str) -> str:
     return "".join(f"{verb} element {TABLE} {n} {{ {e} }}\n" for verb in ("add", "delete") for n, e in found)
 
 
-def local(ports: Iterable[HostPort]) -> str:
-    """Text that marks the interfaces on which packets from 127.0.0.1 may leave: nothing for it may come in there."""
-    devices = dict.fromkeys(p.dev for p in ports if p.dev and p.host.version == 4)
-    return "".join(f'add element {TABLE} localnet {{ "{dev}" }}\n' for dev in devices)
+def devices(ports: Iterable[HostPort]) -> list[str]:
+    """The interfaces on which packets from 127.0.0.1 may leave: nothing for it may come in there."""
+    return list(dict.fromkeys(p.dev for p in ports if p.dev and p.host.version == 4))

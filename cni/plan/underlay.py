@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from netplane.rtnl import IP, Address, Link, Network, Route
+from netplane.rtnl import IP, Address, Bridge, Link, Network, Route
 
 RuleKind = Literal["node-address", "address", "interface", "can-reach"]
 
@@ -46,6 +46,7 @@ class Underlay(msgspec.Struct, frozen=True):
         mtu_bytes: its.
         reason: for people.
         networks: whose addresses it reaches without a router.
+        is_bridge: its packets are those of a bridge's ports.
     """
 
     dev: str
@@ -53,6 +54,7 @@ class Underlay(msgspec.Struct, frozen=True):
     mtu_bytes: int
     reason: str
     networks: tuple[Network, ...] = ()
+    is_bridge: bool = False
 
     def on_link(self, ip: IP) -> bool:
         """Whether a peer is on the same link."""
@@ -130,7 +132,8 @@ def _underlay(dev: str, ip: IP, found: Found, reason: str) -> Underlay | None:
     link = next((link for link in found.links if link.name == dev), None)
     if link is None:
         return None
-    return Underlay(dev, ip, link.mtu, reason, tuple(_networks(found.on(dev))))
+    networks = tuple(_networks(found.on(dev)))
+    return Underlay(dev, ip, link.mtu, reason, networks, isinstance(link.kind, Bridge))
 
 
 def _networks(addresses: Iterable[Address]) -> Iterable[Network]:
