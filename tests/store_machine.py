@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from netplane.store.memory import MemoryStore
-from netplane.store.protocol import Compacted, Compare, Delete, Event, Put, Store, StoreError
+from netplane.store.protocol import Compacted, Compare, Delete, Event, Put, Store, StoreError, TxnResult
 
 T = TypeVar("T")
 
@@ -73,8 +73,23 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.loop = self.new_loop()
         self.store: Store
-        self.model = MemoryStore(keep_revisions=KEEP)
+        self.model = self.new_model()
         self.followers: list[Follower] = []
+
+    def new_model(self) -> MemoryStore:
+        """What the store must equal."""
+        return MemoryStore(keep_revisions=KEEP)
+
+    def took(self, result: TxnResult) -> None:
+        """The store has done a transaction, the model will: a chance to say which revision it has."""
+
+    def compacted(self, rev: int) -> None:
+        """The store was compacted; so is the model."""
+        self.wait(self.model.compact(rev))
+
+    def back(self, count: int) -> int:
+        """The revision `count` before the current one."""
+        return self.wait(self.model.current_rev()) - count
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         return self.loop.run_until_complete(awaitable)
@@ -99,7 +114,9 @@ class StoreMachine(RuleBasedStateMachine):
     def transaction(self, ops: Sequence[Put | Delete], compare: list[str], stale: bool) -> None:
         kvs = [self.wait(self.model.get(key)) for key in compare]
         compares = [Compare(k, (kv.mod_rev if kv else 0) + stale) for k, kv in zip(compare, kvs, strict=True)]
-        assert self.wait(self.store.txn(compares, ops)) == self.wait(self.model.txn(compares, ops))
+        done = self.wait(self.store.txn(compares, ops))
+        self.took(done)
+        assert done == self.wait(self.model.txn(compares, ops))
 
     @rule(groups=st.lists(OPS, min_size=2, max_size=6))
     def transactions_at_once(self, groups: list[list[Put | Delete]]) -> None:
@@ -111,7 +128,9 @@ class StoreMachine(RuleBasedStateMachine):
             happened = sorted(zip(ours, groups, strict=True), key=lambda one: one[0].rev) if not self.in_order else None
             in_turn = [ops for _, ops in happened] if happened is not None else groups
             told = [result for result, _ in happened] if happened is not None else ours
-            assert told == [await self.model.txn([], ops) for ops in in_turn]
+            for result, ops in zip(told, in_turn, strict=True):
+                self.took(result)
+                assert result == await self.model.txn([], ops)
 
         self.wait(both())
 
@@ -119,7 +138,7 @@ class StoreMachine(RuleBasedStateMachine):
         prefix=PREFIXES, back=st.integers(-1, 8), start=st.sampled_from(["", "/a/2", "/b/1\0"]), limit=st.integers(0, 3)
     )
     def read(self, prefix: str, back: int, start: str, limit: int) -> None:
-        rev = max(self.wait(self.model.current_rev()) - back, 0)
+        rev = max(self.back(back), 0)
         assert self.outcome(self.store, prefix, rev, start, limit) == self.outcome(
             self.model, prefix, rev, start, limit
         )
@@ -140,9 +159,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 10))
     def compact(self, back: int) -> None:
-        rev = self.wait(self.model.current_rev()) - back
+        rev = self.back(back)
         self.wait(self.store.compact(rev))
-        self.wait(self.model.compact(rev))
+        self.compacted(rev)
 
     @rule()
     def restart(self) -> None:
@@ -198,7 +217,7 @@ class OldWatchMachine(StoreMachine):
     @rule(prefix=PREFIXES, back=st.integers(0, 12))
     def replay(self, prefix: str, back: int) -> None:
         current = self.wait(self.model.current_rev())
-        rev = max(current - back, 1)
+        rev = max(self.back(back), 1)
         assert self.events(self.store, prefix, rev, current) == self.events(self.model, prefix, rev, current)
 
     def events(self, store: Store, prefix: str, rev: int, current: int) -> object:

@@ -6,7 +6,7 @@ could not see, and whoever waits for a revision sees everything up to it.
 
 import asyncio
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
@@ -31,31 +31,34 @@ class Cache:
 
     @property
     def etcd_rev(self) -> int:
-        """The same revision, as etcd counts."""
-        return self.rev - self.space.moved
+        """Etcd's revision that it shows, whole."""
+        return self.space.etcd_rev(self.rev)
 
-    def take(self, found: Iterable[Any], etcd_rev: int) -> None:
+    def take(self, found: Sequence[Any], etcd_rev: int) -> None:
         """Take etcd's events over, all up to `etcd_rev`, and tell the watchers."""
-        events = [event for one in found if (event := self._event(one)) is not None]
+        before, places = self.etcd_rev, self.space.deletions(found)
+        fresh = (one for one in found if one.kv.mod_revision > before)
+        events = [event for one in fresh if (event := self._event(one, places)) is not None]
         if events:
             self.recent.add(events)
-        self.rev = max(self.rev, etcd_rev + self.space.moved)
+            self.rev = events[-1].rev
+        self.rev = max(self.rev, self.space.rev(etcd_rev))
         self.hub.publish(events, self.rev)
         while self._waiting and self._waiting[0][0] <= self.rev:
             _, _, waiter = heapq.heappop(self._waiting)
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _event(self, found: Any) -> Event | None:
-        space = self.space
-        rev = found.kv.mod_revision + space.moved
-        if rev <= self.rev or not space.holds(found.kv.key):
+    def _event(self, found: Any, places: dict[tuple[int, bytes], int]) -> Event | None:
+        space, at = self.space, found.kv.mod_revision
+        if not space.holds(found.kv.key):
             return None
-        name = space.name(found.kv.key)
-        prev = self.state.get(name)
+        prev = self.state.get(space.name(found.kv.key))
         if found.type != pb.DELETE:
-            event = Event(rev, space.kv(found.kv), prev, deleted=False)
+            kv = space.kv(found.kv)
+            event = Event(kv.mod_rev, kv, prev, deleted=False)
         elif prev is not None:
+            rev = space.rev(at, places.get((at, found.kv.key), 0))
             event = Event(rev, prev._replace(mod_rev=rev), prev, deleted=True)
         else:
             return None

@@ -13,8 +13,8 @@ from netplane.store.archive import Entry
 from netplane.store.etcd import messages as pb
 from netplane.store.etcd import space as spaces
 from netplane.store.etcd.link import Link, Refused
-from netplane.store.etcd.space import Head, Space
-from netplane.store.protocol import RESTORE_GAP, Compacted, StoreError
+from netplane.store.etcd.space import GAP, Head, Space
+from netplane.store.protocol import Compacted, StoreError
 
 PAGE = 1_000
 READ_S = 60.0
@@ -43,7 +43,7 @@ class Snapshot(NamedTuple):
             except Refused as error:
                 raise Compacted(self.rev) if "compacted" in error.detail else error from error
             for kv in found.kvs:
-                yield Entry(self.space.name(kv.key), kv.value)
+                yield Entry(self.space.name(kv.key), spaces.decoded(kv.value)[1])
             first = found.kvs[-1].key + b"\0" if found.more else b""
 
 
@@ -56,7 +56,7 @@ async def snapshot(link: Link, prefix: str) -> Snapshot | None:
     first, end = space.reads("", "")
     at = head.header.revision
     counted = await link.call(pb.RANGE, pb.RangeRequest(key=first, range_end=end, revision=at, count_only=True), READ_S)
-    return Snapshot(link, space, at, at + space.moved, counted.count)
+    return Snapshot(link, space, at, space.last_rev(at), counted.count)
 
 
 async def replace(link: Link, prefix: str, entries: Iterable[Entry], backup_rev: int, *, force: bool) -> int:
@@ -74,7 +74,7 @@ async def replace(link: Link, prefix: str, entries: Iterable[Entry], backup_rev:
     root = f"{prefix}/{generation}".encode()
     await _write(link, root, kept)
     await _write(link, root, entries)
-    base = max(before.rev if before else 0, backup_rev) + RESTORE_GAP
+    base = max(before.rev if before else 0, backup_rev) + GAP
     at = before.space.head.at if before else 0
     key = spaces.head_key(prefix)
     put = pb.RequestOp(request_put=pb.PutRequest(key=key, value=Head.encoded(generation, base)))
@@ -104,7 +104,11 @@ async def _write(link: Link, root: bytes, entries: Iterable[Entry]) -> None:
                 ops, size = [], 0
                 if len(running) == AT_ONCE:
                     running = await _some(running)
-            ops.append(pb.RequestOp(request_put=pb.PutRequest(key=root + entry.key.encode(), value=entry.value)))
+            ops.append(
+                pb.RequestOp(
+                    request_put=pb.PutRequest(key=root + entry.key.encode(), value=spaces.encoded(entry.value))
+                )
+            )
             size += len(entry.value)
         if ops:
             running.add(asyncio.create_task(_txn(link, *ops)))

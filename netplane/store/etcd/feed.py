@@ -20,8 +20,8 @@ from netplane.store.etcd import messages as pb
 from netplane.store.etcd import space as spaces
 from netplane.store.etcd.cache import Cache
 from netplane.store.etcd.link import Link, Pause, Refused
-from netplane.store.etcd.space import Head, Space
-from netplane.store.protocol import FIRST_REV, KV, RESTORE_GAP, StoreError
+from netplane.store.etcd.space import GAP, Head, Space
+from netplane.store.protocol import FIRST_REV, KV, StoreError
 
 log = logs.get("store.etcd")
 
@@ -120,7 +120,8 @@ class Feed:
         head, rev, cluster_id = await self._head()
         space = Space(self._prefix, head)
         kvs = await self._read(space, rev)
-        before, self.cache = self.cache, Cache(space, kvs, rev + space.moved, self._buffer_events)
+        shown = await self._last(space, kvs, rev)
+        before, self.cache = self.cache, Cache(space, kvs, shown, self._buffer_events)
         self._cluster_id, self.problem = cluster_id, ""
         self._changed(self.cache)
         if before is not None:
@@ -138,6 +139,14 @@ class Feed:
             if found.kvs:
                 first = found.kvs[-1].key + b"\0"
         return kvs
+
+    async def _last(self, space: Space, kvs: list[KV], rev: int) -> int:
+        """Our last revision in etcd's `rev`: of those that happened in it, whatever else may have."""
+        key = spaces.deleted_key(self._prefix)
+        found = await self._link.call(pb.RANGE, pb.RangeRequest(key=key, revision=rev))
+        if found.kvs and found.kvs[0].mod_revision == rev:
+            return space.last_rev(rev)
+        return max([space.rev(rev), *(kv.mod_rev for kv in kvs)])
 
     async def _head(self) -> tuple[Head, int, int]:
         """(the head, etcd's revision, its cluster id). Made when there is none; rewritten when etcd went backwards."""
@@ -164,16 +173,15 @@ class Feed:
             if cache is None:
                 await self._refuse_foreign()
                 return Head.encoded(1, FIRST_REV)
-            return Head.encoded(cache.space.head.generation, cache.rev + RESTORE_GAP)
+            return Head.encoded(cache.space.head.generation, cache.rev + GAP)
         if cache is None or kv.mod_revision == self._written:
             return None
         head = Head.decoded(kv.value, kv.mod_revision)
-        now = header.revision + head.base - head.at
-        if now >= cache.rev and header.cluster_id == self._cluster_id:
+        if header.revision >= Space(self._prefix, head).etcd_rev(cache.rev) and header.cluster_id == self._cluster_id:
             return None
         if head.base > cache.rev:  # another apiserver was faster
             return None
-        return Head.encoded(head.generation, cache.rev + RESTORE_GAP)
+        return Head.encoded(head.generation, cache.rev + GAP)
 
     async def _refuse_foreign(self) -> None:
         first, end = spaces.everything(self._prefix)

@@ -14,14 +14,16 @@ KeyValue: key 1 bytes, create_revision 2 int64, mod_revision 3 int64, version 4 
 Event: type 1 int32, kv 2 KeyValue, prev_kv 3 KeyValue
 ResponseHeader: cluster_id 1 uint64, member_id 2 uint64, revision 3 int64
 RangeRequest: key 1 bytes, range_end 2 bytes, limit 3 int64, revision 4 int64, serializable 7 bool, keys_only 8 bool, \
-    count_only 9 bool
+    count_only 9 bool, min_mod_revision 10 int64
 RangeResponse: header 1 ResponseHeader, kvs 2 *KeyValue, more 3 bool, count 4 int64
 PutRequest: key 1 bytes, value 2 bytes
 PutResponse: header 1 ResponseHeader
 DeleteRangeRequest: key 1 bytes, range_end 2 bytes
 DeleteRangeResponse: header 1 ResponseHeader, deleted 2 int64
-RequestOp: request_range 1 RangeRequest, request_put 2 PutRequest, request_delete_range 3 DeleteRangeRequest
-ResponseOp: response_range 1 RangeResponse
+RequestOp: request_range 1 RangeRequest, request_put 2 PutRequest, request_delete_range 3 DeleteRangeRequest, \
+    request_txn 4 TxnRequest
+ResponseOp: response_range 1 RangeResponse, response_delete_range 3 DeleteRangeResponse, \
+    response_txn 4 TxnResponse
 Compare: result 1 int32, target 2 int32, key 3 bytes, mod_revision 6 int64
 TxnRequest: compare 1 *Compare, success 2 *RequestOp, failure 3 *RequestOp
 TxnResponse: header 1 ResponseHeader, succeeded 2 bool, responses 3 *ResponseOp
@@ -61,5 +63,8 @@ TXN = Method(f"/{PACKAGE}.KV/Txn", TxnRequest, _MESSAGES["TxnResponse"])
 COMPACT = Method(f"/{PACKAGE}.KV/Compact", CompactionRequest, _MESSAGES["CompactionResponse"])
 WATCH = Method(f"/{PACKAGE}.Watch/Watch", WatchRequest, _MESSAGES["WatchResponse"])
 
+Event = _MESSAGES["Event"]
+ResponseOp = _MESSAGES["ResponseOp"]
+TxnResponse = _MESSAGES["TxnResponse"]
 WatchResponse = _MESSAGES["WatchResponse"]
 ResponseHeader = _MESSAGES["ResponseHeader"]

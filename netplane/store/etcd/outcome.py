@@ -1,46 +1,16 @@
-"""What became of a transaction: sent, sent again where that does no harm, and looked up when its answer was lost."""
+"""What became of a transaction: what failed compares found, and whether one whose answer was lost had happened."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from netplane.store.etcd import messages as pb
 from netplane.store.etcd.cache import Cache
-from netplane.store.etcd.link import REQUEST_S, Link, Pause
 from netplane.store.etcd.space import Space
-from netplane.store.protocol import KV, Compare, Delete, OutcomeUnknown, Put, Unavailable
-
-
-async def send(
-    link: Link, request: Any, patience_s: float, *, repeatable: bool, given_up: Callable[[], bool]
-) -> tuple[Any, bool]:
-    """(the answer, whether an earlier attempt may have happened). Raises Unavailable, OutcomeUnknown, Refused.
-
-    A transaction that changes what it compares can be sent again: if the first one happened, the second fails.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience_s
-    pause, doubtful = Pause(), False
-    while True:
-        try:
-            return await link.once(pb.TXN, request, REQUEST_S), doubtful
-        except Unavailable as error:
-            doubtful = doubtful or isinstance(error, OutcomeUnknown)
-            if loop.time() > deadline or given_up() or (doubtful and not repeatable):
-                if doubtful:
-                    raise OutcomeUnknown(
-                        f"{error.message}; whether this write happened is not known",
-                        hint="read it before trying again",
-                    ) from error
-                raise
-        await pause()
+from netplane.store.protocol import KV, Compare, Delete, OutcomeUnknown, Put
 
 
 def failed(space: Space, compares: Sequence[Compare], response: Any) -> tuple[KV | None, ...]:
-    """What the compares that failed found. Raises Unavailable when the head was rewritten."""
-    head, *found = (one.response_range.kvs for one in response.responses)
-    if not head or head[0].mod_revision != space.head.at:
-        raise Unavailable("the store was restored just now", hint="try again")
+    """What the compares that failed found."""
+    found = (one.response_range.kvs for one in response.responses)
     kvs = [space.kv(kvs[0]) if kvs else None for kvs in found]
     pairs = zip(kvs, compares, strict=True)
     return tuple(kv for kv, compare in pairs if (kv.mod_rev if kv else 0) != compare.mod_rev)

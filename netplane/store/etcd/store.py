@@ -1,6 +1,6 @@
 """The store on etcd: writes go to etcd, reads and watches are answered from memory, which one watch of etcd keeps true.
 
-    txn ──> etcd's Txn: the compares, and "the head is still what it was"
+    txn ──> with others into one of etcd's: each one's compares, and "the head is still what it was" (`group`)
                 │
                 └─> answered at revision R ──> wait until memory shows R ──> the caller reads what it wrote
 
@@ -22,7 +22,9 @@ from netplane.store.etcd import outcome, past
 from netplane.store.etcd import space as spaces
 from netplane.store.etcd.cache import Cache
 from netplane.store.etcd.feed import Feed, compacted_rev
+from netplane.store.etcd.group import Answer, Group
 from netplane.store.etcd.link import REQUEST_S, Link, Refused, Tls
+from netplane.store.etcd.space import STEP
 from netplane.store.memory import check_rev
 from netplane.store.protocol import (
     FIRST_REV,
@@ -62,11 +64,15 @@ class EtcdStore:
         self._cache: Cache
         self._past: past.Past
         self._compact_rev = 0
+        self._group = Group(link, lambda: self._cache, self._patience_s, self._start)
         self._asking: list[asyncio.Future[tuple[int, Cache]]] = []
         self._fencing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._unreachable = ""
         self._closed = False
+
+    def _patience_s(self) -> float:
+        return KNOWN_AWAY_S if self.problem() else WRITE_S
 
     @classmethod
     async def open(
@@ -110,22 +116,34 @@ class EtcdStore:
         """See Store.txn. Raises OutcomeUnknown when etcd is lost on the way and does not come back in time."""
         self._check_open()
         check_ops(ops)
-        cache, since = self._cache, self._cache.rev
-        request = cache.space.txn(list(compares), list(ops))
-        repeatable = bool({op.key for op in ops} & {one.key for one in compares})
-        patience_s = KNOWN_AWAY_S if self.problem() else WRITE_S
-        response, doubtful = await outcome.send(
-            self._link, request, patience_s, repeatable=repeatable, given_up=lambda: self._closed
-        )
-        rev = response.header.revision + cache.space.moved
-        if response.succeeded:
-            await self._show(cache, rev, certain=any(isinstance(op, Put) for op in ops))
+        since = self._cache.rev
+        answer = await self._group.ask([self._exact(one) for one in compares], ops)
+        cache = answer.cache
+        if answer.response.succeeded and any(isinstance(op, Put) for op in ops):
+            rev = cache.space.rev(answer.rev, answer.place)
+            await self._show(cache, rev, certain=True)
             return TxnResult(True, rev)
-        failed = outcome.failed(cache.space, compares, response)
-        await self._show(cache, rev, certain=False)
-        if doubtful and (done := outcome.already(cache, since, compares, ops)):
+        await self._show(cache, cache.space.rev(answer.rev), certain=False)
+        if answer.response.succeeded:
+            return TxnResult(True, self._deleted_at(answer, ops))
+        failed = outcome.failed(cache.space, compares, answer.response)
+        if answer.doubtful and (done := outcome.already(cache, since, compares, ops)):
             return TxnResult(True, done)
-        return TxnResult(False, rev, failed)
+        return TxnResult(False, cache.rev, failed)
+
+    def _exact(self, one: Compare) -> Compare:
+        """Etcd compares its own revision, which several of ours are in; one beside the key's own never holds."""
+        space, kv = self._cache.space, self._cache.state.get(one.key)
+        if not one.mod_rev or kv is None or kv.mod_rev == one.mod_rev:
+            return one
+        beside = space.etcd_rev(kv.mod_rev) == space.etcd_rev(one.mod_rev)
+        return Compare(one.key, space.head.base) if beside else one  # no key was changed when the head was written
+
+    def _deleted_at(self, answer: Answer, ops: Sequence[Put | Delete]) -> int:
+        """The revision of deletions: theirs if there was something to delete."""
+        cache = answer.cache
+        deleted = any(one.response_delete_range.deleted for one in answer.response.responses)
+        return cache.space.rev(answer.rev, answer.place) if deleted else cache.rev
 
     async def _show(self, cache: Cache, rev: int, *, certain: bool) -> None:
         """Wait until memory shows `rev`; unless an event is `certain` to come, make one."""
@@ -189,7 +207,7 @@ class EtcdStore:
             return
         for one in asking:
             if not one.done():
-                one.set_result((found.header.revision + cache.space.moved, cache))
+                one.set_result((cache.space.rev(found.header.revision), cache))
 
     async def get(self, key: str, rev: int = 0) -> KV | None:
         """See Store.get."""
@@ -200,21 +218,19 @@ class EtcdStore:
         return next((kv for kv in found.kvs if kv.key == key), None)
 
     async def range(self, prefix: str, *, rev: int = 0, start: str = "", limit: int = 0) -> RangeResult:
-        """See Store.range; the past is read from etcd."""
+        """See Store.range; what memory does not remember of the past is read from etcd."""
         cache = self._cache
         check_rev(rev, self._compact_rev, cache.rev)
         if rev in (0, cache.rev):
             return cache.state.range(prefix, start, limit, cache.rev)
-        space = cache.space
-        first, end = space.reads(prefix, start)
-        if first >= end:
-            return RangeResult([], rev, False, 0)
-        request = pb.RangeRequest(key=first, range_end=end, revision=rev - space.moved, limit=limit)
+        events = cache.recent.since(rev + 1)
+        if events is not None:
+            now = cache.state.range(prefix, start, 0, cache.rev)
+            return state.rewind(now, state.before(events, prefix), start, limit, rev)
         try:
-            found = await self._link.call(pb.RANGE, request, READ_S)
+            return await self._past.range(prefix, start, limit, rev)
         except Refused as error:
             raise await self._translated(error) from error
-        return RangeResult([space.kv(kv) for kv in found.kvs], rev, found.more, found.count)
 
     async def _translated(self, error: Refused) -> StoreError:
         if "compacted" not in error.detail:
@@ -253,12 +269,14 @@ class EtcdStore:
 
     async def compact(self, rev: int) -> None:
         """See Store.compact. Several apiservers may each do this: each keeps as much as it was told to."""
-        goal = min(rev, self._cache.rev - self._keep)
-        if goal <= self._compact_rev:
+        space = self._cache.space
+        # Of etcd's revisions, whole ones; the keeping of so many is meant for those that are full as well.
+        goal = space.etcd_rev(min(rev, self._cache.rev - self._keep * STEP) + 1) - 1
+        if space.last_rev(goal) <= self._compact_rev:
             return
-        before, self._compact_rev = self._compact_rev, goal  # readers are turned away first
+        before, self._compact_rev = self._compact_rev, space.last_rev(goal)  # readers are turned away first
         try:
-            await self._link.call(pb.COMPACT, pb.CompactionRequest(revision=goal - self._cache.space.moved))
+            await self._link.call(pb.COMPACT, pb.CompactionRequest(revision=goal))
         except Refused as error:
             if "compacted" not in error.detail:
                 self._compact_rev = before
@@ -271,7 +289,7 @@ class EtcdStore:
     async def _learn_compacted(self) -> None:
         found = await compacted_rev(self._link, self._prefix)
         if found:
-            self._compact_rev = max(self._compact_rev, found + self._cache.space.moved)
+            self._compact_rev = max(self._compact_rev, self._cache.space.last_rev(found))
 
     async def current_rev(self) -> int:
         """See Store.current_rev."""
@@ -304,6 +322,7 @@ class EtcdStore:
         if self._closed:
             return
         self._closed = True
+        self._group.close()
         self._cache.close()
         for task in list(self._tasks):
             task.cancel()
