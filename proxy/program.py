@@ -10,8 +10,9 @@ The first sync waits until every list has come once: with half of the endpoints 
 import asyncio
 import contextlib
 import gc
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from netplane.api import kinds
@@ -42,7 +43,8 @@ log = logs.get("proxy")
 
 OURS = f"!{OTHER_PROXY},!{HEADLESS}"
 FULL_RESYNC_S = 30 * 60.0
-SERVICE_CIDR_PROBE_S = 60.0
+SERVICE_CIDR_PROBE_S, SERVICE_CIDR_RETRY_S = 60.0, 1.0
+RANGES_PATIENCE_S = 5.0
 # A list of all flows costs milliseconds however few there are: under churn, no oftener than this.
 SWEEP_INTERVAL_S = 0.1
 
@@ -82,6 +84,7 @@ class Program:
         self._state = health.State(time.monotonic)
         self._checks = health.NodePortChecks(self._state)
         self._synced = asyncio.Event()
+        self._ranges_known = asyncio.Event()
         self._stats.without_local = lambda: local.without_local(
             self._syncer.tracker, [plane.ledger for plane in self._planes]
         )
@@ -99,9 +102,14 @@ class Program:
     async def run(self) -> None:
         """Serve until cancelled."""
         gc.disable()  # until the first sync: a first load makes hundreds of thousands of objects, and no cycles
-        healthz = _listen(self._config.healthz_address, "healthzBindAddress", configuration.HEALTHZ_PORT)
-        scraped = _listen(self._config.metrics_address, "metricsBindAddress", configuration.METRICS_PORT)
         shown = configuration.shown(self._config)
+        with (
+            _listening(self._config.healthz_address, "healthzBindAddress", configuration.HEALTHZ_PORT) as healthz,
+            _listening(self._config.metrics_address, "metricsBindAddress", configuration.METRICS_PORT) as scraped,
+        ):
+            await self._serve(healthz, scraped, shown)
+
+    async def _serve(self, healthz: socket.socket | None, scraped: socket.socket | None, shown: bytes) -> None:
         async with self._api, asyncio.TaskGroup() as tasks:
             for informer in (self._services, self._slices, self._nodes):
                 tasks.create_task(informer.run())
@@ -121,6 +129,8 @@ class Program:
     async def _loop(self) -> None:
         for informer in (self._services, self._slices, self._nodes):
             await informer.synced.wait()
+        # A start that knew no ranges yet would take away those that the kernel has, and give them back at once.
+        await self._first(self._ranges_known.wait(), RANGES_PATIENCE_S)
         await self._runner.run()
 
     @staticmethod
@@ -179,15 +189,23 @@ class Program:
     async def _watch_service_cidrs(self, tasks: asyncio.TaskGroup) -> None:
         """Follow ServiceCIDRs where the server has them; ask again now and then where it has not."""
         self._ranges_changed()
-        while True:
-            try:
-                await self._api.request("GET", kinds.SERVICE_CIDR.path(), params={"limit": 1})
-                break
-            except errors.ApiError as error:
-                log.debug("no ServiceCIDRs", why=error.message)
-            await asyncio.sleep(SERVICE_CIDR_PROBE_S)
+        while not await self._has_service_cidrs():
+            # A server that says no may be upgraded; one that says nothing is asked again soon, like all else.
+            await asyncio.sleep(SERVICE_CIDR_PROBE_S if self._ranges_known.is_set() else SERVICE_CIDR_RETRY_S)
         self._service_cidrs = Informer(self._api, ServiceCIDR, on_change=self._ranges_changed)
         tasks.create_task(self._service_cidrs.run())
+        await self._service_cidrs.synced.wait()
+        self._ranges_known.set()
+
+    async def _has_service_cidrs(self) -> bool:
+        try:
+            await self._api.request("GET", kinds.SERVICE_CIDR.path(), params={"limit": 1})
+        except errors.ApiError as error:
+            log.debug("no ServiceCIDRs", why=error.message)
+            if error.code in (403, 404):
+                self._ranges_known.set()
+            return False
+        return True
 
     async def _watch_tables(self) -> None:
         """Notice what others do to our tables; from the first sync on, since a load would be events only of our own."""
@@ -255,7 +273,11 @@ class Program:
             self._synced.set()
 
 
-def _listen(address: str, field: str, default_port: int) -> Any:
+@contextlib.contextmanager
+def _listening(address: str, field: str, default_port: int) -> Iterator[socket.socket | None]:
+    """A listening socket that is closed in the end, also when nobody came to serve on it; None without an address."""
     if not address:
-        return None
-    return http.listen(*http.parse_bind(address, field, default_port=default_port), field)
+        yield None
+        return
+    with contextlib.closing(http.listen(*http.parse_bind(address, field, default_port=default_port), field)) as sock:
+        yield sock

@@ -68,18 +68,24 @@ async def cluster(config: Config, fake: FakeApiserver) -> AsyncIterator[Cluster]
             fake.store.put(kinds.NODE, node())
             fake.store.put(kinds.SERVICE, service())
             fake.store.put(kinds.ENDPOINT_SLICE, endpoint_slice("here"))
-            running = asyncio.create_task(Program(config, "here", Connection(fake.url), nft, FAMILIES).run())
             made = Cluster(fake, nft)
-            try:
+            async with proxy(config, fake, nft) as running:
                 await until(lambda: running.done() or made.answers("10.96.0.1", 80), "the first sync", 10.0)
                 yield made
-            finally:
-                running.cancel()
-                with suppress(asyncio.CancelledError):
-                    await running
     finally:
         nft.run_text("flush ruleset")
         nft.close()
+
+
+@asynccontextmanager
+async def proxy(config: Config, fake: FakeApiserver, nft: Nft) -> AsyncIterator[asyncio.Task[None]]:
+    running = asyncio.create_task(Program(config, "here", Connection(fake.url), nft, FAMILIES).run())
+    try:
+        yield running
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 def node(**spec: Any) -> dict[str, Any]:
@@ -177,6 +183,44 @@ def test_a_server_without_service_cidrs_is_served_and_one_with_them_is_followed_
             await until(lambda: len(it.elements("service-cidrs")) == 2, "a second range", 2.0)
             it.store.remove(kinds.SERVICE_CIDR, "more")
             await until(lambda: len(it.elements("service-cidrs")) == 1, "it goes again", 2.0)
+
+    inside(namespace, scenario)
+
+
+class SlowRanges(FakeApiserver):
+    """Says what ServiceCIDRs there are long after everything else."""
+
+    async def _request(self, head: bytes, *rest: Any) -> None:
+        if b"servicecidrs" in head.splitlines()[0]:
+            await asyncio.sleep(0.3)
+        await super()._request(head, *rest)
+
+
+def test_a_restart_writes_nothing_however_late_it_learns_of_the_service_ranges(namespace: str) -> None:
+    async def scenario() -> None:
+        fake, nft = SlowRanges(), Nft()
+        ranges = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/16", "fd00:96::/112"]}}
+        try:
+            async with fake:
+                fake.store.put(kinds.NODE, node())
+                fake.store.put(kinds.SERVICE, service())
+                fake.store.put(kinds.ENDPOINT_SLICE, endpoint_slice("here"))
+                fake.store.put(kinds.SERVICE_CIDR, ranges)
+                it = Cluster(fake, nft)
+                async with proxy(Config(), fake, nft):
+                    await until(lambda: it.answers("10.96.0.1", 80), "the first sync", 10.0)
+                    assert it.elements("service-cidrs"), "known from the first sync on"
+                async with proxy(Config(), fake, nft):
+                    text, deadline = "", asyncio.get_running_loop().time() + 10
+                    while 'sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1.0' not in text:
+                        assert asyncio.get_running_loop().time() < deadline, text
+                        await asyncio.sleep(0.05)
+                        with suppress(OSError):
+                            text = (await asked("/metrics", 10_249))[2].decode()
+                    assert "netplane_proxy_elements_written_total 0.0" in text
+        finally:
+            nft.run_text("flush ruleset")
+            nft.close()
 
     inside(namespace, scenario)
 
