@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -329,29 +328,3 @@ def test_a_family_whose_pod_cidr_comes_later_is_followed(namespace: str) -> None
                 nft.close()
 
     inside(namespace, scenario)
-
-
-def test_connection_tracking_is_set_as_configured(namespace: str) -> None:
-    """--init-only: timeouts and leniency are this namespace's; the table's size is the whole machine's and stays."""
-    flags = ("--conntrack-tcp-timeout-established=90m", "--conntrack-udp-timeout=45s", "--conntrack-tcp-be-liberal")
-    command = [
-        "ip",
-        "netns",
-        "exec",
-        namespace,
-        sys.executable,
-        "-m",
-        "proxy",
-        "--init-only",
-        "--conntrack-max-per-core=0",
-        *flags,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr.count("sysctl written") + done.stdout.count("sysctl written") == 4
-    names = ("tcp_timeout_established", "tcp_timeout_close_wait", "udp_timeout", "tcp_be_liberal")
-    for name, value in zip(names, ("5400", "3600", "45", "1"), strict=True):
-        path = f"/proc/sys/net/netfilter/nf_conntrack_{name}"
-        read = subprocess.run(
-            ["ip", "netns", "exec", namespace, "cat", path], capture_output=True, text=True, check=True
-        )
-        assert read.stdout.strip() == value
