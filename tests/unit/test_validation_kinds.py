@@ -1,27 +1,14 @@
 """The other kinds: what is refused and in which words."""
 
-import copy
 from typing import Any
 
 import pytest
 
-from netplane.api import defaults, kinds, validation
+from netplane.api import kinds
 from netplane.api.kinds import Kind
+from tests.field_errors import problems
 
 Json = dict[str, Any]
-
-
-def made(kind: Kind, obj: Json) -> Json:
-    obj = copy.deepcopy(obj)
-    namespace = {"namespace": "n"} if kind.namespaced else {}
-    obj["metadata"] = {"name": "x", **namespace, **obj.get("metadata", {})}
-    defaults.apply(kind, obj)
-    return obj
-
-
-def problems(kind: Kind, obj: Json, old: Json | None = None) -> list[str]:
-    found = validation.validate(kind, made(kind, obj), made(kind, old) if old is not None else None)
-    return [str(error) for error in found]
 
 
 def pod(**spec: Any) -> Json:
@@ -68,6 +55,8 @@ TABLE: list[tuple[Kind, Json, list[str]]] = [
             "'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
             f'metadata.annotations: Invalid value: "A B": {QUALIFIED}',
             f'metadata.finalizers: Invalid value: "!": {QUALIFIED}',
+            'metadata.finalizers[0]: Invalid value: "!": name is neither a standard finalizer name nor is it fully '
+            "qualified",
         ],
     ),
     (
@@ -87,7 +76,7 @@ TABLE: list[tuple[Kind, Json, list[str]]] = [
         [
             "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' "
             "or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
-            'data: Invalid value: "c": duplicate of key present in binaryData',
+            'data[c]: Invalid value: "c": duplicate of key present in binaryData',
         ],
     ),
     (kinds.CONFIG_MAP, {"data": {"a": "x" * 1048577}}, [": Too long: may not be more than 1048576 bytes"]),
@@ -96,7 +85,7 @@ TABLE: list[tuple[Kind, Json, list[str]]] = [
         kinds.NODE,
         {"spec": {"podCIDRs": ["10.0.0.0/24", "10.0.1.0/24"], "taints": [{"key": "a", "effect": "X"}]}},
         [
-            'spec.taints[0].effect: Unsupported value: "X": supported values: "NoSchedule", "PreferNoSchedule", '
+            'metadata.taints[0].effect: Unsupported value: "X": supported values: "NoSchedule", "PreferNoSchedule", '
             '"NoExecute"',
             'spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24"]: may specify no more than one CIDR for each '
             "IP family",

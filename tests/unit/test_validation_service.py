@@ -124,12 +124,7 @@ REFUSED: list[tuple[Json, list[str]]] = [
             "spec.externalName: Required value",
         ],
     ),
-    (
-        {"type": "LoadBalancer", "ports": [{"port": 10250}]},
-        [
-            "spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet",
-        ],
-    ),
+    ({"type": "LoadBalancer", "ports": [{"port": 10250}]}, []),
     (
         {"externalIPs": ["127.0.0.1", "0.0.0.0", "169.254.1.1", "224.0.0.5", "x"]},
         [

@@ -9,7 +9,19 @@ from typing import Any
 
 from netplane.api.fields import FieldError
 from netplane.api.kinds import Kind
-from netplane.api.validation import access, endpoints, jobs, meta, networking, others, pod, service, workloads
+from netplane.api.validation import (
+    access,
+    endpoints,
+    ingress,
+    jobs,
+    meta,
+    networking,
+    nodes,
+    others,
+    pod,
+    service,
+    workloads,
+)
 
 Json = dict[str, Any]
 Validate = Callable[[Json, Json | None], list[FieldError]]
@@ -37,8 +49,8 @@ _READ_METADATA = frozenset({("", "Service"), ("", "Event"), ("", "Secret"), ("ba
 _RBAC = "rbac.authorization.k8s.io"
 _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("", "Service"): (meta.label_1035, service.validate),
-    ("", "Namespace"): (meta.label, None),
-    ("", "Node"): (meta.subdomain, others.node),
+    ("", "Namespace"): (meta.label, others.namespace),
+    ("", "Node"): (meta.subdomain, nodes.node),
     ("", "Pod"): (meta.subdomain, pod.validate),
     ("", "Endpoints"): (meta.subdomain, endpoints.endpoints),
     ("", "ConfigMap"): (meta.subdomain, others.config_map),
@@ -47,8 +59,8 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("coordination.k8s.io", "Lease"): (meta.subdomain, others.lease),
     ("", "Secret"): (meta.subdomain, access.secret),
     ("networking.k8s.io", "NetworkPolicy"): (meta.subdomain, networking.network_policy),
-    ("networking.k8s.io", "Ingress"): (meta.subdomain, networking.ingress),
-    ("networking.k8s.io", "IngressClass"): (meta.subdomain, networking.ingress_class),
+    ("networking.k8s.io", "Ingress"): (meta.subdomain, ingress.ingress),
+    ("networking.k8s.io", "IngressClass"): (meta.subdomain, ingress.ingress_class),
     ("networking.k8s.io", "ServiceCIDR"): (meta.subdomain, networking.service_cidr),
     ("networking.k8s.io", "IPAddress"): (networking.ip_name, networking.ip_address),
     ("apps", "Deployment"): (meta.subdomain, workloads.deployment),

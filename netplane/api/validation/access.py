@@ -7,16 +7,27 @@ from typing import Any
 import orjson
 
 from netplane.api import names
-from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_long
+from netplane.api.fields import (
+    FieldError,
+    all_invalid,
+    forbidden,
+    go_struct,
+    invalid,
+    not_supported,
+    required,
+    too_long,
+)
 from netplane.api.validation import meta
+from netplane.api.validation.selecting import label_selector
 
 Json = dict[str, Any]
 
 SECRET_BYTES = 1024 * 1024
+_LOGIN, _SSH_KEY = ("username", "password"), "ssh-privatekey"
+_JSON_KEYS = {"kubernetes.io/dockercfg": (".dockercfg",), "kubernetes.io/dockerconfigjson": (".dockerconfigjson",)}
 _RBAC = "rbac.authorization.k8s.io"
 _KEYS = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
-    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
     "kubernetes.io/dockercfg": (".dockercfg",),
 }
@@ -25,29 +36,34 @@ _KEYS = {
 def secret(obj: Json, old: Json | None) -> list[FieldError]:
     """Keys are file names, values base64; some types need certain keys; an immutable one stays as it is."""
     data: Json = obj.get("data") or {}
-    errors: list[FieldError] = []
+    errors = _unchanged(obj, old) if old is not None else []
     size = 0
     for key in sorted(data):
         errors += all_invalid(f"data[{key}]", key, names.config_key(key))
         size += len(data[key] or "") * 3 // 4
     if size > SECRET_BYTES:
         errors.append(too_long("data", SECRET_BYTES))
-    errors += [required(f"data[{key}]") for key in _KEYS.get(obj.get("type") or "", ()) if key not in data]
-    if obj.get("type") == "kubernetes.io/dockerconfigjson" and ".dockerconfigjson" in data:
-        errors += _json(data[".dockerconfigjson"])
-    if obj.get("type") == "kubernetes.io/service-account-token":
+    kind = obj.get("type") or ""
+    errors += [required(f"data[{key}]") for key in _KEYS.get(kind, ()) if key not in data]
+    if kind == "kubernetes.io/ssh-auth" and not data.get(_SSH_KEY):
+        errors.append(required(f"data[{_SSH_KEY}]"))
+    if kind == "kubernetes.io/basic-auth" and not data.keys() & set(_LOGIN):
+        errors += [required(f"data[{key}]") for key in _LOGIN]
+    errors += [e for key in _JSON_KEYS.get(kind, ()) if key in data for e in _json(data[key], f"data[{key}]")]
+    if kind == "kubernetes.io/service-account-token":
         annotations = obj["metadata"].get("annotations") or {}
         if not annotations.get("kubernetes.io/service-account.name"):
             errors.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
-    return errors + (_unchanged(obj, old) if old is not None else [])
+    return errors
 
 
-def _json(value: str) -> list[FieldError]:
+def _json(value: str, path: str) -> list[FieldError]:
+    """What should be a JSON object; its text is nobody's business."""
     try:
-        orjson.loads(base64.b64decode(value, validate=True))
+        well = isinstance(orjson.loads(base64.b64decode(value, validate=True)), dict)
     except (binascii.Error, ValueError) as error:
-        return [invalid("data[.dockerconfigjson]", "<secret contents redacted>", str(error))]
-    return []
+        return [invalid(path, "<secret contents redacted>", str(error))]
+    return [] if well else [invalid(path, "<secret contents redacted>", "json: cannot unmarshal into an object")]
 
 
 def _unchanged(obj: Json, old: Json) -> list[FieldError]:
@@ -68,9 +84,16 @@ def role(obj: Json, old: Json | None) -> list[FieldError]:
 
 
 def cluster_role(obj: Json, old: Json | None) -> list[FieldError]:
-    """rbac/v1 ClusterRole: rules about resources and paths."""
+    """rbac/v1 ClusterRole: rules about resources and paths, or which roles it is made of."""
     del old
-    return _rules(obj, namespaced=False)
+    errors, combined = _rules(obj, namespaced=False), obj.get("aggregationRule")
+    if combined is None:
+        return errors
+    path, given = "aggregationRule.clusterRoleSelectors", combined.get("clusterRoleSelectors") or []
+    if not given:
+        why = "at least one clusterRoleSelector required if aggregationRule is non-nil"
+        return [*errors, required(path, why)]
+    return errors + [e for i, one in enumerate(given) for e in label_selector(one, f"{path}[{i}]")]
 
 
 def _rules(obj: Json, *, namespaced: bool) -> list[FieldError]:
@@ -100,7 +123,8 @@ def binding(obj: Json, old: Json | None) -> list[FieldError]:
     namespaced = obj.get("kind") == "RoleBinding" or bool(obj["metadata"].get("namespace"))
     errors: list[FieldError] = []
     if old is not None and ref != old.get("roleRef"):
-        errors.append(invalid("roleRef", ref, "cannot change roleRef"))
+        shown = go_struct(ref, APIGroup=("apiGroup", ""), Kind=("kind", ""), Name=("name", ""))
+        errors.append(invalid("roleRef", shown, "cannot change roleRef"))
     if ref.get("apiGroup") != _RBAC:
         errors.append(not_supported("roleRef.apiGroup", ref.get("apiGroup") or "", (_RBAC,)))
     allowed = ("Role", "ClusterRole") if namespaced else ("ClusterRole",)
@@ -126,6 +150,8 @@ def _subject(subject: Json, path: str, *, namespaced: bool) -> list[FieldError]:
         if not namespaced and not subject.get("namespace"):
             errors.append(required(f"{path}.namespace"))
     elif kind in ("User", "Group"):
+        if not subject.get("name"):
+            errors.append(invalid(f"{path}.name", "", f"{kind.lower()} name cannot be empty"))
         if group != _RBAC:
             errors.append(not_supported(f"{path}.apiGroup", group, (_RBAC,)))
     else:

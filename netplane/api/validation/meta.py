@@ -17,6 +17,7 @@ IMMUTABLE = "field is immutable"
 NOT_NEGATIVE = "must be greater than or equal to 0"
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 """What a taint does, and a toleration lets be."""
+_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 
 def _masked(check: Callable[[str], list[str]]) -> NameCheck:
@@ -43,7 +44,9 @@ def create(metadata: Json, namespaced: bool, name_check: NameCheck) -> list[Fiel
         errors += all_invalid("metadata.name", name, name_check(name, False))
     else:
         errors.append(required("metadata.name", "name or generateName is required"))
-    return errors + _namespace(metadata.get("namespace") or "", namespaced) + _common(metadata)
+    errors += _namespace(metadata.get("namespace") or "", namespaced) + _common(metadata)
+    given = metadata.get("finalizers") or []
+    return errors + _finalizers(given) + standard_finalizers(given)
 
 
 def _namespace(namespace: str, namespaced: bool) -> list[FieldError]:
@@ -58,7 +61,6 @@ def _common(metadata: Json) -> list[FieldError]:
     return [
         *labels(metadata.get("labels"), "metadata.labels"),
         *annotations(metadata.get("annotations") or {}),
-        *_finalizers(metadata.get("finalizers") or []),
         *_owners(metadata.get("ownerReferences") or []),
     ]
 
@@ -76,7 +78,7 @@ def update(metadata: Json, old: Json) -> list[FieldError]:
         errors += immutable(f"metadata.{field}", metadata.get(field), old.get(field))
     if (metadata.get("generation") or 0) < (old.get("generation") or 0):
         errors.append(invalid("metadata.generation", metadata.get("generation") or 0, "must not be decremented"))
-    return errors + _common(metadata)
+    return errors + _common(metadata) + standard_finalizers(metadata.get("finalizers") or [])
 
 
 def labels(given: Mapping[str, str] | None, path: str) -> list[FieldError]:
@@ -105,6 +107,16 @@ def _finalizers(given: list[str]) -> list[FieldError]:
     return errors
 
 
+def standard_finalizers(given: list[str]) -> list[FieldError]:
+    """Which of them are neither Kubernetes' own nor somebody's by name."""
+    why = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        invalid(f"metadata.finalizers[{i}]", one, why)
+        for i, one in enumerate(given)
+        if "/" not in one and one not in _STANDARD_FINALIZERS
+    ]
+
+
 def _owners(given: list[Json]) -> list[FieldError]:
     path = "metadata.ownerReferences"
     errors: list[FieldError] = []
@@ -115,8 +127,10 @@ def _owners(given: list[Json]) -> list[FieldError]:
             errors.append(invalid(f"{path}.apiVersion", owner.get("apiVersion", ""), "version must not be empty"))
         missing = [field for field in ("kind", "name", "uid") if not owner.get(field)]
         errors += [invalid(f"{path}.{field}", "", "must not be empty") for field in missing]
+        if (owner.get("apiVersion"), owner.get("kind")) == ("v1", "Event"):
+            errors.append(invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
         if owner.get("controller"):
-            controllers.append(owner.get("name", ""))
+            controllers.append(f"{owner.get('kind', '')}/{owner.get('name', '')}")
     if len(controllers) > 1:
         why = 'Only one reference can have Controller set to true. Found "true" in references for'
         errors.append(invalid(path, given, f"{why} {controllers[0]} and {controllers[1]}"))
@@ -146,6 +160,11 @@ def domain_prefixed_path(value: str, path: str) -> list[FieldError]:
         return [invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
     errors = all_invalid(path, domain, names.dns_subdomain(domain))
     return errors + all_invalid(path, rest, names.http_path(rest))
+
+
+def path_segment(value: str, path: str) -> list[FieldError]:
+    """A required name that can be a part of a URL."""
+    return all_invalid(path, value, names.path_segment(value)) if value else [required(path)]
 
 
 def one_of(path: str, value: str | None, supported: Collection[str]) -> list[FieldError]:

@@ -1,56 +1,26 @@
-"""Node, ConfigMap, Event and Lease. Source: core/v1 and coordination/v1 validation of Kubernetes 1.36."""
+"""Namespace, ConfigMap, Event and Lease. Source: core/v1 and coordination/v1 validation of Kubernetes 1.36."""
 
 from typing import Any
 
-from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required, too_long
+from netplane.api import names
+from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_long
 from netplane.api.validation import meta
 
 Json = dict[str, Any]
 
 CONFIG_MAP_BYTES = 1024 * 1024
+_STRATEGY = "OldestEmulationVersion"
 MAX_REPORTER, MAX_NOTE = 128, 1024
 
 
-def node(obj: Json, old: Json | None) -> list[FieldError]:
-    """core/v1 Node: its CIDRs and provider are given once."""
-    spec = obj.get("spec") or {}
-    errors = [*_taints(spec.get("taints") or []), *_pod_cidrs(spec), *_addresses(obj)]
-    before = (old or {}).get("spec") or {}
-    why = 'node updates may not change {} except from "" to valid'
-    if before.get("podCIDRs") and before["podCIDRs"] != spec.get("podCIDRs"):
-        errors.append(forbidden("spec.podCIDRs", why.format("podCIDR")))
-    if before.get("providerID") and before["providerID"] != spec.get("providerID"):
-        errors.append(forbidden("spec.providerID", why.format("providerID")))
-    return errors
-
-
-def _taints(taints: list[Json]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    seen: set[tuple[str, str]] = set()
-    for i, taint in enumerate(taints):
-        path, key, effect = f"spec.taints[{i}]", taint.get("key") or "", taint.get("effect") or ""
-        errors += all_invalid(f"{path}.key", key, names.qualified_name(key))
-        errors += all_invalid(f"{path}.value", taint.get("value") or "", names.label_value(taint.get("value") or ""))
-        errors += meta.one_of(f"{path}.effect", effect, meta.EFFECTS)
-        if (key, effect) in seen:
-            why = "taints must be unique by key and effect pair"
-            errors.append(duplicate(path, taint)._replace(detail=why))
-        seen.add((key, effect))
-    return errors
-
-
-def _pod_cidrs(spec: Json) -> list[FieldError]:
-    given = spec.get("podCIDRs") or []
-    errors = [e for i, one in enumerate(given) for e in all_invalid(f"spec.podCIDRs[{i}]", one, addresses.cidr(one))]
-    if not errors and len({":" in one for one in given}) != len(given):
-        errors.append(invalid("spec.podCIDRs", given, "may specify no more than one CIDR for each IP family"))
-    return errors
-
-
-def _addresses(obj: Json) -> list[FieldError]:
-    given = (obj.get("status") or {}).get("addresses") or []
-    return [duplicate(f"status.addresses[{i}]", one) for i, one in enumerate(given) if one in given[:i]]
+def namespace(obj: Json, old: Json | None) -> list[FieldError]:
+    """core/v1 Namespace: it is Active until it is being deleted."""
+    phase = (obj.get("status") or {}).get("phase") or ""
+    if old is None or phase == ((old.get("status") or {}).get("phase") or ""):
+        return []
+    wanted, empty = ("Terminating", "not empty") if obj["metadata"].get("deletionTimestamp") else ("Active", "empty")
+    why = f"may only be '{wanted}' if `deletionTimestamp` is {empty}"
+    return [invalid("status.Phase", phase, why)] if phase != wanted else []
 
 
 def config_map(obj: Json, old: Json | None) -> list[FieldError]:
@@ -61,7 +31,7 @@ def config_map(obj: Json, old: Json | None) -> list[FieldError]:
         for key in sorted(data):
             errors += all_invalid(f"{field}[{key}]", key, names.config_key(key))
             if field == "data" and key in binary:
-                errors.append(invalid("data", key, "duplicate of key present in binaryData"))
+                errors.append(invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
     # binaryData is base64: four characters for three bytes.
     if (
         sum(len(one.encode()) for one in text.values()) + sum(len(o) * 3 // 4 for o in binary.values())
@@ -125,6 +95,9 @@ def lease(obj: Json, old: Json | None) -> list[FieldError]:
     if duration is not None and duration <= 0:
         errors.append(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
     errors += meta.not_negative(spec, "leaseTransitions", path="spec")
-    if spec.get("preferredHolder") and not spec.get("strategy"):
-        errors.append(required("spec.strategy", "must be specified when `preferredHolder` is set"))
+    strategy = spec.get("strategy")
+    if strategy is not None and "/" not in strategy and strategy != _STRATEGY:
+        errors.append(not_supported("spec.strategy", strategy, (_STRATEGY,)))
+    if spec.get("preferredHolder") and not strategy:
+        errors.append(forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined"))
     return errors

@@ -4,6 +4,7 @@ What is allocated (ClusterIPs, node ports, the health check's port) may still be
 right. Addresses and families have their own page, service_ips.py. Source: core/v1 validation of Kubernetes 1.36.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from netplane.api import addresses, names
@@ -17,7 +18,6 @@ POLICIES = frozenset({"Cluster", "Local"})
 AFFINITIES = frozenset({"ClientIP", "None"})
 DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 MAX_AFFINITY_S = 86_400
-KUBELET_PORT = 10_250
 SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
 TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
@@ -28,7 +28,8 @@ def validate(obj: Json, old: Json | None) -> list[FieldError]:
     """Everything wrong with spec and status."""
     spec = obj.get("spec") or {}
     before = (old or {}).get("spec") or {}
-    changes = [*service_ips.changes(spec, before), *_class_change(spec, before)] if old else []
+    known = {*(before.get("externalIPs") or ()), *(before.get("loadBalancerSourceRanges") or ())}
+    changes = [*service_ips.changes(spec, before), *_changes(spec, before)] if old else []
     return [
         *changes,
         *_topology(obj),
@@ -37,10 +38,10 @@ def validate(obj: Json, old: Json | None) -> list[FieldError]:
         *meta.labels(spec.get("selector"), "spec.selector"),
         *_affinity(spec),
         *service_ips.validate(spec),
-        *(error for i, ip in enumerate(spec.get("externalIPs") or ()) for error in _external_ip(i, ip)),
+        *(error for i, ip in enumerate(spec.get("externalIPs") or ()) for error in _external_ip(i, ip, known)),
         *meta.one_of("spec.type", spec.get("type"), TYPES),
         *_duplicates(spec),
-        *_source_ranges(obj),
+        *_source_ranges(obj, known),
         *_balancer(spec),
         *_traffic(spec),
         *_status(obj),
@@ -62,13 +63,6 @@ def _by_type(spec: Json) -> list[FieldError]:
     headless = service_ips.headless(spec)
     if not ports and not headless and kind != "ExternalName":
         errors.append(required("spec.ports"))
-    if kind == "LoadBalancer":
-        why = f"may not expose port {KUBELET_PORT} externally since it is used by kubelet"
-        errors += [
-            invalid(f"spec.ports[{i}]", KUBELET_PORT, why)
-            for i, one in enumerate(ports)
-            if one.get("port") == KUBELET_PORT
-        ]
     if headless and kind in ("LoadBalancer", "NodePort"):
         errors.append(invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services"))
     if kind == "ExternalName":
@@ -90,15 +84,12 @@ def _ports(spec: Json) -> list[FieldError]:
     seen: set[str] = set()
     errors: list[FieldError] = []
     for i, port in enumerate(ports):
-        errors += service_port(port, f"spec.ports[{i}]", named=len(ports) > 1, seen=seen)
-        target = port.get("targetPort", 0)
-        bad = names.port(target) if isinstance(target, int) else names.port_name(target)
-        errors += all_invalid(f"spec.ports[{i}].targetPort", target, bad)
+        errors += service_port(port, f"spec.ports[{i}]", named=len(ports) > 1, seen=seen, targeted=True)
     return errors
 
 
-def service_port(port: Json, path: str, *, named: bool, seen: set[str]) -> list[FieldError]:
-    """Name, number, protocol and application protocol of a port of a Service or of Endpoints."""
+def service_port(port: Json, path: str, *, named: bool, seen: set[str], targeted: bool = False) -> list[FieldError]:
+    """Name, number, protocol and application protocol of a port of a Service, which has a target, or of Endpoints."""
     errors: list[FieldError] = []
     name = port.get("name") or ""
     if named and not name:
@@ -111,6 +102,10 @@ def service_port(port: Json, path: str, *, named: bool, seen: set[str]) -> list[
     number = port.get("port") or 0
     errors += all_invalid(f"{path}.port", number, names.port(number))
     errors += meta.one_of(f"{path}.protocol", port.get("protocol"), meta.PROTOCOLS)
+    if targeted:
+        target = port.get("targetPort", 0)
+        bad = names.port(target) if isinstance(target, int) else names.port_name(target)
+        errors += all_invalid(f"{path}.targetPort", target, bad)
     if (application := port.get("appProtocol")) is not None:
         errors += all_invalid(f"{path}.appProtocol", application, names.qualified_name(application))
     return errors
@@ -137,9 +132,9 @@ def _affinity(spec: Json) -> list[FieldError]:
     return errors
 
 
-def _external_ip(i: int, ip: str) -> list[FieldError]:
+def _external_ip(i: int, ip: str, known: Collection[str]) -> list[FieldError]:
     path = f"spec.externalIPs[{i}]"
-    return all_invalid(path, ip, addresses.ip(ip)) or meta.endpoint_ip(path, ip)
+    return [] if ip in known else all_invalid(path, ip, addresses.ip(ip)) or meta.endpoint_ip(path, ip)
 
 
 def _duplicates(spec: Json) -> list[FieldError]:
@@ -167,7 +162,7 @@ def _duplicate_port(i: int, field: str, protocol: str, number: int) -> FieldErro
     return duplicate(f"spec.ports[{i}]", key)
 
 
-def _source_ranges(obj: Json) -> list[FieldError]:
+def _source_ranges(obj: Json, known: Collection[str]) -> list[FieldError]:
     spec = obj.get("spec") or {}
     annotation = ((obj.get("metadata") or {}).get("annotations") or {}).get(SOURCE_RANGES)
     if spec.get("loadBalancerSourceRanges"):
@@ -181,7 +176,7 @@ def _source_ranges(obj: Json) -> list[FieldError]:
         return []
     errors = [] if spec.get("type") == "LoadBalancer" else [forbidden(path, _ONLY_LB)]
     for where, value in zip(paths, ranges, strict=True):
-        errors += all_invalid(where, value.strip(), addresses.cidr(value.strip()))
+        errors += [] if value in known else all_invalid(where, value.strip(), addresses.cidr(value.strip()))
     return errors
 
 
@@ -198,11 +193,16 @@ def _balancer(spec: Json) -> list[FieldError]:
     return errors
 
 
-def _class_change(spec: Json, old: Json) -> list[FieldError]:
+def _changes(spec: Json, old: Json) -> list[FieldError]:
+    """What a balancer relies on stays while it is one."""
+    errors: list[FieldError] = []
     both = spec.get("type") == old.get("type") == "LoadBalancer"
     if both and spec.get("loadBalancerClass") != old.get("loadBalancerClass"):
-        return [invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), "may not change once set")]
-    return []
+        errors.append(invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), "may not change once set"))
+    before, now = (one.get("healthCheckNodePort") for one in (old, spec))
+    if needs_health_check(spec) and needs_health_check(old) and before and now and before != now:
+        errors.append(forbidden("spec.healthCheckNodePort", meta.IMMUTABLE))
+    return errors
 
 
 def externally_accessible(spec: Json) -> bool:
