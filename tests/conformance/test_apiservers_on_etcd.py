@@ -186,6 +186,25 @@ def test_etcd_goes_and_comes(pair: tuple[Apiserver, Apiserver], etcd: Etcd) -> N
         assert "after" in {json.loads(line)["object"]["metadata"]["name"] for line in one.get(url).iter_lines()}
 
 
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_another_finishes_what_the_leader_left(pair: tuple[Apiserver, Apiserver], end: str) -> None:
+    """One empties namespaces and collects garbage for both; it is ended, or killed, and the other goes on."""
+    leader, other = pair
+    with other.client() as client:
+        assert client.post("/api/v1/namespaces", json={"metadata": {"name": "x"}}).status_code == 201
+        owner = client.post(CONFIG, json={"metadata": {"name": "owner"}}).json()["metadata"]
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["uid"]}
+        owned = {"metadata": {"name": "owned", "ownerReferences": [reference]}}
+        assert client.post(CONFIG, json=owned).status_code == 201
+        assert ("leading" in leader.log.read_text(), "leading" in other.log.read_text()) == (True, False)
+        getattr(leader, end)()
+        assert client.delete("/api/v1/namespaces/x").status_code == 200
+        assert client.delete(f"{CONFIG}/owner").status_code == 200
+        _wait(lambda: client.get("/api/v1/namespaces/x").status_code == 404)
+        _wait(lambda: client.get(f"{CONFIG}/owned").status_code == 404)
+        assert "leading" in other.log.read_text()
+
+
 def test_a_stranger_is_refused(pair: tuple[Apiserver, Apiserver], etcd: Etcd, tmp_path: Path) -> None:
     stranger = apiserver(tmp_path / "stranger", etcd)
     with pytest.raises(AssertionError, match=r"is not the one of the cluster in etcd"):

@@ -5,6 +5,7 @@ sockets → certificate → store → allocators → bootstrap → kubeconfig �
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import socket
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import uvicorn
 
-from netplane.apiserver import app, bootstrap, following, garbage, namespaces
+from netplane.apiserver import app, bootstrap, following, garbage, leading, namespaces
 from netplane.apiserver.access import peer, tokens
 from netplane.apiserver.access.peer import Protocol
 from netplane.apiserver.access.policies import Policies
@@ -186,8 +187,7 @@ async def _until_told(server: uvicorn.Server, cluster: Cluster, sockets: list[so
 @contextlib.asynccontextmanager
 async def _background(cluster: Cluster, server: uvicorn.Server) -> AsyncIterator[None]:
     work = [
-        lambda: namespaces.run(cluster),
-        lambda: garbage.run(cluster),
+        lambda: leading.run(cluster.store, lambda: _once_for_all(cluster)),
         lambda: service_cidrs.run(cluster),
         lambda: following.run(cluster),
         heap.run,
@@ -203,6 +203,13 @@ async def _background(cluster: Cluster, server: uvicorn.Server) -> AsyncIterator
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _once_for_all(cluster: Cluster) -> None:
+    """What one apiserver does for all on its store."""
+    async with asyncio.TaskGroup() as group:
+        for work in (namespaces.run, garbage.run):
+            group.create_task(_keep_going(functools.partial(work, cluster)))
 
 
 async def _keep_going(work: Callable[[], Awaitable[None]]) -> None:
