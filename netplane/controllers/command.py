@@ -35,6 +35,13 @@ from netplane.obs import logs
     show_default=True,
     help="More make fewer, larger slices.",
 )
+@click.option(
+    "--terminated-pod-gc-threshold",
+    type=int,
+    default=controllers.FINISHED_PODS,
+    show_default=True,
+    help="Finished pods that may stay, the oldest go first. 0 or less: all of them.",
+)
 @click.option("--root-ca-file", default="", help="What pods trust the apiserver by. Default: the kubeconfig's CA.")
 @click.option("--leader-elect/--no-leader-elect", default=False, help="Work only while leading; for several of us.")
 @click.option("--leader-elect-lease-duration", "lease", default="15s", show_default=True, help="Respect for silence.")
@@ -57,6 +64,7 @@ def command(  # noqa: PLR0913 - a flag each
     node_monitor_grace_period: str,
     load_balancer_pool: str,
     max_endpoints_per_slice: int,
+    terminated_pod_gc_threshold: int,
     root_ca_file: str,
     leader_elect: bool,
     lease: str,
@@ -80,6 +88,7 @@ def command(  # noqa: PLR0913 - a flag each
         addresses=flags.parse_addresses(load_balancer_pool),
         root_ca=flags.read_root_ca(root_ca_file) if root_ca_file else "",
         slice_limit=max_endpoints_per_slice,
+        finished_pods=terminated_pod_gc_threshold,
         only=flags.parse_controllers(chosen, controllers.names()),
     )
     timing = flags.parse_timing(lease, renew, retry)

@@ -24,7 +24,7 @@ from netplane.controllers.plan.packing import MAX_ENDPOINTS
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Plan
 
-Change = tuple[Object | None, Object | None]
+FINISHED_PODS = 12_500  # may stay, as kube-controller-manager has it
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -59,6 +59,7 @@ class Options(msgspec.Struct, frozen=True):
     addresses: tuple[balancers.Span, ...] = ()
     root_ca: str = ""
     slice_limit: int = MAX_ENDPOINTS
+    finished_pods: int = FINISHED_PODS
     only: frozenset[str] = frozenset()
 
 
@@ -132,7 +133,11 @@ def _of_nodes(options: Options) -> list[Controller]:
             4,
         ),
         Controller("scheduler", touched.of_scheduler, lambda world, key, now: scheduling.plan(world, key, now.text)),
-        Controller(pod_gc.NAME, touched.of_pod_gc, lambda world, key, now: pod_gc.plan(world, key, now.clock_s)),
+        Controller(
+            pod_gc.NAME,
+            touched.of_pod_gc,
+            lambda world, key, now: pod_gc.plan(world, key, now.clock_s, now.text, options.finished_pods),
+        ),
         Controller(
             pod_cidr.NAME,
             touched.of_pod_cidr,

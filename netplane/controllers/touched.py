@@ -15,7 +15,7 @@ from netplane.api.objects import (
     ServiceAccount,
 )
 from netplane.controllers.plan import balancers, disruption, endpoint_slices, pod_gc, scheduling, zones
-from netplane.controllers.plan.world import LEASE_NAMESPACE, SERVICE_NAME, World
+from netplane.controllers.plan.world import LEASE_NAMESPACE, SERVICE_NAME, World, has_finished
 
 
 def of_slices(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
@@ -91,12 +91,17 @@ def _roomier(old: Object | None, new: Object | None) -> str:
 
 
 def of_pod_gc(world: World, old: Object | None, new: Object | None) -> Iterator[str]:
-    """Names of nodes that are gone, or out of service."""
+    """Names of nodes that are gone, or out of service; what stands for pods without one, and for the finished."""
+    if has_finished(new) and not has_finished(old):
+        yield pod_gc.ALL_FINISHED
     if isinstance(old, Node) and new is None:
         yield old.key
     elif isinstance(new, Node) and pod_gc.out_of_service(new):
         yield new.key
-    elif isinstance(new, Pod) and new.spec.node_name:
+    elif isinstance(new, Pod) and not new.spec.node_name:
+        if new.metadata.deletion_timestamp is not None:
+            yield pod_gc.NO_NODE
+    elif isinstance(new, Pod):
         node = world.nodes.get(new.spec.node_name)
         if node is None or (new.metadata.deletion_timestamp is not None and pod_gc.out_of_service(node)):
             yield new.spec.node_name

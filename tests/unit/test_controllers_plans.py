@@ -26,7 +26,7 @@ from netplane.api.objects import (
     ServiceSpec,
     Taint,
 )
-from netplane.controllers.plan import legacy_endpoints, node_lifecycle, pod_cidr, pod_gc, scheduling
+from netplane.controllers.plan import legacy_endpoints, node_lifecycle, pod_cidr, scheduling
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Bind, Create, Delete, Patch, Replace
@@ -267,21 +267,6 @@ def test_a_reason_is_told_once() -> None:
     told = msgspec.convert(patch.patch["status"]["conditions"], list[Condition])
     world.apply(pod(), msgspec.structs.replace(pod(), status=PodStatus(conditions=told)), 0.0)
     assert scheduling.plan(world, "shop/p", NOW).writes == ()
-
-
-# pods of deleted nodes
-
-
-def test_pods_go_when_their_node_was_missing_long_enough() -> None:
-    world = World.of(node("n"), pod("a", "n"), pod("b", "never"), now=0.0)
-    assert pod_gc.plan(world, "n", 100.0).writes == ()
-    assert pod_gc.plan(world, "never", 4.0).again_s == 1.0
-    assert pod_gc.plan(world, "never", 5.0).writes == (Delete(Pod, "shop", "b", grace_period_s=0),)
-    world.apply(node("n"), None, 100.0)
-    assert pod_gc.plan(world, "n", 101.0).again_s == 4.0
-    assert len(pod_gc.plan(world, "n", 105.0).writes) == 1
-    world.apply(None, node("n"), 105.0)
-    assert pod_gc.plan(world, "n", 200.0).writes == ()
 
 
 # Endpoints

@@ -1,4 +1,4 @@
-"""Who waits for a node is looked at when a node can take it, and only then; who is on a dead one goes."""
+"""Who waits for a node is looked at when a node can take it, and only then."""
 
 from typing import Any
 
@@ -7,12 +7,9 @@ import pytest
 
 from netplane.api.objects import Condition, Node, NodeSpec, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus, Taint
 from netplane.controllers import touched
-from netplane.controllers.plan import pod_gc
 from netplane.controllers.plan.world import World
-from netplane.controllers.plan.writes import Delete
 
 TAINT = Taint(key="dedicated", effect="NoSchedule")
-OFF = Taint(key="node.kubernetes.io/out-of-service", effect="NoExecute")
 
 
 def node(name: str = "n", ready: str = "True", *, pods: str = "2", **spec: Any) -> Node:
@@ -65,16 +62,3 @@ def test_a_pod_that_leaves_makes_room_on_its_node_alone(old: Pod, new: Pod | Non
     world = World.of(node(), *WAITING, old)
     world.apply(old, new, 0.0)
     assert list(touched.of_scheduler(world, old, new)) == (["shop/any"] if woken else [])
-
-
-@pytest.mark.parametrize(
-    ("on", "gone"),
-    [(node(ready="False", taints=[OFF]), True), (node(ready="False"), False), (node(taints=[OFF]), False)],
-)
-def test_pods_that_are_to_end_on_a_node_out_of_service_go(on: Node, *, gone: bool) -> None:
-    ending = pod("ends", "n", "Running", ends=True)
-    world = World.of(on, ending, pod("stays", "n", "Running"))
-    assert (list(touched.of_pod_gc(world, None, on)), list(touched.of_pod_gc(world, None, ending))) == (
-        (["n"], ["n"]) if gone else ([], [])
-    )
-    assert pod_gc.plan(world, "n", 0.0).writes == ((Delete(Pod, "shop", "ends", grace_period_s=0),) if gone else ())

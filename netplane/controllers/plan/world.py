@@ -20,7 +20,7 @@ from netplane.api.objects import (
     Service,
     ServiceAccount,
 )
-from netplane.controllers.plan import zones
+from netplane.controllers.plan import backends, zones
 from netplane.controllers.plan.balancers import Balancers, Span
 from netplane.controllers.plan.disruption import Health
 from netplane.controllers.plan.ranges import Pool, Ranges
@@ -72,6 +72,7 @@ class World:
         self.service_accounts: dict[str, ServiceAccount] = {}
         self.config_maps: dict[str, ConfigMap] = {}
         self.memory: dict[tuple[str, str], Any] = {}  # (controller, key) → what its last plan wants to know again
+        self.finished: set[str] = set()  # pods that have ended, for better or worse
         self.proportional: set[str] = set()  # Services that ask for hints by those shares
         self.renewed_at: dict[str, float] = {}  # node → when we saw its last heartbeat, on our clock
         self.missing_since: dict[str, float] = {}  # node that pods name but nobody has → when we noticed
@@ -169,6 +170,7 @@ class World:
         elif isinstance(new or old, Pod):
             self._pods_by_label.move(key, _label_tokens(old), _label_tokens(new))
             self._pods_by_node.move(key, _node_token(old), _node_token(new))
+            (self.finished.add if has_finished(new) else self.finished.discard)(key)
 
     def _hold_ranges(self, name: str, node: Node | None) -> None:
         """What a node carries replaces what was reserved for it; the reservation stays while it carries nothing."""
@@ -208,6 +210,11 @@ class World:
             after = new.spec.renew_time if isinstance(new, Lease) else None
             if after and after != before:
                 self.renewed_at[name] = now
+
+
+def has_finished(obj: Object | None) -> bool:
+    """Whether it is a pod that has ended."""
+    return isinstance(obj, Pod) and obj.status is not None and obj.status.phase in backends.FINISHED
 
 
 def selects(selector: Mapping[str, str], labels: Mapping[str, str] | None) -> bool:
