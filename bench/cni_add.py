@@ -41,8 +41,8 @@ class Contestant(NamedTuple):
 def contestants(folder: Path, agent: AgentProcess) -> list[Contestant]:
     ours = relays(folder / "relays", agent.socket)
     found = [
-        Contestant(f"netplane, {'C' if kind == 'c' else 'Python'} relay{label}", program, _ours(i * 2 + j, masq))
-        for i, (kind, program) in enumerate(ours.items())
+        Contestant(f"netplane, {name} relay{label}", ours[kind], _ours(i * 2 + j, masq))
+        for i, (kind, name) in enumerate((("c", "C"), ("python", "Python")))
         for j, (label, masq) in enumerate((("", False), (", masquerade", True)))
     ]
     if (REFERENCE / "bridge").exists():

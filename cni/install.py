@@ -5,6 +5,7 @@
     BIN_DIR/loopback           the same, unless another's is there
     BIN_DIR/.netplane-relay    one line: where the agent's socket is, or the program that does without
     BIN_DIR/.netplane-standalone   that program
+    BIN_DIR/.netplane-python/   the Python relay's interpreter (cni/early.py)
     CONF_DIR/10-netplane.conflist
 
 Every file is written beside its place and renamed into it, so that a runtime never runs or reads half of one.
@@ -19,6 +20,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from cni import early
+from cni.files import write_atomic
 from cni.plan import conflist
 from netplane.errors import NetplaneError
 
@@ -51,9 +54,12 @@ def relay() -> bytes:
 
 def python_relay() -> bytes:
     """The Python relay; its first line names an interpreter that is there, a system's before a slower environment's."""
-    source = Path(__file__).with_name("shim.py").read_text()
     interpreter = next((i for i in _INTERPRETERS if os.access(i, os.X_OK)), sys.executable)
-    return _compiled(source, interpreter, Path(interpreter).stat().st_mtime_ns)
+    return _compiled(_source(), interpreter, Path(interpreter).stat().st_mtime_ns)
+
+
+def _source() -> str:
+    return Path(__file__).with_name("shim.py").read_text()
 
 
 # Runs in the interpreter that will run the relay: bytecode is each version's own.
@@ -116,6 +122,7 @@ def _install(bin_dir: Path, where: str, program: bytes | None, standalone: bytes
         if standalone:
             write_atomic(bin_dir / STANDALONE, standalone, 0o755)
         write_atomic(bin_dir / SIDECAR, f"{where}\n".encode(), 0o644)
+        data = early.quickened(bin_dir, data, _source())
         for name in (PLUGIN, *CHAINED):
             write_atomic(bin_dir / name, data, 0o755)
         if ours or not (bin_dir / LOOPBACK).exists():
@@ -158,21 +165,4 @@ def uninstall(bin_dir: Path, conf_dir: Path) -> list[Path]:
     removed = [path for path in doomed if path.exists()]
     for path in removed:
         path.unlink()
-    return removed
-
-
-def write_atomic(path: Path, data: bytes, mode: int) -> bool:
-    """Write a file whole, unless it holds this already. Returns whether it was written."""
-    if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
-        return False
-    part = path.with_name(f".{path.name}.{os.getpid()}~")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return True
+    return removed + early.remove(bin_dir)

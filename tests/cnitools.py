@@ -236,13 +236,16 @@ class AgentProcess:
 
 
 def relays(folder: Path, socket_path: Path) -> dict[str, Path]:
-    """Both relays, installed as `netplane` in folders of their own."""
+    """The relays, installed as `netplane` in folders of their own: C, Python, and Python that starts as a script."""
     built = install.built_relay()
     assert built is not None, "the C relay was not built: install a C compiler and the package again"
     found = {}
     for kind, program in (("c", built.read_bytes()), ("python", install.python_relay())):
         install.install_relay(folder / kind, socket_path, program=program)
         found[kind] = folder / kind / "netplane"
+    install.install_relay(folder / "script", socket_path)
+    found["script"] = folder / "script" / "netplane"
+    found["script"].write_bytes(install.python_relay())
     return found
 
 

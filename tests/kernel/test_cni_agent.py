@@ -37,7 +37,7 @@ STDIN = json.dumps(config()).encode()
 RETRYABLE = Code.TRY_AGAIN
 
 
-@pytest.fixture(params=["c", "python"])
+@pytest.fixture(params=["c", "python", "script"])
 def relay(request: pytest.FixtureRequest, agent: AgentProcess, tmp_path: Path) -> Path:
     return relays(tmp_path, agent.socket)[request.param]
 

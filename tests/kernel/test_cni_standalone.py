@@ -39,8 +39,10 @@ def node(place: Spaces, tmp_path: Path) -> Iterator[StandaloneNode]:
 
 
 def test_both_relays_hand_over_to_the_same_work(node: StandaloneNode, place: Spaces, tmp_path: Path) -> None:
-    for kind, relay in relays(tmp_path / "relays", Path("/nowhere.sock")).items():
-        install.install_standalone(relay.parent, node.state_dir, program=relay.read_bytes())
+    found = relays(tmp_path / "relays", Path("/nowhere.sock"))
+    for kind, program in (("c", found["c"].read_bytes()), ("python", install.python_relay())):
+        relay = found[kind]
+        install.install_standalone(relay.parent, node.state_dir, program=program)
         pod, stdin = place.name(kind), json.dumps(config()).encode()
         answer = node.inside(lambda r=relay, p=pod, s=stdin: run_relay(r, environment("ADD", p, p), s))  # type: ignore[misc]
         assert answer.status == 0, answer

@@ -1,0 +1,83 @@
+"""The Python relay runs while Python starts, and is an ordinary script wherever that does not work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cni import early, install
+
+# Debian's interpreter, say: a file `._pth` is read as of 3.11, and no module for sockets must be looked for.
+_ASK = "import sys; print(sys.version_info >= (3, 11) and '_socket' in sys.builtin_module_names)"
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Path:
+    """Installed as on a host without the C one."""
+    install.install_relay(tmp_path, tmp_path / "cni.sock", program=install.python_relay())
+    return tmp_path / "netplane"
+
+
+def call(relay: Path, command: str = "VERSION") -> tuple[int, dict[str, object]]:
+    variables = {"CNI_COMMAND": command, "CNI_CONTAINERID": "c1"}
+    done = subprocess.run([relay], env=variables, input=b"{}", capture_output=True, check=False)
+    assert done.stderr == b""
+    return done.returncode, json.loads(done.stdout)
+
+
+def lead_to(relay: Path, interpreter: str) -> None:
+    link = relay.with_name(early.FOLDER) / "python3"
+    link.unlink()
+    link.symlink_to(interpreter)
+
+
+def test_it_answers_before_its_script_is_read_where_the_interpreter_has_all_it_needs(relay: Path) -> None:
+    plain = install.python_relay().decode().split(" ", 1)[0].removeprefix("#!")
+    able = subprocess.run([plain, "-ISc", _ASK], capture_output=True, check=True).stdout == b"True\n"
+    first = relay.read_text().partition("\n")[0]
+    assert (early.FOLDER in first) == able
+    relay.write_text(f"{first}\nprint('{{\"read\": 1}}')\n")
+    assert ("read" not in call(relay)[1]) == able
+    assert call(relay, "STATUS")[1].get("code", 50) == 50
+
+
+@pytest.mark.parametrize("made_for", ["an interpreter without the file", "another interpreter"])
+def test_it_becomes_a_script_again_by_itself(relay: Path, tmp_path: Path, made_for: str) -> None:
+    folder = tmp_path / early.FOLDER
+    early._write(tmp_path, "/usr/bin/python3", install._source())
+    script = install.python_relay().partition(b"\n")[2]
+    relay.write_bytes(f"#!{folder / 'python3'} -ISOO\n".encode() + script)
+    if made_for == "another interpreter":
+        (folder / "encodings.py").write_text((folder / "encodings.py").read_text().replace("_socket", "_sockets", 1))
+    else:
+        (folder / "python3._pth").unlink()
+    status, body = call(relay)
+    assert (status, body["cniVersion"]) == (0, "1.1.0")
+    assert call(relay, "ADD")[1]["code"] == 11, "no agent is there"
+
+
+def test_an_interpreter_that_cannot_is_not_used(tmp_path: Path) -> None:
+    script = b"#!/bin/false -IS\nprint()\n"
+    assert early.quickened(tmp_path, script, install._source()) == script
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_first_line_that_old_kernels_would_cut_is_not_used(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    script = f"#!{sys.executable} -IS\nprint()\n".encode()
+    assert early.quickened(deep, script, install._source()) == script
+    assert list(deep.iterdir()) == []
+
+
+def test_the_c_relay_and_uninstalling_take_it_away(relay: Path, tmp_path: Path) -> None:
+    folder = tmp_path / early.FOLDER
+    folder.mkdir(exist_ok=True)
+    install.install_relay(tmp_path, tmp_path / "cni.sock", program=b"\x7fELF")
+    assert not folder.exists()
+    install.install_relay(tmp_path, tmp_path / "cni.sock", program=install.python_relay())
+    before = folder.exists()
+    assert (folder in install.uninstall(tmp_path, tmp_path)) == before
+    assert list(tmp_path.iterdir()) == []
