@@ -1,6 +1,9 @@
 """Watches: a list's worth of synthetic events if asked for, then every change, until time, client or server ends it.
 
     pump        reads batches of events from the store's watch, writes lines to the client
+    taker       while the pump waits for events and the client reads what it gets: what comes is written at once, as
+                bytes that all watches of the same view share. It is asked by the store, in the pump's place, so nothing
+                is written twice or out of order
     supervisor  waits for what ends the watch: its time is over, the client is gone, the server stops, the pump ended;
                 between, it sends bookmarks when the pump is idle
 
