@@ -118,6 +118,7 @@ class NodePortChecks:
         self._state = state
         self._wanted: dict[str, Health] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
+        self._refused: set[tuple[str, int]] = set()
 
     async def update(self, wanted: Mapping[str, Health], hosts: Iterable[str] = ("",)) -> None:
         """Open and close listeners so that each service in `wanted` is answered for on its port at `hosts`."""
@@ -125,6 +126,7 @@ class NodePortChecks:
         places = {(host, check.port) for check in self._wanted.values() for host in hosts}
         for place in self._servers.keys() - places:
             self._servers.pop(place).close()
+        self._refused &= places
         for place in sorted(places - self._servers.keys()):
             await self._open(*place)
 
@@ -135,8 +137,12 @@ class NodePortChecks:
     async def _open(self, host: str, port: int) -> None:
         try:
             self._servers[host, port] = await asyncio.start_server(self._serve, host or None, port)
+            self._refused.discard((host, port))
         except OSError as error:
-            log.error("healthCheckNodePort cannot be opened", port=port, address=host, error=error.strerror)
+            # It is tried again at every sync, of which there may be hundreds in a second: said once.
+            if (host, port) not in self._refused:
+                log.error("healthCheckNodePort cannot be opened", port=port, address=host, error=error.strerror)
+            self._refused.add((host, port))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = writer.get_extra_info("sockname")[1]

@@ -116,6 +116,28 @@ def test_health_check_node_ports_open_answer_and_close() -> None:
     asyncio.run(scenario())
 
 
+def test_a_health_check_port_that_is_taken_is_tried_at_every_sync_and_said_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def scenario() -> None:
+        checks = health.NodePortChecks(health.State(Clock()))
+        taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = taken.sockets[0].getsockname()[1]
+        for _ in range(3):
+            await checks.update({"ns/web": Health("ns/web", port, 1)}, ["127.0.0.1"])
+        assert capsys.readouterr().err.count("cannot be opened") == 1
+        await checks.update({})
+        await checks.update({"ns/web": Health("ns/web", port, 1)}, ["127.0.0.1"])
+        assert capsys.readouterr().err.count("cannot be opened") == 1, "it was gone in between"
+        taken.close()
+        await taken.wait_closed()
+        await checks.update({"ns/web": Health("ns/web", port, 1)}, ["127.0.0.1"])
+        assert (await fetch(port))[0] == 200
+        await checks.close()
+
+    asyncio.run(scenario())
+
+
 def test_metrics_have_the_references_names() -> None:
     stats = metrics.Stats()
     stats.sync_s.observe(0.002)
