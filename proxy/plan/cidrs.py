@@ -14,7 +14,7 @@ def of_services(items: Iterable[ServiceCIDR], problems: list[str]) -> tuple[str,
 
 def of_node(said: Node | None, problems: list[str]) -> tuple[str, ...]:
     """A node's pod CIDRs."""
-    if said is None or said.spec is None:
+    if said is None:
         return ()
     told = said.spec.pod_cidrs or ([said.spec.pod_cidr] if said.spec.pod_cidr else ())
     return tuple(_readable(f"node {said.key}", told, problems))
