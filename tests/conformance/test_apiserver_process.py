@@ -142,6 +142,13 @@ def test_sigterm_ends_watches_cleanly_and_revisions_go_on(tmp_path: Path) -> Non
             assert int(later["resourceVersion"]) > int(made["resourceVersion"])
 
 
+def test_a_stop_does_not_wait_for_clients_that_keep_their_connections(tmp_path: Path) -> None:
+    with Apiserver(tmp_path) as server, server.client() as one, server.client() as other:
+        assert one.get("/version").status_code == other.get(CONFIG).status_code == 200
+        assert server.terminate() == 0
+        assert "shutdown exceeded" not in server.log.read_text()
+
+
 def test_a_second_process_on_one_folder_says_so(tmp_path: Path) -> None:
     with Apiserver(tmp_path) as server:
         second = Apiserver(tmp_path)

@@ -17,7 +17,6 @@ from tests.apiserver_process import Apiserver
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apiserver]:
     with Apiserver(tmp_path_factory.mktemp("kr8s")) as running:
         yield running
-        running.kill()  # the asynchronous client's loop is gone and never hangs up: a clean stop would wait for it
 
 
 @pytest.fixture(scope="module")

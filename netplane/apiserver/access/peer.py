@@ -12,6 +12,7 @@ from netplane.apiserver.access.tokens import AUTHENTICATED, User
 KEY = "netplane.peer"
 HEAD_S = 32.0
 LOOK_EVERY_S = 5.0
+GOODBYE_S = 0.1
 
 
 def user_of(certificate: dict[str, Any]) -> User | None:
@@ -53,6 +54,18 @@ class Protocol(HttpToolsProtocol):
         """The head is there."""
         self.head_since = None
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """The server ends: what is being answered is answered, then the connection closes."""
+        super().shutdown()
+        self.loop.call_later(GOODBYE_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Not wait for the client's part of TLS's goodbye: one that just keeps its connection never looks for ours."""
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.loop.call_later(GOODBYE_S, self._hang_up)
 
 
 async def close_slow(server: uvicorn.Server) -> None:
