@@ -12,6 +12,7 @@ that named it, and one that lacks a module hands over to it. It saves a fifth of
 """
 
 import os
+import re
 import shutil
 import subprocess
 from contextlib import suppress
@@ -47,15 +48,30 @@ def quickened(bin_dir: Path, script: bytes, source: str) -> bytes:
     Raises:
         OSError: the folder cannot be written.
     """
+    home = bin_dir.absolute()
     first, _, rest = script.partition(b"\n")
-    line = f"#!{bin_dir.absolute() / FOLDER / 'python3'} {_FLAGS}"
-    plain = first.split(b" ")[0].removeprefix(b"#!").decode() if first.startswith(b"#!") else ""
-    fits = plain and len(line) < _SHEBANG_MAX_BYTES
-    if not fits or not _works(bin_dir.absolute(), plain, Path(plain).stat().st_mtime_ns, source):
-        remove(bin_dir)
+    plain = os.fsdecode(first.split(b" ")[0].removeprefix(b"#!")) if first.startswith(b"#!") else ""
+    if not plain or not _may_be_named(home) or not _works(home, plain, Path(plain).stat().st_mtime_ns, source):
         return script
-    _write(bin_dir.absolute(), plain, source)
-    return line.encode() + b"\n" + rest
+    _write(home, plain, source)
+    return os.fsencode(_first_line(home)) + b"\n" + rest
+
+
+def _first_line(bin_dir: Path) -> str:
+    return f"#!{bin_dir / FOLDER / 'python3'} {_FLAGS}"
+
+
+def _may_be_named(bin_dir: Path) -> bool:
+    """Whether a script's first line can name something in it. A file system of its own is what a container sees of its
+    host's folder: nobody knows where that lies on the host.
+    """
+    here = bin_dir.stat().st_dev == Path("/").stat().st_dev
+    return here and len(_first_line(bin_dir)) < _SHEBANG_MAX_BYTES and not re.search(r"\s", str(bin_dir))
+
+
+def uses(script: bytes) -> bool:
+    """Whether a script's first line names the interpreter made here."""
+    return FOLDER.encode() in script.partition(b"\n")[0]
 
 
 def remove(bin_dir: Path) -> list[Path]:

@@ -129,6 +129,8 @@ def _install(bin_dir: Path, where: str, program: bytes | None, standalone: bytes
             write_atomic(bin_dir / LOOPBACK, data, 0o755)
         if not standalone:
             (bin_dir / STANDALONE).unlink(missing_ok=True)
+        if not early.uses(data):
+            early.remove(bin_dir)
     except OSError as error:
         raise NetplaneError(f"cannot install the CNI plugin in {bin_dir}: {error.strerror}") from error
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +35,7 @@ def lead_to(relay: Path, interpreter: str) -> None:
 def test_it_answers_before_its_script_is_read_where_the_interpreter_has_all_it_needs(relay: Path) -> None:
     plain = install.python_relay().decode().split(" ", 1)[0].removeprefix("#!")
     able = subprocess.run([plain, "-ISc", _ASK], capture_output=True, check=True).stdout == b"True\n"
+    able = able and relay.stat().st_dev == Path("/").stat().st_dev
     first = relay.read_text().partition("\n")[0]
     assert (early.FOLDER in first) == able
     relay.write_text(f"{first}\nprint('{{\"read\": 1}}')\n")
@@ -60,16 +60,24 @@ def test_it_becomes_a_script_again_by_itself(relay: Path, tmp_path: Path, made_f
 
 def test_an_interpreter_that_cannot_is_not_used(tmp_path: Path) -> None:
     script = b"#!/bin/false -IS\nprint()\n"
-    assert early.quickened(tmp_path, script, install._source()) == script
-    assert list(tmp_path.iterdir()) == []
+    install.install_relay(tmp_path, tmp_path / "cni.sock", program=script)
+    assert (tmp_path / "netplane").read_bytes() == script
+    assert not (tmp_path / early.FOLDER).exists()
 
 
-def test_a_first_line_that_old_kernels_would_cut_is_not_used(tmp_path: Path) -> None:
-    deep = tmp_path / ("d" * 100)
-    deep.mkdir()
-    script = f"#!{sys.executable} -IS\nprint()\n".encode()
-    assert early.quickened(deep, script, install._source()) == script
-    assert list(deep.iterdir()) == []
+@pytest.mark.parametrize("name", ["d" * 100, "a b"], ids=["too long for old kernels", "with a space"])
+def test_a_folder_that_no_first_line_can_name_gets_a_script(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    script = install.python_relay()
+    assert early.quickened(folder, script, install._source()) == script
+    assert list(folder.iterdir()) == []
+
+
+def test_a_mounted_folder_gets_a_script() -> None:
+    """A container's view of its host: the path may be another one there."""
+    script = install.python_relay()
+    assert early.quickened(Path("/proc"), script, install._source()) == script
 
 
 def test_the_c_relay_and_uninstalling_take_it_away(relay: Path, tmp_path: Path) -> None:
