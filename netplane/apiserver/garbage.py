@@ -5,7 +5,8 @@
     finalizer orphan                     dependents lose their reference, then the owner goes
 
 The graph (owner's uid → keys of dependents) is built from the store and kept by a watch. Whether an owner is there is
-always asked of the store itself, never of the graph. An owner of a kind that is not served counts as there.
+always asked of the store itself, never of the graph. An owner of a kind that is not served counts as there, and so does
+one in a namespace of an object that has none: nobody can say which namespace is meant.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ ROOT = "/registry/"
 AGAIN_S = 1.0
 _BY_PLACE = {(kind.group, kind.plural): kind for kind in kinds.KINDS if kind.stored_in is None}
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in kinds.KINDS if kind.stored_in is None}
-_OWNED, _DELETED = b'"ownerReferences":', b'"deletionTimestamp":'
+_OWNED, _DELETED, _BLOCKS = b'"ownerReferences":', b'"deletionTimestamp":', b'"blockOwnerDeletion":true'
 _TOKEN = f'"{legacy_tokens.TYPE}"'.encode()
 
 
@@ -47,6 +48,12 @@ def place(key: str) -> tuple[Kind, str, str] | None:
     if kind is None or len(rest) != 1 + kind.namespaced:
         return None
     return kind, rest[0] if kind.namespaced else "", rest[-1]
+
+
+def _references(value: bytes) -> bytes:
+    """The ownerReferences as they are written."""
+    at = value.find(_OWNED)
+    return value[at : value.find(b"]", at)] if at >= 0 else b""
 
 
 class Collector:
@@ -78,6 +85,8 @@ class Collector:
     def _changed(self, event: Event) -> None:
         if not event.deleted:
             self._seen(event.kv)
+            if event.prev is not None and _BLOCKS in event.prev.value:
+                self._unblocked(event.prev, event.kv)
             return
         self._refer(event.kv.key, ())
         if self._dependents:
@@ -85,9 +94,17 @@ class Collector:
             for key in self._dependents.get(obj["metadata"].get("uid", ""), ()):
                 self._look_at(key)
         if _OWNED in event.kv.value:  # an owner may wait for it
-            for reference in orjson.loads(event.kv.value)["metadata"].get("ownerReferences") or ():
-                if (owner := self._key_of(reference, event.kv.key)) is not None:
-                    self._look_at(owner)
+            self._look_at_owners(event.kv)
+
+    def _unblocked(self, before: KV, now: KV) -> None:
+        """Owners that waited for an object may not have to, when its references are others."""
+        if _references(before.value) != _references(now.value):
+            self._look_at_owners(before)
+
+    def _look_at_owners(self, kv: KV) -> None:
+        for reference in orjson.loads(kv.value)["metadata"].get("ownerReferences") or ():
+            if (owner := self._key_of(reference, kv.key)) is not None:
+                self._look_at(owner)
 
     def _seen(self, kv: KV) -> None:
         owned, marked = _OWNED in kv.value, _DELETED in kv.value
@@ -194,15 +211,40 @@ class Collector:
             if gone or waiting:
                 await self._without(key, gone | waiting)
             return
-        has_dependents = obj["metadata"]["uid"] in self._dependents
-        policy = "Foreground" if waiting and has_dependents else "Background"
-        options = DeleteOptions(uid=obj["metadata"]["uid"], propagation=policy)
-        await deletes.remove(self._cluster, *found, options)
+        uid, finalizers = obj["metadata"]["uid"], obj["metadata"].get("finalizers") or ()
+        policy = "Background"
+        if waiting and uid in self._dependents:
+            policy = "Foreground"
+            if await self._is_circle(uid):
+                await self._unblock(found)
+        elif ORPHAN in finalizers or FOREGROUND in finalizers:  # somebody said how
+            policy = "Orphan" if ORPHAN in finalizers else "Foreground"
+        await deletes.remove(self._cluster, *found, DeleteOptions(uid=uid, propagation=policy))
+
+    async def _is_circle(self, uid: str) -> bool:
+        """Whether a dependent is itself deleted in the foreground: it and its owner may wait for each other."""
+        for key in self._dependents.get(uid, ()):
+            kv = await self._cluster.store.get(key)
+            metadata = orjson.loads(kv.value)["metadata"] if kv is not None else {}
+            if metadata.get("deletionTimestamp") and FOREGROUND in (metadata.get("finalizers") or ()):
+                return True
+        return False
+
+    async def _unblock(self, found: tuple[Kind, str, str]) -> None:
+        """The object holds none of its owners any longer."""
+
+        def alter(obj: Json) -> Json:
+            for one in obj["metadata"].get("ownerReferences") or ():
+                if one.get("blockOwnerDeletion"):
+                    one["blockOwnerDeletion"] = False
+            return obj
+
+        await commit.change(self._cluster, *found, alter, scope="all")
 
     def _key_of(self, reference: Json, dependent: str) -> str | None:
-        """The store key of an owner; None when its kind is not served."""
+        """The store key of an owner; None when its kind is not served, or its namespace is not known."""
         kind, found = _BY_NAME.get((reference.get("apiVersion", ""), reference.get("kind", ""))), place(dependent)
-        if kind is None or found is None:
+        if kind is None or found is None or (kind.namespaced and not found[1]):
             return None
         return cl.key(kind, found[1], reference.get("name", ""))
 

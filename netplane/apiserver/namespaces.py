@@ -1,11 +1,14 @@
 """The end of a namespace: everything in it goes, then its finalizer, then it.
 
-A watch finds namespaces marked for deletion. Contents that hold out (finalizers, pods still stopping) are asked
-again until they are gone. Nothing new can come in meanwhile: creation compares the namespace's revision in its own
-transaction (netplane.apiserver.verbs.commit).
+A watch finds namespaces marked for deletion. Contents that hold out (finalizers, pods still stopping) are asked again
+until they are gone; meanwhile the namespace's conditions say what it waits for. Nothing new can come in: creation
+compares the namespace's revision in its own transaction (netplane.apiserver.verbs.commit).
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from netplane.api import codec, errors, kinds
 from netplane.apiserver import cluster as cl
@@ -13,7 +16,7 @@ from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import commit, deletes
 from netplane.apiserver.wire.options import DeleteOptions
 from netplane.obs import logs
-from netplane.store.protocol import KV
+from netplane.store.protocol import KV, StoreError
 
 log = logs.get("apiserver.namespaces")
 
@@ -53,29 +56,100 @@ def _start(cluster: Cluster, kv: KV, emptying: dict[str, asyncio.Task[None]]) ->
 
 async def _finish(cluster: Cluster, name: str) -> None:
     while True:
+        problem = ""
         try:
-            if await empty(cluster, name):
+            left = await empty(cluster, name)
+            if not left.objects:
                 await finalize(cluster, name)
                 return
         except errors.StatusError as error:
             if error.code == 404:
                 return
-            log.warning("a namespace is not empty yet", namespace=name, problem=str(error))
-        except Exception:
+            problem = str(error)
+            log.warning("a namespace is not empty yet", namespace=name, problem=problem)
+        except Exception as error:
+            problem = str(error)
             log.exception("a namespace could not be emptied", namespace=name)
+        await _say(cluster, name, problem)
         await asyncio.sleep(AGAIN_S)
 
 
-async def empty(cluster: Cluster, name: str) -> bool:
-    """Delete what is in a namespace; whether nothing is left."""
-    left = 0
+async def _say(cluster: Cluster, name: str, problem: str) -> None:
+    """Tell in the namespace's status what it waits for."""
+    now = cl.timestamp(cl.now())
+
+    def alter(namespace: commit.Json) -> commit.Json:
+        status = namespace.setdefault("status", {})
+        status["conditions"] = conditions(status.get("conditions") or [], left, problem, now)
+        return namespace
+
+    try:
+        left = await remaining(cluster, name)
+        await commit.change(cluster, kinds.NAMESPACE, "", name, alter, scope="all")
+    except (errors.StatusError, StoreError) as error:
+        log.debug("not said", namespace=name, problem=str(error))
+
+
+class Remaining(NamedTuple):
+    """What is in a namespace: objects per `plural.group`, and how many of them each finalizer holds."""
+
+    objects: Mapping[str, int]
+    finalizers: Mapping[str, int]
+
+
+async def empty(cluster: Cluster, name: str) -> Remaining:
+    """Delete what is in a namespace; what is left."""
     for kind in kinds.KINDS:
         if kind.namespaced and kind.stored_in is None:
-            prefix = cl.prefix(kind, name)
-            found = await cluster.store.range(prefix)
+            found = await cluster.store.range(cl.prefix(kind, name))
             await deletes.remove_all(cluster, kind, found.kvs, DeleteOptions(propagation="Background"))
-            left += len((await cluster.store.range(prefix, limit=1)).kvs)
-    return left == 0
+    return await remaining(cluster, name)
+
+
+async def remaining(cluster: Cluster, name: str) -> Remaining:
+    """What is in a namespace now."""
+    objects: Counter[str] = Counter()
+    finalizers: Counter[str] = Counter()
+    for kind in kinds.KINDS:
+        if kind.namespaced and kind.stored_in is None:
+            kvs = (await cluster.store.range(cl.prefix(kind, name))).kvs
+            if kvs:
+                objects[f"{kind.plural}.{kind.group}"] = len(kvs)
+            finalizers.update(one for kv in kvs for one in cluster.decoded(kv)["metadata"].get("finalizers") or ())
+    return Remaining(objects, finalizers)
+
+
+def conditions(have: list[commit.Json], left: Remaining, problem: str, now: str) -> list[commit.Json]:
+    """The conditions of a namespace on its way out, in Kubernetes' words; a status that stays keeps its time."""
+    kept = [one for one in have if one.get("type") not in _WELL]
+    before = {one.get("type"): one for one in have}
+    held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(left.finalizers.items()))
+    there = ", ".join(f"{name} has {count} resource instances" for name, count in sorted(left.objects.items()))
+    ill = {
+        _CONTENT: ("ContentDeletionFailed", problem and f"Failed to delete all resource types, 1 remaining: {problem}"),
+        _REMAINING: ("SomeResourcesRemain", there and f"Some resources are remaining: {there}"),
+        _FINALIZERS: (
+            "SomeFinalizersRemain",
+            held and f"Some content in the namespace has finalizers remaining: {held}",
+        ),
+    }
+    for name, well in _WELL.items():
+        reason, message = ill[name] if name in ill and ill[name][1] else well
+        old, status = before.get(name, {}), str((reason, message) != well)
+        since = old["lastTransitionTime"] if old.get("status") == status else now
+        kept.append({"type": name, "status": status, "lastTransitionTime": since, "reason": reason, "message": message})
+    return kept
+
+
+_CONTENT, _REMAINING = "NamespaceDeletionContentFailure", "NamespaceContentRemaining"
+_FINALIZERS = "NamespaceFinalizersRemaining"
+_WELL = {
+    "NamespaceDeletionDiscoveryFailure": ("ResourcesDiscovered", "All resources successfully discovered"),
+    "NamespaceDeletionGroupVersionParsingFailure": ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    _CONTENT: ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
+    _REMAINING: ("ContentRemoved", "All content successfully removed"),
+    _FINALIZERS: ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+}
 
 
 async def finalize(cluster: Cluster, name: str) -> None:

@@ -132,6 +132,62 @@ def test_an_owner_of_the_same_name_is_not_the_same_owner() -> None:
     run(test)
 
 
+def test_two_that_own_each_other_do_not_wait_for_ever() -> None:
+    async def test(server: Server) -> None:
+        a = await make(server, "a")
+        b = await make(server, "b", a, block=True)
+        back = {"apiVersion": "v1", "kind": "ConfigMap", "name": "b", "uid": b["metadata"]["uid"]}
+        owners = {"metadata": {"ownerReferences": [{**back, "blockOwnerDeletion": True}]}}
+        await server.patch(f"{MAPS}/a", owners)
+        assert await delete(server, "a", "Foreground") == 200
+        await until(server)
+
+    run(test)
+
+
+def test_an_owner_goes_on_when_nobody_holds_it_any_more() -> None:
+    async def test(server: Server) -> None:
+        a = await make(server, "a")
+        await make(server, "b", a, block=True, finalizers=["x.io/hold"])
+        await delete(server, "a", "Foreground")
+        async with asyncio.timeout(PATIENCE_S):
+            while "deletionTimestamp" not in (await server("GET", f"{MAPS}/b")).json["metadata"]:
+                await asyncio.sleep(0.01)
+        await server.patch(f"{MAPS}/b", {"metadata": {"ownerReferences": None}})
+        await until(server, "b")
+
+    run(test)
+
+
+def test_a_way_that_somebody_said_before_is_kept() -> None:
+    """An object that carries the finalizer `orphan` leaves its dependents behind, also when it goes with its owner."""
+
+    async def test(server: Server) -> None:
+        a = await make(server, "a")
+        b = await make(server, "b", a, finalizers=["orphan"])
+        await make(server, "c", b)
+        await delete(server, "a", "Background")
+        await until(server, "c")
+        assert "ownerReferences" not in (await server("GET", f"{MAPS}/c")).json["metadata"]
+
+    run(test)
+
+
+def test_what_has_no_namespace_is_not_owned_by_what_has() -> None:
+    async def test(server: Server) -> None:
+        a = await make(server, "a")
+        owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": a["metadata"]["uid"]}
+        nodes = "/api/v1/nodes"
+        await server.create(nodes, {"metadata": {"name": "n", "ownerReferences": [owner]}})
+        dependent = await make(server, "b", a)
+        await delete(server, "a", "Background")
+        await until(server)
+        assert dependent["metadata"]["uid"]
+        assert (await server("GET", f"{nodes}/n")).status == 200
+
+    run(test)
+
+
 def test_what_was_left_over_is_collected_at_start() -> None:
     async def whole() -> None:
         async with serving() as server:
