@@ -26,7 +26,7 @@ _conf_dir = click.option(
 )
 
 
-@click.group("cni")
+@click.group("cni", short_help="Install the CNI plugin; see who has which address.")
 def command() -> None:
     """The CNI plugin: install it, remove it, see who has which address."""
 

@@ -128,7 +128,7 @@ def _print_up(lab: Lab, stages: list[Any], report: Any, *, output: str, left_up:
         show.what_next(lab.name, str(lab.kubeconfig), report.cluster_ip if report else "")
 
 
-@command.command()
+@command.command(short_help="What runs in a lab; or all labs, if several.")
 @click.argument("name", default="", required=False)
 @OUTPUT
 def status(name: str, output: str) -> None:
@@ -164,7 +164,10 @@ def _list_labs(names: list[str], output: str) -> None:
         click.echo(f"{name:<14} {word}   {', '.join(there)}")
 
 
-@command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@command.command(
+    short_help="Run a command in a pod, on a node, outside.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.option("--lab", "name", default="lab", show_default=True, help="Which lab.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="The pod's Kubernetes namespace.")
 @click.argument("where")
@@ -215,7 +218,7 @@ def _space(lab: Lab, where: str, namespace: str) -> str:
     return verify.pod_netns(lab.node(pod.spec.node_name), pod)
 
 
-@command.command()
+@command.command(short_help="The log of a program, or of a pod.")
 @click.option("--lab", "name", default="lab", show_default=True, help="Which lab.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is written.")
 @click.option("-n", "--lines", default=40, show_default=True, help="How many lines from the end; 0 for all.")

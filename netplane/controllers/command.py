@@ -10,7 +10,7 @@ from netplane.controllers.controllers import Options
 from netplane.obs import logs
 
 
-@click.command("controllers")
+@click.command("controllers", short_help="Keep slices, nodes, pod ranges … up to date.")
 @click.option("--kubeconfig", type=click.Path(), help="Default: $KUBECONFIG, then the pod's service account.")
 @click.option("--master", default="", help="Address of the apiserver; overrides the kubeconfig's.")
 @click.option(

@@ -23,7 +23,9 @@ def _chosen(only: str | None) -> list[Family]:
     return [family for family in FAMILIES if only in (None, family.name)]
 
 
-@click.command("plan", context_settings={"max_content_width": 110})
+@click.command(
+    "plan", short_help="Print the rules for objects and a node.", context_settings={"max_content_width": 110}
+)
 @options
 @_FAMILY
 @click.option("-o", "--output", type=click.Choice(["nft", "json"]), default="nft", show_default=True)

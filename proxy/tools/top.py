@@ -28,7 +28,9 @@ class Unanswered(NetplaneError):
     """The proxy's metrics could not be read."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Services by connections per second, live.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--address",
     default=f"127.0.0.1:{METRICS_PORT}",

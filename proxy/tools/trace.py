@@ -36,7 +36,7 @@ class Rules(NamedTuple):
     strange: tuple[Difference, ...] = ()
 
 
-@click.command("trace", context_settings={"max_content_width": 110})
+@click.command("trace", short_help="Which way a packet goes, and why.", context_settings={"max_content_width": 110})
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST:PORT[/PROTO]")
 @planned.options

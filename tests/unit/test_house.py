@@ -57,3 +57,10 @@ def test_the_command_refuses_to_be_the_plugin(
 
 def test_there_is_no_init_under_tests() -> None:
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("words", [(), ("apiserver",), ("cni",), ("lab",)], ids=" ".join)
+def test_lists_of_verbs_end_in_no_dots(words: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(cli.cli, [*words, "--help"]).output.partition("Commands:")[2]
+    assert shown
+    assert "..." not in shown

@@ -26,7 +26,7 @@ _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), de
 _HELP = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
-@click.command(context_settings=_HELP)
+@click.command(short_help="Write all objects to FILE, while it serves.", context_settings=_HELP)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @_DATA_DIR
 @flags

@@ -13,7 +13,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group(
-    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+    invoke_without_command=True,
+    short_help="Serve the Kubernetes API.",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is kept.  [required]"
