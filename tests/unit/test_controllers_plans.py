@@ -184,14 +184,47 @@ def test_a_status_that_a_kubelet_posts_is_a_heartbeat_too() -> None:
     assert lifecycle(world, 79.0)["ready"] == "Unknown"
 
 
-def test_what_a_silent_kubelet_reported_is_unknown_and_no_heartbeat() -> None:
-    some = [Condition(type=name, status="False") for name in ("MemoryPressure", "NetworkUnavailable")]
-    silent = Node(metadata=ObjectMeta(name="n"), status=NodeStatus(conditions=some))
+MADE = "2025-12-31T00:00:00Z"
+NEVER, STOPPED = ("NodeStatusNeverUpdated", MADE), ("NodeStatusUnknown", None)
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        ({}, {"Ready": NEVER, "MemoryPressure": NEVER, "DiskPressure": NEVER, "PIDPressure": NEVER}),
+        (
+            {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"},
+            {"Ready": STOPPED, "MemoryPressure": STOPPED, "DiskPressure": STOPPED, "PIDPressure": STOPPED},
+        ),
+        (
+            {"MemoryPressure": "False", "NetworkUnavailable": "False", "PIDPressure": "Unknown"},
+            {"Ready": NEVER, "MemoryPressure": STOPPED, "DiskPressure": NEVER},
+        ),
+        ({"Ready": "Unknown", "MemoryPressure": "False"}, None),  # it is known to be silent
+    ],
+)
+def test_of_a_silent_node_nothing_is_known_and_nothing_is_a_heartbeat(
+    reported: dict[str, str], expected: dict[str, tuple[str, str | None]] | None
+) -> None:
+    some = [Condition(type=name, status=status) for name, status in reported.items()]
+    silent = Node(metadata=ObjectMeta(name="n", creation_timestamp=MADE), status=NodeStatus(conditions=some))
     writes = node_lifecycle.plan(World.of(silent), "n", 40.0, 40.0, NOW).writes
-    [write] = [one for one in writes if isinstance(one, Patch) and one.subresource]
-    changed = write.patch["status"]["conditions"]
-    assert [(one["type"], one["status"]) for one in changed] == [("Ready", "Unknown"), ("MemoryPressure", "Unknown")]
-    assert not any("lastHeartbeatTime" in one for one in changed)
+    patches = [one.patch["status"]["conditions"] for one in writes if isinstance(one, Patch) and one.subresource]
+    if expected is None:
+        assert not patches
+        return
+    [changed] = patches
+    assert {one["type"]: (one["reason"], one.get("lastHeartbeatTime")) for one in changed} == expected
+    assert all((one["status"], one["lastTransitionTime"]) == ("Unknown", NOW) for one in changed)
+
+
+def test_pods_of_a_silent_node_are_told_so() -> None:
+    writes = node_lifecycle.plan(World.of(node("n"), pod("web", "n")), "n", 40.0, 40.0, NOW).writes
+    told = [one.obj for one in writes if isinstance(one, Create) and isinstance(one.obj, Event)]
+    assert [(one.involved_object.kind, one.type, one.reason, one.message) for one in told] == [
+        ("Node", "Normal", "NodeNotReady", "Node n status is now: NodeNotReady"),
+        ("Pod", "Warning", "NodeNotReady", "Node is not ready"),
+    ]
 
 
 # scheduler

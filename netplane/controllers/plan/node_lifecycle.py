@@ -33,6 +33,8 @@ BY_CONDITION = {
     "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
 }
 PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+STOPPED = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
+NEVER = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
 MANAGED = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE, *BY_CONDITION.values()})
 
 
@@ -51,12 +53,13 @@ def plan(world: World, key: str, grace_s: float, clock_s: float, now: str) -> Pl
     after = _judge(before, alive=alive, heard=heard)
     writes = _taints(node, after)
     if after != (before.status if before else ""):
-        writes.append(_conditions(node, after, heard=heard, now=now))
+        changed = _unknown(node, now) if after == "Unknown" else _ready(now)
+        writes.append(Patch(Node, "", key, {"status": {"conditions": changed}}, "status"))
         if before is not None and before.status == "True":
             text = f"Node {key} status is now: NodeNotReady"
             writes.append(event(node, "NodeNotReady", text, now=now, kind="Normal", by=COMPONENT))
     if not alive:
-        writes += [_not_ready(pod, now) for pod in world.pods_on(key) if conditions.is_ready(pod)]
+        writes += [write for pod in world.pods_on(key) if conditions.is_ready(pod) for write in _not_ready(pod, now)]
     return Plan(tuple(writes), grace_s - age_s if alive else None)
 
 
@@ -70,24 +73,24 @@ def _judge(before: Condition | None, *, alive: bool, heard: bool) -> str:
     return before.status if before else ""  # new: it has the grace period to say its first word
 
 
-def _conditions(node: Node, status: str, *, heard: bool, now: str) -> Patch:
-    """The Ready condition; of a silent node the others that a kubelet reports are as unknown.
+def _ready(now: str) -> list[dict[str, str]]:
+    """Of a node that renews its lease and says nothing else. Only a heartbeat is noted as one."""
+    said = {"type": "Ready", "status": "True", "reason": "NodeLeaseRenewed", "message": "the node renews its lease"}
+    return [{**said, "lastTransitionTime": now, "lastHeartbeatTime": now}]
 
-    Only a heartbeat is noted as one.
-    """
-    reason, message = {
-        "True": ("NodeLeaseRenewed", "the node renews its lease"),
-        "Unknown": ("NodeStatusUnknown", "the node stopped renewing its lease")
-        if heard
-        else ("NodeStatusNeverUpdated", "the node never renewed a lease"),
-    }[status]
-    said = {"status": status, "reason": reason, "message": message, "lastTransitionTime": now}
-    if status == "True":
-        said["lastHeartbeatTime"] = now
-    reported = (one.type for one in conditions.told(node))
-    others = [name for name in reported if name in PRESSURES] if status == "Unknown" else []
-    changed = [{"type": name, **said} for name in ("Ready", *others)]
-    return Patch(Node, "", node.metadata.name, {"status": {"conditions": changed}}, "status")
+
+def _unknown(node: Node, now: str) -> list[dict[str, str]]:
+    """Of a silent node nothing is known that only its kubelet knows; what it never said, since it was made."""
+    reported = {one.type: one.status for one in conditions.told(node)}
+    changed: list[dict[str, str]] = []
+    for name in ("Ready", *PRESSURES):
+        reason, message = STOPPED if name in reported else NEVER
+        one = {"type": name, "status": "Unknown", "reason": reason, "message": message, "lastTransitionTime": now}
+        if name not in reported and node.metadata.creation_timestamp:
+            one["lastHeartbeatTime"] = node.metadata.creation_timestamp
+        if reported.get(name) != "Unknown":
+            changed.append(one)
+    return changed
 
 
 def _taints(node: Node, ready: str) -> list[Write]:
@@ -112,7 +115,7 @@ def _managed(taint: Taint) -> bool:
     return taint.effect == NO_SCHEDULE and taint.key in MANAGED
 
 
-def _not_ready(pod: Pod, now: str) -> Patch:
+def _not_ready(pod: Pod, now: str) -> list[Write]:
     """Its node cannot say any more whether the pod serves; nobody should be sent there."""
     condition = {
         "type": "Ready",
@@ -121,4 +124,8 @@ def _not_ready(pod: Pod, now: str) -> Patch:
         "message": "the pod's node stopped renewing its lease",
         "lastTransitionTime": now,
     }
-    return Patch(Pod, pod.metadata.namespace, pod.metadata.name, {"status": {"conditions": [condition]}}, "status")
+    meta = pod.metadata
+    return [
+        Patch(Pod, meta.namespace, meta.name, {"status": {"conditions": [condition]}}, "status"),
+        event(pod, "NodeNotReady", "Node is not ready", now=now, by=COMPONENT),
+    ]
