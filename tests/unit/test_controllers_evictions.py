@@ -168,8 +168,10 @@ GONE = 0.0
         (pod(tolerates(100)), GONE),
         (pod(tolerates(0)), GONE),
         (pod(tolerates(-5)), GONE),
-        (pod(tolerates(300), tolerates(150)), 50.0),
+        (pod(tolerates(300), tolerates(150)), 200.0),  # of those that match the first counts
+        (pod(tolerates(150), tolerates(300)), 50.0),
         (pod(tolerates(300), tolerates(None)), 200.0),
+        (pod(tolerates(None), tolerates(300)), None),
         (pod(tolerates(300, NOT_READY)), GONE),
         (pod({"key": UNREACHABLE, "operator": "Exists", "effect": "NoSchedule"}), GONE),
         (pod(deletion_timestamp=NOW), None),

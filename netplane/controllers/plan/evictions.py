@@ -2,9 +2,9 @@
 
     deadline of a pod = for each NoExecute taint of its node
                           not tolerated                     → now
-                          tolerated for tolerationSeconds   → when the taint was added + the fewest of them
+                          tolerated for tolerationSeconds   → when the taint was added + these
                           tolerated without a limit         → never
-                        and of these the earliest
+                        and of these the earliest; of several tolerations of one taint the first counts
 
 Counted from when the taint was added, not from when we noticed: a restart gives nobody more time.
 """
@@ -48,14 +48,14 @@ def deadline_s(pod: Pod, taints: list[Taint], wall_s: float) -> float:
 
 
 def _deadline_s(pod: Pod, taint: Taint, wall_s: float) -> float:
-    used = [one for one in pod.spec.tolerations or () if tolerates(one, taint)]
-    if not used:
+    used = next((one for one in pod.spec.tolerations or () if tolerates(one, taint)), None)
+    if used is None:
         return wall_s
-    limits = [float(one["tolerationSeconds"]) for one in used if one.get("tolerationSeconds") is not None]
-    if not limits:
+    limit = used.get("tolerationSeconds")
+    if limit is None:
         return float("inf")
     added_s = seconds(taint.time_added)
-    return (wall_s if added_s is None else added_s) + max(min(limits), 0.0)
+    return (wall_s if added_s is None else added_s) + max(float(limit), 0.0)
 
 
 def _evict(pod: Pod, now: str) -> list[Write]:
