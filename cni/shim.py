@@ -39,10 +39,13 @@ def refuse(config: bytes, code: int, message: bytes, details: bytes = b"") -> in
 
 
 def read_stdin() -> bytes:
-    """All of it, or more than is allowed."""
+    """All of it, or more than is allowed; nothing when it is closed."""
     data = b""
-    while len(data) <= STDIN_MAX_BYTES and (more := posix.read(0, 1 << 16)):
-        data += more
+    try:
+        while len(data) <= STDIN_MAX_BYTES and (more := posix.read(0, 1 << 16)):
+            data += more
+    except OSError:
+        return data
     return data
 
 

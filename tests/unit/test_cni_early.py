@@ -26,12 +26,6 @@ def call(relay: Path, command: str = "VERSION") -> tuple[int, dict[str, object]]
     return done.returncode, json.loads(done.stdout)
 
 
-def lead_to(relay: Path, interpreter: str) -> None:
-    link = relay.with_name(early.FOLDER) / "python3"
-    link.unlink()
-    link.symlink_to(interpreter)
-
-
 def test_it_answers_before_its_script_is_read_where_the_interpreter_has_all_it_needs(relay: Path) -> None:
     plain = install.python_relay().decode().split(" ", 1)[0].removeprefix("#!")
     able = subprocess.run([plain, "-ISc", _ASK], capture_output=True, check=True).stdout == b"True\n"
@@ -41,6 +35,15 @@ def test_it_answers_before_its_script_is_read_where_the_interpreter_has_all_it_n
     relay.write_text(f"{first}\nprint('{{\"read\": 1}}')\n")
     assert ("read" not in call(relay)[1]) == able
     assert call(relay, "STATUS")[1].get("code", 50) == 50
+
+
+@pytest.mark.parametrize("as_script", [False, True])
+def test_a_closed_stdin_is_an_empty_one(relay: Path, *, as_script: bool) -> None:
+    if as_script:
+        relay.write_bytes(install.python_relay())
+    command = ["sh", "-c", 'exec "$0" <&-', str(relay)]
+    done = subprocess.run(command, env={"CNI_COMMAND": "ADD"}, capture_output=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["code"], done.stderr) == (1, 11, b"")
 
 
 @pytest.mark.parametrize("made_for", ["an interpreter without the file", "another interpreter"])
