@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=32)
     parser.add_argument("-o", choices=["table", "json"], default="table")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with spaces() as place, tempfile.TemporaryDirectory(prefix="npt-bench-") as folder:
         node = place.name("node")
         agent = AgentProcess(node, Path(folder, "agent"))
@@ -157,6 +158,7 @@ def main() -> None:
         finally:
             agent.stop()
     title = f"CNI calls one by one ({options.runs} runs, interleaved), and {options.parallel} at once"
+    title += f" (load average before: {load:.1f})"
     show(title, rows(single, many), as_json=options.o == "json")
 
 
