@@ -65,12 +65,13 @@ def _strictly(duplicates: list[str]) -> list[str]:
 
 
 def guarded(call: Call, alter: Callable[[Json], Json]) -> Callable[[Json], Json]:
-    """`alter`, whose outcome `call.guard` must let pass."""
+    """`alter`, whose outcome `call.guard` must let pass. `call` learns the generation that was."""
     guard = call.guard
-    if guard is None:
-        return alter
 
     def watched(old: Json) -> Json:
+        call.generation = (old.get("metadata") or {}).get("generation") or 0
+        if guard is None:
+            return alter(old)
         before: Json = orjson.loads(orjson.dumps(old))
         new = alter(old)
         guard(new, before)

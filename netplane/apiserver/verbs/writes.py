@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import codec, errors, fields, kinds, warnings
+from netplane.api import codec, errors, fields, warnings
 from netplane.api.kinds import Kind
 from netplane.apiserver.admission.incoming import as_shown, as_stored, guarded, named, place, strict
 from netplane.apiserver.admission.strategies import STRATEGIES
@@ -144,7 +144,15 @@ def answer(call: Call, stored: Stored) -> Reply:
     """The object as it now stands, with the warnings the request earned."""
     show = shower(call)
     body = show.one(stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
-    if call.kind is kinds.SERVICE:
-        call.warnings += warnings.of_service(orjson.loads(stored.value))
+    call.warnings += _earned(call, stored)
     told = tuple(warning(text) for text in dict.fromkeys(call.warnings))
     return Reply(body, 201 if stored.created else 200, headers=told)
+
+
+def _earned(call: Call, stored: Stored) -> list[str]:
+    status = call.target.subresource == "status"
+    if not warnings.warned(call.kind, stored.value):
+        return []
+    obj = orjson.loads(stored.value)
+    respecified = (obj["metadata"].get("generation") or 0) != call.generation
+    return warnings.of(call.kind, obj, created=stored.created, status=status, respecified=respecified)

@@ -23,7 +23,7 @@ class Call:
     """A request that passed the door by `policy`. `kind` is served; `warnings` go out as headers of the answer,
     `duplicates` says what the body gives twice. `guard`, if set, sees what the request makes of an object (new
     and old; None: there was none) before that is stored, and raises StatusError for what must not be. `straight`, if
-    set, is a way for framed bytes.
+    set, is a way for framed bytes. `generation` is what the object had before, once that is known.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Call:
         self.policy = policy
         self.warnings: list[str] = []
         self.duplicates: list[str] = []
+        self.generation = 0
         self.guard: Callable[[Json, Json | None], None] | None = None
         self.straight: Straight | None = None
         self._body: bytes | None = None

@@ -1,0 +1,80 @@
+"""What an object earns a warning for: it is taken, and means less than its author may think (pure).
+
+They go out as `Warning:` headers; kubectl prints them. Source: the warnings of Kubernetes 1.36.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from netplane.api import kinds
+from netplane.api.kinds import Kind
+from netplane.api.warnings import pods, services
+
+Json = dict[str, Any]
+
+_BY_CONTROLLER = b'"endpointslice.kubernetes.io/managed-by":"endpointslice'
+_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
+_OWN = {
+    kinds.ENDPOINT_SLICE: ("endpointslice.kubernetes.io/managed-by", "endpointslice"),
+    kinds.ENDPOINTS: ("endpoints.kubernetes.io/managed-by", "endpoint-controller"),
+}
+"""The label of those that controllers write, and how its value starts."""
+
+
+def of(kind: Kind, value: Json, *, created: bool, status: bool, respecified: bool) -> list[str]:
+    """Warnings for an object as it is stored: after a POST (`created`), for its status or not.
+
+    `respecified`: what it asks for is not what it asked for before.
+    """
+    if status:
+        return _STATUS[kind](value) if kind in _STATUS else []
+    label, starts = _OWN.get(kind, ("", ""))
+    if label and ((value["metadata"].get("labels") or {}).get(label) or "").startswith(starts):
+        return []
+    found = _CREATED[kind](value) if created and kind in _CREATED else []
+    found += _ALWAYS[kind](value) if kind in _ALWAYS else []
+    return found + (_template(kind, value) if (created or respecified) and kind in _TEMPLATES else [])
+
+
+def warned(kind: Kind, text: bytes) -> bool:
+    """Whether an object, as JSON, can earn any: whoever asks need not read the others."""
+    return kind in _WARNED and not (kind is kinds.ENDPOINT_SLICE and _BY_CONTROLLER in text)
+
+
+def _template(kind: Kind, value: Json) -> list[str]:
+    spec, path = value.get("spec") or {}, "spec.template"
+    if kind is kinds.CRON_JOB:
+        spec, path = (spec.get("jobTemplate") or {}).get("spec") or {}, "spec.jobTemplate.spec.template"
+    found = pods.template(spec.get("template") or {}, path)
+    if kind is kinds.STATEFUL_SET and (spec.get("revisionHistoryLimit") or 0) < 0:
+        why = "a negative value retains all historical revisions; a value >= 0 is recommended"
+        found.append(f"spec.revisionHistoryLimit: {why}")
+    return found
+
+
+def _account(obj: Json) -> list[str]:
+    if _MOUNTABLE not in (obj["metadata"].get("annotations") or {}):
+        return []
+    why = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+    return [f"metadata.annotations[{_MOUNTABLE}]: {why}"]
+
+
+Warnings = Mapping[Kind, Callable[[Json], list[str]]]
+_TEMPLATES = frozenset(
+    {kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.JOB, kinds.CRON_JOB}
+)
+_CREATED: Warnings = {
+    kinds.POD: pods.pod,
+    kinds.INGRESS: services.ingress,
+    **dict.fromkeys(_TEMPLATES - {kinds.STATEFUL_SET}, pods.named),
+}
+_ALWAYS: Warnings = {
+    kinds.SERVICE: services.service,
+    kinds.ENDPOINTS: services.endpoints,
+    kinds.ENDPOINT_SLICE: services.endpoint_slice,
+    kinds.NETWORK_POLICY: services.policy,
+    kinds.NODE: services.node,
+    kinds.SERVICE_ACCOUNT: _account,
+}
+_STATUS: Warnings = {kinds.SERVICE: services.balanced, kinds.INGRESS: services.balanced, kinds.POD: pods.status}
+_WARNED = _TEMPLATES | _CREATED.keys() | _ALWAYS.keys() | _STATUS.keys()

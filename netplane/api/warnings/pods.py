@@ -1,0 +1,168 @@
+"""What a pod or the template of pods earns a warning for (pure). Source: the warnings of Kubernetes 1.36."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from netplane.api import names, quantity
+from netplane.api.addresses import ip_warnings
+from netplane.api.fields import go_quote
+from netplane.api.pod_refs import CONTAINERS
+from netplane.api.warnings import scheduling, volumes
+
+Json = dict[str, Any]
+
+_ANNOTATIONS = {
+    "scheduler.alpha.kubernetes.io/critical-pod": ("v1.16", "priorityClassName"),
+    "security.alpha.kubernetes.io/sysctls": ("v1.11", "sysctls"),
+    "security.alpha.kubernetes.io/unsafe-sysctls": ("v1.11", "sysctls"),
+}
+_SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
+_SECCOMP = "container.seccomp.security.alpha.kubernetes.io/"
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+_NO_SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
+_NAME = "which can result in surprising behavior; a DNS label is recommended"
+
+
+def pod(obj: Json) -> list[str]:
+    """A new pod."""
+    return _name(obj, "the Pod's hostname") + _pod(obj, "")
+
+
+def status(obj: Json) -> list[str]:
+    """The addresses that its node tells of."""
+    given = obj.get("status") or {}
+    return [
+        text
+        for field in ("podIPs", "hostIPs")
+        for i, one in enumerate(given.get(field) or ())
+        for text in ip_warnings(f"status.{field}[{i}].ip", one.get("ip") or "")
+    ]
+
+
+def named(obj: Json) -> list[str]:
+    """A new object that names its pods after itself."""
+    return _name(obj, "Pod names and hostnames")
+
+
+def _name(obj: Json, use: str) -> list[str]:
+    bad = names.dns_label(obj["metadata"]["name"])
+    return [f"metadata.name: this is used in {use}, {_NAME}: [{' '.join(bad)}]"] if bad else []
+
+
+def template(of: Json, path: str) -> list[str]:
+    """The pods that a workload makes, at `path`."""
+    return _pod(of, f"{path}.")
+
+
+def _pod(obj: Json, path: str) -> list[str]:
+    spec, given = obj.get("spec") or {}, (obj.get("metadata") or {}).get("annotations") or {}
+    at = f"{path}metadata.annotations"
+    found = scheduling.warnings(spec, f"{path}spec")
+    for key, (since, field) in _ANNOTATIONS.items():
+        found += [f'{at}[{key}]: non-functional in {since}+; use the "{field}" field instead'] if key in given else []
+    found += volumes.warnings(spec.get("volumes") or [], f"{path}spec.volumes")
+    found += _twice(spec, f"{path}spec") + _fractions(spec.get("overhead") or {}, f"{path}spec.overhead")
+    if _SECCOMP_POD in given and not (spec.get("securityContext") or {}).get("seccompProfile"):
+        found.append(f"{at}[{_SECCOMP_POD}]: {_NO_SECCOMP}")
+    for where, one in _containers(spec, f"{path}spec"):
+        found += _profiles(one, spec, given, at, template=bool(path)) + _container(one, where)
+    found += _ports(spec, f"{path}spec")
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        why = "must be >= 0; negative values are invalid and will be treated as 1"
+        found.append(f"{path}spec.terminationGracePeriodSeconds: {why}")
+    return found
+
+
+def _containers(spec: Json, path: str) -> Iterator[tuple[str, Json]]:
+    for field in CONTAINERS:
+        yield from ((f"{path}.{field}[{i}]", one) for i, one in enumerate(spec.get(field) or ()))
+
+
+def _twice(spec: Json, path: str) -> list[str]:
+    """Lists whose entries are told apart by one field, which two of them share."""
+    found: list[str] = []
+    for field, key in (("hostAliases", "ip"), ("imagePullSecrets", "name")):
+        given = [one.get(key) or "" for one in spec.get(field) or ()]
+        where = [f"{path}.{field}[{i}].{key}" for i in range(len(given))]
+        found += [f"{where[i]}: duplicate {key} {go_quote(one)}" for i, one in enumerate(given) if one in given[:i]]
+        if field == "imagePullSecrets":
+            found += [f'{where[i]}: invalid empty name ""' for i, one in enumerate(given) if not one]
+    return found
+
+
+def _fractions(given: Json, path: str) -> list[str]:
+    found: list[str] = []
+    for name in ("memory", "ephemeral-storage"):
+        amount = quantity.parse(given[name]) if name in given else None
+        if amount is not None and amount.denominator != 1:
+            shown = go_quote(quantity.canonical(given[name]))
+            found.append(f"{path}[{name}]: fractional byte value {shown} is invalid, must be an integer")
+    return found
+
+
+def _profiles(one: Json, spec: Json, given: Json, at: str, *, template: bool) -> list[str]:
+    """Annotations that fields have taken over."""
+    name, own, whole = one.get("name", ""), one.get("securityContext") or {}, spec.get("securityContext") or {}
+    found: list[str] = []
+    if f"{_SECCOMP}{name}" in given and not own.get("seccompProfile"):
+        found.append(f"{at}[{_SECCOMP}{name}]: {_NO_SECCOMP}")
+    if template and f"{_APPARMOR}{name}" in given and not (own.get("appArmorProfile") or whole.get("appArmorProfile")):
+        why = 'deprecated since v1.30; use the "appArmorProfile" field instead'
+        found.append(f"{at}[{_APPARMOR}{name}]: {why}")
+    return found
+
+
+def _container(one: Json, path: str) -> list[str]:
+    asked = one.get("resources") or {}
+    found = [
+        text
+        for name in ("memory", "ephemeral-storage")
+        for field in ("limits", "requests")
+        for text in _fractions(_only(name, asked.get(field) or {}), f"{path}.resources.{field}")
+    ]
+    seen: set[str] = set()
+    for i, variable in enumerate(one.get("env") or ()):
+        name, value = variable.get("name", ""), variable.get("value") or ""
+        extends = f"$({name})" in value and value != f"$({name})" and not variable.get("valueFrom")
+        if name in seen and not extends:
+            why = f"hides previous definition of {go_quote(name)}, which may be dropped when using apply"
+            found.append(f"{path}.env[{i}]: {why}")
+        seen.add(name)
+    return found
+
+
+def _only(name: str, given: Json) -> Json:
+    return {name: given[name]} if name in given else {}
+
+
+def _ports(spec: Json, path: str) -> list[str]:
+    """Ports that are told twice, in one container or in several."""
+    found: list[str] = []
+    seen: dict[tuple[int, str], list[tuple[str, Json]]] = {}
+    for where, one in _containers(spec, path):
+        for i, port in enumerate(one.get("ports") or ()):
+            at = f"{where}.ports[{i}]"
+            if port.get("hostIP") and not port.get("hostPort"):
+                found.append(f"{at}: hostIP set without hostPort: {_shown(port)}")
+            others = seen.setdefault((port.get("containerPort", 0), port.get("protocol", "")), [])
+            found += [f"{at}: {how} with {other}" for other, before in others if (how := _clash(port, before))]
+            others.append((at, port))
+    return found
+
+
+def _clash(port: Json, other: Json) -> str:
+    """How two definitions of one port get in each other's way, empty when they do not."""
+    ips, ports = [[one.get(key) or empty for one in (port, other)] for key, empty in (("hostIP", ""), ("hostPort", 0))]
+    if ips[0] == ips[1] and ports[0] == ports[1]:
+        return "duplicate port definition"
+    if not all(ports):
+        return "overlapping port definition"
+    ambiguous = ports[0] == ports[1] and bool(ips[0]) != bool(ips[1])
+    return "dangerously ambiguous port definition" if ambiguous else ""
+
+
+def _shown(port: Json) -> str:
+    """As Go prints the structure."""
+    given = {"Name": "name", "HostPort": "hostPort", "ContainerPort": "containerPort", "Protocol": "protocol"}
+    parts = [f"{name}:{port.get(key, 0 if name.endswith('Port') else '')}" for name, key in given.items()]
+    return f"{{{' '.join([*parts, 'HostIP:' + port['hostIP']])}}}"

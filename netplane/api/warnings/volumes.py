@@ -1,0 +1,61 @@
+"""Volumes that nothing mounts any more, and files that hide a token (pure)."""
+
+from typing import Any
+
+from netplane.api.fields import go_quote
+
+Json = dict[str, Any]
+
+_GONE = {
+    "photonPersistentDisk": "deprecated in v1.11, non-functional in v1.16+",
+    "gitRepo": "deprecated in v1.11",
+    "scaleIO": "deprecated in v1.16, non-functional in v1.22+",
+    "flocker": "deprecated in v1.22, non-functional in v1.25+",
+    "storageos": "deprecated in v1.22, non-functional in v1.25+",
+    "quobyte": "deprecated in v1.22, non-functional in v1.25+",
+    "glusterfs": "deprecated in v1.25, non-functional in v1.26+",
+    "cephfs": "deprecated in v1.28, non-functional in v1.31+",
+    "rbd": "deprecated in v1.28, non-functional in v1.31+",
+}
+_SHOWN = {"storageos": "storageOS"}
+_ITEMS = (("configMap", "configMap"), ("secret", "secrets"), ("downwardAPI", "downwardAPI"))
+
+
+def warnings(given: list[Json], path: str) -> list[str]:
+    """The volumes of a pod, at `path`."""
+    found = [
+        f"{path}[{i}].{_SHOWN.get(kind, kind)}: {why}"
+        for i, one in enumerate(given)
+        for kind, why in _GONE.items()
+        if one.get(kind) is not None
+    ]
+    tokens = {
+        source["serviceAccountToken"].get("path")
+        for one in given
+        for source in _sources(one)
+        if source.get("serviceAccountToken") is not None
+    }
+    return found + [
+        text
+        for i, one in enumerate(given)
+        for source in _sources(one)
+        for text in _hidden(source, tokens, f"{path}[{i}].projected.sources")
+    ]
+
+
+def _sources(volume: Json) -> list[Json]:
+    return (volume.get("projected") or {}).get("sources") or []
+
+
+def _hidden(source: Json, tokens: set[str], path: str) -> list[str]:
+    same = "has duplicated path with ServiceAccountToken"
+    found = [
+        f"{path}.{shown}[{j}]: {same} {go_quote(item['path'])}"
+        for kind, shown in _ITEMS
+        for j, item in enumerate((source.get(kind) or {}).get("items") or ())
+        if item.get("path") in tokens
+    ]
+    bundle = source.get("clusterTrustBundle") or {}
+    if bundle.get("path") in tokens:
+        found.append(f"{path}.ClusterTrustBundle: {same} {go_quote(bundle['path'])}")
+    return found

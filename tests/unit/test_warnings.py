@@ -1,0 +1,217 @@
+"""Which objects earn a warning, and in which words."""
+
+from typing import Any
+
+import pytest
+
+from netplane.api import kinds, warnings
+from netplane.api.kinds import Kind
+
+Json = dict[str, Any]
+
+
+def told(kind: Kind, obj: Json, *, created: bool = True, status: bool = False, respecified: bool = False) -> list[str]:
+    obj = {**obj, "metadata": {"name": "x", **obj.get("metadata", {})}}
+    return warnings.of(kind, obj, created=created, status=status, respecified=respecified)
+
+
+def pod(**spec: Any) -> Json:
+    return {"spec": spec}
+
+
+def container(**fields: Any) -> Json:
+    return pod(containers=[{"name": "c", **fields}])
+
+
+def annotated(*keys: str) -> Json:
+    return {"metadata": {"annotations": dict.fromkeys(keys, "")}}
+
+
+REQUIRED, PREFERRED = (f"{how}DuringSchedulingIgnoredDuringExecution" for how in ("required", "preferred"))
+OS = 'deprecated since v1.14; use "kubernetes.io/os" instead'
+NULL = "a null labelSelector results in matching no pod"
+HIDES = "hides previous definition of {}, which may be dropped when using apply"
+SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
+TERM = {"matchExpressions": [{"key": "beta.kubernetes.io/os", "operator": "Exists"}]}
+PODS: list[tuple[Json, list[str]]] = [
+    (container(), []),
+    (
+        {"metadata": {"name": "a.b"}},
+        ["metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is "
+         "recommended: [must not contain dots]"],
+    ),
+    (pod(nodeSelector={"beta.kubernetes.io/os": "linux"}), [f"spec.nodeSelector[beta.kubernetes.io/os]: {OS}"]),
+    (
+        pod(affinity={"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [TERM]}, PREFERRED: [{"preference": TERM}]}}),
+        [f"spec.affinity.nodeAffinity.{where}.matchExpressions[0].key: beta.kubernetes.io/os is {OS}"
+         for where in (f"{REQUIRED}.nodeSelectorTerms[0]", f"{PREFERRED}[0].preference")],
+    ),
+    (
+        pod(topologySpreadConstraints=[{"topologyKey": "failure-domain.beta.kubernetes.io/zone"}]),
+        ["spec.topologySpreadConstraints[0].topologyKey: failure-domain.beta.kubernetes.io/zone is deprecated since "
+         'v1.17; use "topology.kubernetes.io/zone" instead',
+         f"spec.topologySpreadConstraints[0].labelSelector: {NULL}"],
+    ),
+    (
+        pod(affinity={"podAffinity": {REQUIRED: [{"topologyKey": "a"}]},
+                      "podAntiAffinity": {PREFERRED: [{"podAffinityTerm": {"labelSelector": {}}}, {}]}}),
+        [f"spec.affinity.podAffinity.{REQUIRED}[0].labelSelector: {NULL}",
+         f"spec.affinity.podAntiAffinity.{PREFERRED}[1].podAffinityTerm.labelSelector: {NULL}"],
+    ),
+    (
+        annotated("scheduler.alpha.kubernetes.io/critical-pod", "seccomp.security.alpha.kubernetes.io/pod"),
+        ["metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the "
+         '"priorityClassName" field instead',
+         f"metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: {SECCOMP}"],
+    ),
+    (
+        {**annotated("container.seccomp.security.alpha.kubernetes.io/c"), **container()},
+        [f"metadata.annotations[container.seccomp.security.alpha.kubernetes.io/c]: {SECCOMP}"],
+    ),
+    (
+        pod(volumes=[{"gitRepo": {}}, {"storageos": {}}, {"emptyDir": {}}]),
+        ["spec.volumes[0].gitRepo: deprecated in v1.11",
+         "spec.volumes[1].storageOS: deprecated in v1.22, non-functional in v1.25+"],
+    ),
+    (
+        pod(volumes=[{"projected": {"sources": [{"serviceAccountToken": {"path": "token"}},
+                                                {"secret": {"items": [{"path": "token"}]}}]}}]),
+        ['spec.volumes[0].projected.sources.secrets[0]: has duplicated path with ServiceAccountToken "token"'],
+    ),
+    (
+        pod(hostAliases=[{"ip": "::1"}, {"ip": "::1"}], imagePullSecrets=[{"name": ""}, {"name": ""}]),
+        ['spec.hostAliases[1].ip: duplicate ip "::1"', 'spec.imagePullSecrets[1].name: duplicate name ""',
+         *(f'spec.imagePullSecrets[{i}].name: invalid empty name ""' for i in range(2))],
+    ),
+    (
+        {"spec": {**container(resources={"limits": {"memory": "1500m", "cpu": "1500m"}})["spec"],
+                  "overhead": {"memory": "0.5"}}},
+        ['spec.overhead[memory]: fractional byte value "500m" is invalid, must be an integer',
+         'spec.containers[0].resources.limits[memory]: fractional byte value "1500m" is invalid, must be an integer'],
+    ),
+    (
+        container(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "$(A)2"}, {"name": "A", "value": "$(A)"}]),
+        [f'spec.containers[0].env[2]: {HIDES.format(chr(34) + "A" + chr(34))}'],
+    ),
+    (
+        container(ports=[{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "UDP"},
+                         {"containerPort": 80, "protocol": "TCP"},
+                         {"containerPort": 80, "protocol": "TCP", "hostPort": 1}]),
+        ["spec.containers[0].ports[2]: duplicate port definition with spec.containers[0].ports[0]",
+         "spec.containers[0].ports[3]: overlapping port definition with spec.containers[0].ports[0]",
+         "spec.containers[0].ports[3]: overlapping port definition with spec.containers[0].ports[2]"],
+    ),
+    (
+        container(ports=[{"containerPort": 80, "protocol": "TCP", "hostPort": 1, "hostIP": "10.0.0.1"},
+                         {"containerPort": 80, "protocol": "TCP", "hostPort": 1}]),
+        ["spec.containers[0].ports[1]: dangerously ambiguous port definition with spec.containers[0].ports[0]"],
+    ),
+    (
+        container(ports=[{"containerPort": 80, "protocol": "TCP", "hostIP": "10.0.0.1"}]),
+        ["spec.containers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:80 Protocol:TCP "
+         "HostIP:10.0.0.1}"],
+    ),
+    (
+        pod(terminationGracePeriodSeconds=-1),
+        ["spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("obj", "expected"), PODS)
+def test_pods(obj: Json, expected: list[str]) -> None:
+    assert told(kinds.POD, obj) == expected
+    assert told(kinds.POD, obj, created=False) == []
+
+
+def test_templates_are_told_of_when_they_change() -> None:
+    template = pod(terminationGracePeriodSeconds=-1) | annotated("container.apparmor.security.beta.kubernetes.io/c")
+    template["spec"]["containers"] = [{"name": "c"}]
+    texts = [
+        "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the "
+        '"appArmorProfile" field instead',
+        "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
+    ]
+    obj = {"metadata": {"name": "a.b"}, "spec": {"template": template}}
+    name = (
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label "
+        "is recommended: [must not contain dots]"
+    )
+    assert told(kinds.DEPLOYMENT, obj) == [name, *(f"spec.template.{text}" for text in texts)]
+    assert told(kinds.DEPLOYMENT, obj, created=False) == []
+    assert told(kinds.DEPLOYMENT, obj, created=False, respecified=True) == [f"spec.template.{text}" for text in texts]
+    cron = {"spec": {"jobTemplate": {"spec": {"template": template}}}}
+    assert told(kinds.CRON_JOB, cron) == [f"spec.jobTemplate.spec.template.{text}" for text in texts]
+    old = {"spec": {"revisionHistoryLimit": -1}}
+    assert told(kinds.STATEFUL_SET, old) == [
+        "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+    ]
+
+
+FORM = 'IPv6 address "FD00::1" should be in RFC 5952 canonical format ("fd00::1")'
+AMBIGUOUS = 'CIDR value "10.0.0.1/8" is ambiguous in this context (should be "10.0.0.0/8" or "10.0.0.1/32"?)'
+BLOCK = {"ipBlock": {"cidr": "10.0.0.1/8", "except": ["FD00::/64"]}}
+OTHERS: list[tuple[Kind, Json, list[str]]] = [
+    (kinds.SERVICE, {"spec": {"type": "ClusterIP", "clusterIPs": ["10.96.0.1"], "sessionAffinity": "None"}}, []),
+    (
+        kinds.SERVICE,
+        {"spec": {"type": "LoadBalancer", "clusterIPs": ["FD00::1"], "externalIPs": ["FD00::1"],
+                  "loadBalancerIP": "FD00::1", "loadBalancerSourceRanges": [" 10.0.0.1/8"]}},
+        [f"spec.clusterIPs[0]: {FORM}", f"spec.externalIPs[0]: {FORM}", f"spec.loadBalancerIP: {FORM}",
+         f"spec.loadBalancerSourceRanges[0]: {AMBIGUOUS}",
+         "spec.externalIPs is deprecated and may no longer be implemented in some clusters"],
+    ),
+    (
+        kinds.SERVICE,
+        {"spec": {"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "ClientIP",
+                  "externalName": "a.b"}},
+        ["spec.SessionAffinity is ignored for headless services",
+         'spec.externalName is ignored when spec.type is not "ExternalName"'],
+    ),
+    (
+        kinds.INGRESS,
+        annotated("kubernetes.io/ingress.class"),
+        ["annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"],
+    ),
+    (
+        kinds.NETWORK_POLICY,
+        {"spec": {"egress": [{"to": [BLOCK]}]}},
+        [f"spec.egress[0].to[0].ipBlock.cidr: {AMBIGUOUS}",
+         'spec.egress[0].to[0].ipBlock.except[0]: IPv6 CIDR value "FD00::/64" should be in RFC 5952 canonical format '
+         '("fd00::/64")'],
+    ),
+    (kinds.ENDPOINTS, {"subsets": [{"addresses": [{"ip": "FD00::1"}]}]}, [f"subsets[0].addresses[0].ip: {FORM}"]),
+    (
+        kinds.ENDPOINT_SLICE,
+        {"addressType": "IPv6", "endpoints": [{"addresses": ["FD00::1"]}]},
+        [f"endpoints[0].addresses[0]: {FORM}"],
+    ),
+    (
+        kinds.ENDPOINT_SLICE,
+        {"metadata": {"labels": {"endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io"}},
+         "addressType": "IPv6", "endpoints": [{"addresses": ["FD00::1"]}]},
+        [],
+    ),
+    (
+        kinds.SERVICE_ACCOUNT,
+        annotated("kubernetes.io/enforce-mountable-secrets"),
+        ["metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate "
+         "namespaces to isolate access to mounted secrets"],
+    ),
+    (kinds.CONFIG_MAP, {}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "obj", "expected"), OTHERS)
+def test_other_kinds(kind: Kind, obj: Json, expected: list[str]) -> None:
+    assert told(kind, obj) == expected
+
+
+def test_a_status_is_told_of_its_addresses_only() -> None:
+    balanced = {
+        "status": {"loadBalancer": {"ingress": [{"ip": "FD00::1"}]}},
+        **annotated("kubernetes.io/ingress.class"),
+    }
+    assert told(kinds.INGRESS, balanced, status=True) == [f"status.loadBalancer.ingress[0].ip: {FORM}"]
+    here = {"status": {"podIPs": [{"ip": "FD00::1"}]}, **pod(terminationGracePeriodSeconds=-1)}
+    assert told(kinds.POD, here, status=True) == [f"status.podIPs[0].ip: {FORM}"]
