@@ -1,15 +1,13 @@
 """The patch types of the API: document and patch in, new document out; neither argument is changed.
 
 Merge patch (RFC 7386): null deletes, objects merge, everything else replaces.
-JSON patch (RFC 6902): a list of operations.
+JSON patch (RFC 6902): a list of operations, in json_patch.py.
 Strategic merge is in strategic.py.
 """
 
 from typing import Any
 
-import jsonpatch
-from jsonpointer import JsonPointerException
-
+from netplane.api import json_patch as rfc6902
 from netplane.api.errors import StatusError, bad_request, unprocessable
 from netplane.api.strategic import apply as strategic
 
@@ -58,8 +56,8 @@ def json_patch(doc: Json, ops: Any) -> Json:
             why = f"json: cannot unmarshal {go_kind(op)} into Go value of type handlers.jsonPatchOp"
             raise bad_request(f"error decoding patch: {why}")
     try:
-        out = jsonpatch.JsonPatch(ops).apply(doc)
-    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, AttributeError) as error:
+        out = rfc6902.apply(doc, ops)
+    except rfc6902.PatchError as error:
         raise unprocessable() from error
     if not isinstance(out, dict):
         raise unprocessable()

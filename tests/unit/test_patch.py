@@ -50,7 +50,17 @@ def test_json_patch() -> None:
         ({"a": 1}, 400),
         ([1], 400),
         ([{"op": "zap", "path": "/a"}], 422),
-        ([{"op": "add", "path": "/a"}], 422),
+        ([{"op": "add", "path": "/a/b", "value": 1}], 422),
+        ([{"op": "add", "path": "", "value": {}}], 422),
+        ([{"op": "remove", "path": ""}], 422),
+        ([{"op": "test", "path": "/a", "value": True}], 422),
+        ([{"op": "test", "path": "/a"}], 422),
+        ([{"op": "add", "path": "/l/-2", "value": 2}], 422),
+        ([{"op": "remove", "path": "/l/-"}], 422),
+        ([{"op": "replace", "path": "/l/-", "value": 1}], 422),
+        ([{"op": "move", "from": "/o", "path": "/o/p/q"}], 422),
+        ([{"op": "move", "from": "/zz", "path": "/a"}], 422),
+        ([{"op": "copy", "path": "/a"}], 422),
         ([{"path": "/a"}], 422),
         ([{"op": "remove", "path": "/zz"}], 422),
         ([{"op": "replace", "path": "/zz/y", "value": 1}], 422),
@@ -62,8 +72,30 @@ def test_json_patch() -> None:
 )
 def test_json_patch_refusals(ops: Any, code: int) -> None:
     with pytest.raises(StatusError) as failure:
-        patch.json_patch({"a": 1, "l": []}, ops)
+        patch.json_patch({"a": 1, "l": [], "o": {"p": {}}}, ops)
     assert failure.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("op", "out"),
+    [
+        ({"op": "add", "path": "/l/-", "value": 3}, {"l": [1, 2, 3]}),
+        ({"op": "add", "path": "/l/2", "value": 3}, {"l": [1, 2, 3]}),
+        ({"op": "add", "path": "/l/-1", "value": 3}, {"l": [1, 2, 3]}),
+        ({"op": "add", "path": "/l/00", "value": 3}, {"l": [3, 1, 2]}),
+        ({"op": "remove", "path": "/l/-1"}, {"l": [1]}),
+        ({"op": "add", "path": "/m"}, {"l": [1, 2], "m": None}),
+        ({"op": "copy", "from": "/m", "path": "/n"}, {"l": [1, 2], "n": None}),
+        ({"op": "test", "path": "/m"}, {"l": [1, 2]}),
+        ({"op": "test", "path": "", "value": {"l": [1, 2]}}, {"l": [1, 2]}),
+        ({"op": "replace", "path": "", "value": {"a": 1}}, {"a": 1}),
+        ({"op": "move", "from": "/l/0", "path": "/l/1"}, {"l": [2, 1]}),
+        ({"op": "move", "from": "/l", "path": "/l"}, {"l": [1, 2]}),
+        ({"op": "add", "path": "/~01", "value": 1}, {"l": [1, 2], "~1": 1}),
+    ],
+)
+def test_json_patch_is_as_lax_as_the_real_server(op: Json, out: Json) -> None:
+    assert patch.json_patch({"l": [1, 2]}, [op]) == out
 
 
 def test_patches_must_be_objects() -> None:
