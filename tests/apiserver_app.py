@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.limits.levels import Limits
 from netplane.apiserver.process.settings import Listener, PortRange, Settings
 from netplane.store.memory import MemoryStore
+from netplane.store.protocol import FIRST_REV, Put
 
 ADMIN, READER = "admin-token", "reader-token"
 USERS = {
@@ -138,15 +140,44 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """A cluster that is ready, as after the program's start."""
     given = given or settings()
-    store = store or MemoryStore()
-    cluster = Cluster(
-        store, given, USERS, await Allocator.load(store, given), Issuer(Key.make(), store), Policies(store), limits
-    )
-    await bootstrap.run(cluster, 6443)
-    await bootstrap.ensure(cluster, kinds.CLUSTER_ROLE_BINDING, "", PEOPLE, ())
+    if store is None:
+        if given not in _WRITTEN:
+            _WRITTEN[given] = await _first_start(given)
+        store = MemoryStore()
+        for ops in _WRITTEN[given]:
+            await store.txn([], ops)
+        cluster = await _cluster(store, given, limits)
+    else:
+        cluster = await _cluster(store, given, limits)
+        await _bootstrap(cluster)
     yield Server(cluster, store)
     cluster.stop()
     await store.close()
+
+
+_WRITTEN: dict[Settings, list[list[Put]]] = {}
+"""What the first start writes, transaction by transaction: new stores have it at once, at the same revisions."""
+
+
+async def _first_start(given: Settings) -> list[list[Put]]:
+    store = MemoryStore()
+    cluster = await _cluster(store, given, None)
+    await _bootstrap(cluster)
+    async with store.watch("", FIRST_REV + 1) as watch:
+        events = await anext(watch)
+    cluster.stop()
+    await store.close()
+    return [[Put(one.kv.key, one.kv.value) for one in group] for _, group in groupby(events, lambda one: one.rev)]
+
+
+async def _cluster(store: MemoryStore, given: Settings, limits: Limits | None) -> Cluster:
+    allocator = await Allocator.load(store, given)
+    return Cluster(store, given, USERS, allocator, Issuer(Key.make(), store), Policies(store), limits)
+
+
+async def _bootstrap(cluster: Cluster) -> None:
+    await bootstrap.run(cluster, 6443)
+    await bootstrap.ensure(cluster, kinds.CLUSTER_ROLE_BINDING, "", PEOPLE, ())
 
 
 class Watching:
