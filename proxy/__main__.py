@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 log = logs.get("proxy")
 
 _UNUSED = (
-    "bind-address-hard-fail",
     "config-sync-period",
     "feature-gates",
     "iptables-localhost-nodeports",
@@ -94,6 +93,7 @@ def _unused(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--nodeport-addresses", multiple=True, help="CIDRs whose addresses answer NodePorts.  [default: primary]")
 @_switch("--masquerade-all", "Masquerade everything that asks a ClusterIP.")
 @click.option("--bind-address", help="The node's address, until its Node object tells.")
+@_switch("--bind-address-hard-fail", "End where a port of health or metrics is taken, instead of trying again.")
 @click.option("--healthz-bind-address", help="[default: 0.0.0.0:10256; empty: none]")
 @click.option("--metrics-bind-address", help="[default: 127.0.0.1:10249; empty: none]")
 @click.option("--healthz-port", type=int, hidden=True)
@@ -223,7 +223,7 @@ def _serve(config: Config, flags: dict[str, Any]) -> None:
         raise UsageError("--hostname-override is blank", hint="give the name of this machine's Node object")
     _write_sysctls(config)
     _set_oom_score(config)
-    running = _Running(config, name, connection, nft, families, lambda: takeover.remove(nft, rivals))
+    running = _Running(config, name, connection, nft, families, lambda: takeover.remove(nft, rivals), not rivals)
     uvloop.run(running.until_stopped(flags["config_file"]))
 
 
@@ -245,6 +245,7 @@ class _Running(NamedTuple):
     nft: "Nft"
     families: "list[Family]"
     once_synced: Callable[[], None]
+    alone: bool
 
     async def until_stopped(self, config_file: Path | None) -> None:
         """Run until a signal comes, or the configuration file changes (then an error says so)."""
@@ -293,6 +294,7 @@ class _Running(NamedTuple):
             self.families,
             node_cidrs=cidrs,
             once_synced=self.once_synced,
+            alone=self.alone,
         ).run()
 
 

@@ -92,7 +92,7 @@ WITHOUT_EFFECT = frozenset(
         *(f"clientConnection.{name}" for name in ("acceptContentTypes", "contentType", "qps", "burst")),
         *("logging.flushFrequency", "logging.vmodule", "logging.options", "iptables.localhostNodePorts", "ipvs"),
         *("iptables.syncPeriod", "iptables.minSyncPeriod", "nftables.syncPeriod", "winkernel", "featureGates"),
-        *("bindAddressHardFail", "enableProfiling", "showHiddenMetricsForVersion", "configSyncPeriod", "portRange"),
+        *("enableProfiling", "showHiddenMetricsForVersion", "configSyncPeriod", "portRange"),
         "windowsRunAsService",
     }
 )
@@ -128,6 +128,7 @@ FLAGS = {
     "masquerade_all": "nftables.masqueradeAll",
     "iptables_masquerade_bit": "iptables.masqueradeBit",
     "bind_address": "bindAddress",
+    "bind_address_hard_fail": "bindAddressHardFail",
     "healthz_bind_address": "healthzBindAddress",
     "metrics_bind_address": "metricsBindAddress",
     "proxy_mode": "mode",

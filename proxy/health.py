@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from netplane.api.objects import Node
+from netplane.errors import UsageError
 from netplane.obs import health, logs
 from netplane.obs.health import Answer
 from proxy import metrics
@@ -21,6 +22,7 @@ from proxy.plan.model import Health
 
 log = logs.get("proxy.health")
 
+DOOR_RETRY_S = 5.0
 TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 
@@ -182,18 +184,44 @@ class NodePortChecks:
         return "\r\n".join(lines).encode() + (b"" if head else body)
 
 
-@contextlib.asynccontextmanager
-async def serving(
-    state: State,
-    stats: metrics.Stats,
-    config: bytes,
-    health_socket: socket.socket | None,
-    metrics_socket: socket.socket | None,
-) -> AsyncIterator[None]:
-    """Serve on the sockets that are given, while the context lasts."""
-    async with contextlib.AsyncExitStack() as stack:
-        if health_socket is not None:
-            await stack.enter_async_context(health.serve(routes(state, stats, config), health_socket))
-        if metrics_socket is not None:
-            await stack.enter_async_context(health.serve(metric_routes(state, stats, config), metrics_socket))
-        yield
+class Door:
+    """A listening socket, opened at once. Where its address is taken it is tried again until it is free: nobody's
+    connections should wait for a port of metrics. `hard` makes that an error instead.
+
+    Args:
+        address: host:port, or "" for no socket at all.
+        field: of the configuration, for errors.
+
+    Raises:
+        UsageError: when the address cannot be read; with `hard`, also when it cannot be had.
+    """
+
+    def __init__(self, address: str, field: str, default_port: int, *, hard: bool) -> None:
+        self._place = health.parse_bind(address, field, default_port=default_port) if address else None
+        self._field = field
+        self._socket: socket.socket | None = None
+        try:
+            self._open()
+        except UsageError as error:
+            if hard:
+                raise
+            log.error("nothing is served there; it is tried again and again", why=error.message)
+
+    def _open(self) -> None:
+        if self._place is not None:
+            self._socket = health.listen(*self._place, self._field)
+
+    async def serve(self, routes: Mapping[str, health.Route], retry_s: float = DOOR_RETRY_S) -> None:
+        """Answer until cancelled."""
+        while self._place is not None and self._socket is None:
+            await asyncio.sleep(retry_s)
+            with contextlib.suppress(UsageError):
+                self._open()
+        if self._socket is not None:
+            async with health.serve(routes, self._socket):
+                await asyncio.Event().wait()
+
+    def close(self) -> None:
+        """Close the socket, also when nobody came to serve on it."""
+        if self._socket is not None:
+            self._socket.close()

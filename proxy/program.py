@@ -10,9 +10,8 @@ The first sync waits until every list has come once: with half of the endpoints 
 import asyncio
 import contextlib
 import gc
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from netplane.api import kinds
@@ -25,14 +24,14 @@ from netplane.kernel.conntrack import Conntrack
 from netplane.kernel.nft import Nft
 from netplane.net.addresses import packed
 from netplane.nft.types import Family
-from netplane.obs import health as http
 from netplane.obs import logs
 from netplane.obs.runner import Pace, Runner
 from proxy import config as configuration
 from proxy import drift, durations, health, metrics, node
-from proxy.config import Config
+from proxy.config import HEALTHZ_PORT, METRICS_PORT, Config
 from proxy.conntrack import Cleaner
 from proxy.counters import Counters
+from proxy.health import Door
 from proxy.plan import cidrs, local, nodeports, services, slices
 from proxy.plan.model import HEADLESS, OTHER_PROXY, Options
 from proxy.plane import Plane
@@ -62,8 +61,11 @@ class Program:
         *,
         node_cidrs: tuple[str, ...] = (),
         once_synced: Callable[[], None] = lambda: None,
+        alone: bool = True,
     ) -> None:
         self._config = config
+        # Whose ports are taken while another proxy's rules are here waits for that proxy to go.
+        self._hard = config.bind_address_hard_fail or not alone
         self._options: Options = configuration.options(config)
         self._node_name = node_name
         self._node_cidrs = node_cidrs
@@ -102,14 +104,15 @@ class Program:
     async def run(self) -> None:
         """Serve until cancelled."""
         gc.disable()  # until the first sync: a first load makes hundreds of thousands of objects, and no cycles
-        shown = configuration.shown(self._config)
+        config, hard = self._config, self._hard
         with (
-            _listening(self._config.healthz_address, "healthzBindAddress", configuration.HEALTHZ_PORT) as healthz,
-            _listening(self._config.metrics_address, "metricsBindAddress", configuration.METRICS_PORT) as scraped,
+            contextlib.closing(Door(config.healthz_address, "healthzBindAddress", HEALTHZ_PORT, hard=hard)) as healthz,
+            contextlib.closing(Door(config.metrics_address, "metricsBindAddress", METRICS_PORT, hard=hard)) as scraped,
         ):
-            await self._serve(healthz, scraped, shown)
+            await self._serve(healthz, scraped)
 
-    async def _serve(self, healthz: socket.socket | None, scraped: socket.socket | None, shown: bytes) -> None:
+    async def _serve(self, healthz: Door, scraped: Door) -> None:
+        shown = configuration.shown(self._config)
         async with self._api, asyncio.TaskGroup() as tasks:
             for informer in (self._services, self._slices, self._nodes):
                 tasks.create_task(informer.run())
@@ -120,9 +123,10 @@ class Program:
             # Importing an HTTP server takes a while: connections wait in the sockets' queues until the rules are there.
             await self._first(self._synced.wait(), 5.0)
             tasks.create_task(self._sweeper.run())
+            tasks.create_task(healthz.serve(health.routes(self._state, self._stats, shown)))
+            tasks.create_task(scraped.serve(health.metric_routes(self._state, self._stats, shown)))
             try:
-                async with health.serving(self._state, self._stats, shown, healthz, scraped):
-                    await asyncio.Event().wait()
+                await asyncio.Event().wait()
             finally:
                 await self._checks.close()
 
@@ -271,13 +275,3 @@ class Program:
             gc.freeze()
             gc.enable()
             self._synced.set()
-
-
-@contextlib.contextmanager
-def _listening(address: str, field: str, default_port: int) -> Iterator[socket.socket | None]:
-    """A listening socket that is closed in the end, also when nobody came to serve on it; None without an address."""
-    if not address:
-        yield None
-        return
-    with contextlib.closing(http.listen(*http.parse_bind(address, field, default_port=default_port), field)) as sock:
-        yield sock

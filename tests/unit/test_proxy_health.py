@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from netplane.api.objects import Node as NodeObject
 from netplane.api.objects import NodeAddress, NodeSpec, NodeStatus, ObjectMeta, Taint
+from netplane.errors import UsageError
 from netplane.net.addresses import packed
-from netplane.obs.health import Answer, Route
+from netplane.obs.health import Answer, Route, alive
 from proxy import health, metrics, node
 from proxy.counters import Count, ServicePort
 from proxy.plan.model import Health
@@ -114,6 +115,55 @@ def test_health_check_node_ports_open_answer_and_close() -> None:
             await fetch(port)
 
     asyncio.run(scenario())
+
+
+def test_a_port_that_is_taken_is_served_once_it_is_free_unless_that_is_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def scenario() -> None:
+        taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        where = f"127.0.0.1:{taken.sockets[0].getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"healthzBindAddress: cannot listen on {where}"):
+            health.Door(where, "healthzBindAddress", 1, hard=True)
+        door = health.Door(where, "healthzBindAddress", 1, hard=False)
+        assert "cannot listen" in capsys.readouterr().err
+        serving = asyncio.create_task(door.serve({"/livez": alive}, retry_s=0.01))
+        await asyncio.sleep(0.05)
+        taken.close()
+        await taken.wait_closed()
+        async with asyncio.timeout(10):
+            while (status := await asked(where)) != 200:
+                await asyncio.sleep(0.01)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        door.close()
+        assert (status, await asked(where)) == (200, 0)
+
+    asyncio.run(scenario())
+
+
+async def asked(where: str) -> int:
+    """The status of /livez there; 0 when nobody answers."""
+    host, _, port = where.partition(":")
+    try:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head = await reader.readline()
+    except OSError:
+        return 0
+    writer.close()
+    return int(head.split()[1]) if head else 0
+
+
+def test_no_address_is_no_door_and_a_bad_one_is_always_an_error() -> None:
+    async def nobody_comes() -> None:
+        door = health.Door("", "metricsBindAddress", 1, hard=True)
+        await door.serve({})
+        door.close()
+
+    asyncio.run(nobody_comes())
+    with pytest.raises(UsageError, match="metricsBindAddress is"):
+        health.Door("127.0.0.1:99999", "metricsBindAddress", 1, hard=False)
 
 
 def test_a_health_check_port_that_is_taken_is_tried_at_every_sync_and_said_once(

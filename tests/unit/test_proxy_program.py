@@ -285,7 +285,7 @@ oomScoreAdj: -999
     made, unsupported = load(tmp_path, body)
     validation.check(made, "f")
     assert unsupported == [
-        "acceptContentTypes", "bindAddressHardFail", "clientConnection.acceptContentTypes", "clientConnection.burst",
+        "acceptContentTypes", "clientConnection.acceptContentTypes", "clientConnection.burst",
         "clientConnection.contentType", "clientConnection.qps", "configSyncPeriod", "enableProfiling", "featureGates",
         "iptables.localhostNodePorts", "iptables.minSyncPeriod", "iptables.syncPeriod", "ipvs",
         "logging.flushFrequency", "logging.options", "logging.vmodule", "portRange", "showHiddenMetricsForVersion",
