@@ -60,6 +60,16 @@ def test_pods_go_when_their_node_was_missing_long_enough() -> None:
     assert plan(world, "n", 200.0).writes == ()
 
 
+def test_nodes_that_nobody_names_are_forgotten() -> None:
+    world = World.of(made.node("n"), made.node("empty"), pod("a"), pod("b", on="never"))
+    for obj in (made.node("n"), made.node("empty")):
+        world.apply(obj, None, 100.0)
+    assert world.missing_since == {"n": 100.0, "never": 0.0}
+    for one in (pod("a"), pod("b", on="never")):
+        world.apply(one, None, 200.0)
+    assert world.missing_since == {}
+
+
 def test_who_ran_on_a_node_that_is_gone_is_marked_as_disrupted_and_who_had_finished_is_not() -> None:
     world = World.of(pod("a"), pod("b", "Succeeded"), pod("c", "Failed"))
     done = plan(world, "n", 10.0)

@@ -189,22 +189,27 @@ class World:
             self._parts[name] = part
         self._shares = None
 
+    def _miss(self, node: str, now: float) -> None:
+        """A node that pods name is missing from when we noticed until it is there, or nobody names it."""
+        if node not in self.nodes and self._pods_by_node.count((node,)):
+            self.missing_since.setdefault(node, now)
+        else:
+            self.missing_since.pop(node, None)
+
     def _heartbeat(self, some: Object, old: Object | None, new: Object | None, now: float) -> None:
         """A heartbeat counts from when we saw it change: clocks of nodes need not agree with ours."""
         name = some.metadata.name
         if isinstance(some, Node):
             if new is None:
                 self.renewed_at.pop(name, None)
-                self.missing_since[name] = now
             else:
                 posted = _posted(new) if isinstance(new, Node) else None
                 if posted and posted != _posted(old if isinstance(old, Node) else None):
                     self.renewed_at[name] = now
                 self.renewed_at.setdefault(name, now)
-                self.missing_since.pop(name, None)
-        elif isinstance(new, Pod):
-            if new.spec.node_name and new.spec.node_name not in self.nodes:
-                self.missing_since.setdefault(new.spec.node_name, now)
+            self._miss(name, now)
+        elif isinstance(some, Pod) and some.spec.node_name:
+            self._miss(some.spec.node_name, now)
         elif isinstance(some, Lease) and some.metadata.namespace == LEASE_NAMESPACE:
             before = old.spec.renew_time if isinstance(old, Lease) else None
             after = new.spec.renew_time if isinstance(new, Lease) else None
