@@ -8,6 +8,7 @@ import errno
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -19,6 +20,7 @@ from cni.plan import firewall, pod, resize
 from netplane.kernel import sysctl
 from netplane.kernel.netlink import KernelError
 from netplane.kernel.rtnl import Rtnl
+from netplane.kernel.sysctl import SysctlError
 from netplane.obs import logs
 from netplane.rtnl import IP, Bridge, Link, Request
 from netplane.rtnl import Network as Subnet
@@ -100,6 +102,7 @@ def _make(rtnl: Rtnl, network: Network) -> Link:
     addresses = rtnl.addresses(network.gateway_dev) if rtnl.find(network.gateway_dev) else None
     _apply(rtnl, pod.gateway(network, mtu_bytes, addresses))
     _forwarding(network)
+    _redirects(network)
     _firewall(network)
     made = rtnl.link(network.bridge)
     assert made is not None, "it was there a moment ago"
@@ -125,6 +128,18 @@ def _forwarding(network: Network) -> None:
         sysctl.write("net/ipv4/ip_forward", 1)
     if 6 in pod.families(network):
         sysctl.write("net/ipv6/conf/all/forwarding", 1)
+
+
+def _redirects(network: Network) -> None:
+    """Spare each packet between two pods the look whether the sender is due a redirect, which would be dropped.
+
+    It is sent when `all` or the interface says so (ip-sysctl): other interfaces go on as they say themselves. Who may
+    not write this, or has it switched on again, has the firewall's rule.
+    """
+    if network.host_prefix and network.is_gateway and 4 in pod.families(network):
+        with suppress(SysctlError):
+            for where in ("all", network.gateway_dev):
+                sysctl.write(f"net/ipv4/conf/{where}/send_redirects", 0)
 
 
 def _firewall(network: Network) -> None:

@@ -1,8 +1,12 @@
 """What packets of pods do on one node: between its pods, through translations, to the outside."""
 
+import socket
+import time
+from pathlib import Path
+
 import pytest
 
-from netplane.kernel import sysctl
+from netplane.kernel import netns, sysctl
 from netplane.kernel.nft import Nft
 from tests.cnitools import DUAL, Node, Spaces, ask, config, default_route, door, echo, routes, wire
 
@@ -33,18 +37,49 @@ def test_two_pods_of_one_node_talk_and_translated_replies_pass_the_node(
                 assert ask(pods[0], service, 80, kind=kind) == ips[0]
 
 
-def test_pods_are_told_no_redirects(node: Node, place: Spaces) -> None:
+def converse(space: str, address: str, port: int) -> None:
+    """On one connection: of redirects about a flow's first packet the kernel drops the most itself."""
+    with netns.opened(space) as fd:
+        sock = netns.socket_in(fd, socket.AF_INET, socket.SOCK_STREAM)
+    with sock:
+        sock.settimeout(5.0)
+        sock.connect((address, port))
+        for _ in range(10):
+            sock.send(b"?")
+            assert sock.recv(99)
+            time.sleep(0.03)  # the next redirect is due after 0.02 s, then twice that
+
+
+def redirects(space: str) -> int:
+    """How many a pod has received."""
+    names, numbers = (
+        line.split()
+        for line in netns.run_in(space, Path("/proc/thread-self/net/snmp").read_text).splitlines()
+        if line.startswith("Icmp:")
+    )
+    return int(numbers[names.index("InRedirects")])
+
+
+@pytest.mark.parametrize("means", ["both", "rule", "switch", "none"])
+def test_pods_are_told_no_redirects(node: Node, place: Spaces, means: str) -> None:
     """A redirect would make a pod skip the node; the routes a pod holds stay what ADD made of them."""
     pods = [place.name("p1"), place.name("p2")]
     for name in pods:
         node.call("ADD", name, name, config=config(ipam=DUAL))
+    switches = [f"net/ipv4/conf/{where}/send_redirects" for where in ("all", "np0", "lo")]
+    assert node.inside(lambda: [sysctl.read(switch) for switch in switches]) == ["0", "0", "1"], "others keep theirs"
+    if means in ("rule", "none"):  # somebody's /etc/sysctl.conf
+        node.inside(lambda: [sysctl.write(switch, 1) for switch in switches])
+    if means in ("switch", "none"):
+        node.inside(lambda: Nft().run_text("flush chain inet netplane-cni sent"))
     with echo(pods[1], "fd00:1::3"), echo(pods[1], "10.244.1.3", 8081):
         for _ in range(5):
             ask(pods[0], "fd00:1::3")
-            ask(pods[0], "10.244.1.3", 8081)
+        converse(pods[0], "10.244.1.3", 8081)
     with door(pods[0]) as rtnl:
         neighbours = {str(n.ip) for n in rtnl.neighbours("eth0")}
-    assert not neighbours & {"fd00:1::3", "10.244.1.3"}
+    assert not neighbours & {"fd00:1::3", "10.244.1.3"} or means == "none"
+    assert (redirects(pods[0]) > 0) == (means == "none")
     assert {"fd00:1::1", "10.244.1.1"} <= neighbours
 
 
