@@ -1,5 +1,6 @@
 """Rules for every test: privileged ones fail where they cannot run, and none leaves a namespace behind."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -41,6 +42,11 @@ def _nothing_left_behind() -> Iterator[None]:
 
 def _ours() -> list[str]:
     return [name for name in netns.names() if name.startswith(OURS)]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is collected stays: the garbage collector need not walk it (0.2 s) whenever tests have made some objects."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
