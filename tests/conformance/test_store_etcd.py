@@ -214,6 +214,18 @@ def test_a_value_too_large_is_refused_in_words(etcd: Etcd) -> None:
     asyncio.run(run())
 
 
+def test_an_etcd_that_takes_few_operations_takes_all_the_same(tmp_path: Path) -> None:
+    async def run(etcd: Etcd) -> None:
+        store = await opened(etcd)
+        done = await asyncio.gather(*(store.txn([Compare(f"/{i}", 0)], [Put(f"/{i}", b"")]) for i in range(100)))
+        assert all(one.succeeded for one in done)
+        assert len({one.rev for one in done}) == 100
+        await store.close()
+
+    with Etcd(tmp_path, "--max-txn-ops", "8") as etcd:
+        asyncio.run(run(etcd))
+
+
 def test_clients_show_certificates(tmp_path: Path) -> None:
     """etcd asks for one; without it nothing is answered."""
     signer = Certificate.issue("etcd CA", authority=True)

@@ -125,6 +125,14 @@ def test_one_that_is_refused_does_not_take_the_others_with_it() -> None:
     assert [type(one) for one in told] == [Answer, Refused, Answer]
 
 
+def test_an_etcd_that_takes_fewer_is_given_fewer() -> None:
+    refused = Refused(StatusCode.INVALID_ARGUMENT, "too many operations in txn request")
+    etcd = Etcd(refused)
+    told = run(etcd, [create(f"/{i}") for i in range(4)], [create("/x")], [create(f"/{i}") for i in range(4, 8)])
+    assert all(isinstance(one, Answer) for one in told)
+    assert [len(one) for one in etcd.asked if len(one) > 1] == [4, 2, 2]
+
+
 def test_when_the_answer_is_lost_only_who_compares_is_sent_again() -> None:
     blind: tuple[list[Compare], list[Put | Delete]] = ([], [Put("/blind", b"")])
     etcd = Etcd(OutcomeUnknown("lost"))

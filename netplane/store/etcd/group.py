@@ -79,6 +79,7 @@ class Group:
         self._link, self._cache, self._patience_s, self._start = link, cache, patience_s, start
         self._waiting: list[_Waiting] = []
         self._under_way = 0
+        self._most = MOST
         self._due = False
 
     def ask(self, compares: Sequence[Compare], ops: Sequence[Put | Delete]) -> "asyncio.Future[Answer]":
@@ -119,7 +120,7 @@ class Group:
             if one.answer.cancelled():
                 continue
             touches = not (writes.isdisjoint(one.touched) and reads.isdisjoint(one.writes))
-            if some and (touches or one.size > room or len(some) == MOST):
+            if some and (touches or one.size > room or len(some) == self._most):
                 later.append(one)
             else:
                 some.append(one)
@@ -130,11 +131,14 @@ class Group:
         return some
 
     async def _run(self, some: list[_Waiting]) -> None:
+        told: StoreError = OutcomeUnknown("the store was closed")
         try:
             await self._deliver(some)
+        except Exception as error:  # a mistake of ours: nobody shall wait for ever
+            told = StoreError(f"cannot write: {error}")
         finally:
             for one in some:
-                one.fail(OutcomeUnknown("the store was closed"))  # who has an answer is not told
+                one.fail(told)  # who has an answer does not hear of it
             self._under_way -= 1
             self._arrange()
 
@@ -169,10 +173,12 @@ class Group:
         return [one for one in some if one not in over]
 
     async def _one_by_one(self, some: list[_Waiting], error: Refused) -> None:
-        """One that etcd refuses does not take the others with it."""
+        """One that etcd refuses does not take the others with it; if they were too many, fewer go the next time."""
         if len(some) == 1:
             some[0].fail(error)
             return
+        if "too many operations" in error.detail:
+            self._most = min(self._most, len(some) // 2)
         for one in some:
             await self._deliver([one])
 
