@@ -102,7 +102,7 @@ class Space:
         return (rev - self.head.base) // STEP + self.head.at
 
     def kv(self, found: Any) -> KV:
-        """A key-value pair as the store knows it; once it was changed, its creation is known to etcd's revision only."""
+        """A key-value pair as the store knows it; once changed, its creation is known to etcd's revision."""
         place, value = decoded(found.value)
         rev = self.rev(found.mod_revision, place)
         made = rev if found.create_revision == found.mod_revision else self.rev(found.create_revision)
