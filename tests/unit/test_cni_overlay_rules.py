@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from cni.__main__ import parse_underlay
-from cni.plan import overlay
+from cni.plan import overlay, untracked
 from cni.plan.underlay import Found, Rule, RuleKind, Underlay, choose
 from netplane.api.objects import Node
 from netplane.errors import UsageError
-from netplane.rtnl import Address, Link, Route
+from netplane.rtnl import Address, Bridge, Link, Route
 
 FOUND = Found(
     [Link("lo", mtu=65536), Link("eth0", mtu=1500), Link("eth1", mtu=9000)],
@@ -49,6 +49,17 @@ def test_each_rule_finds_its_interface(kind: RuleKind, value: str, dev: str | No
     found = choose(Rule.of(kind, value), [ip_address("192.0.2.1")], FOUND)
     assert (found and found.dev, found and str(found.address)) == (dev, address)
     assert found is None or value in found.reason or dev in found.reason.split()
+
+
+def test_an_underlay_that_is_a_bridge_is_known_as_one() -> None:
+    """Its packets meet the hooks of IP at its ports, so what the tunnel receives is marked in prerouting there."""
+    bridged = msgspec.structs.replace(FOUND, links=[Link("eth0", Bridge(), mtu=1500), *FOUND.links[2:]])
+    for found, is_bridge in ((FOUND, False), (bridged, True)):
+        chosen = choose(Rule("interface", "eth0"), [ip_address("192.0.2.1")], found)
+        assert chosen is not None
+        assert chosen.is_bridge == is_bridge
+        text = untracked.received(overlay.Tunnel("vxlan"), chosen)
+        assert ("hook prerouting" in text, "hook ingress" in text) == (is_bridge, not is_bridge)
 
 
 def test_an_interface_prefers_the_nodes_own_address_then_its_family() -> None:
