@@ -5,6 +5,7 @@ A `Shape` is a schema made fast: known members by name. Walking an ordinary Serv
     unknown fields   dropped in place and named: `spec.ports[0].x`; the caller warns, refuses or keeps quiet
     empty lists      and maps that are optional: dropped, for a typed decoder writes none
     wrong types      WrongType, in the words of Go's decoder: `json: cannot unmarshal string into Go struct field …`
+    amounts          written in place as the API shows them: 0.5 is 500m, 1024Mi is 1Gi
 """
 
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import accept, schema
+from netplane.api import accept, quantity, schema
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
@@ -25,6 +26,10 @@ _BY_FORMAT = {
     "byte": ("string", "[]uint8"),
 }
 _GO_NAMES = {"string": "string", "boolean": "bool", "number": "float64"}
+
+
+_AMOUNT = "([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)"
+_LIKE_AN_AMOUNT = re.compile(_AMOUNT)
 
 
 class WrongType(ValueError):
@@ -167,6 +172,8 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
             strangers = [name] if strangers is None else [*strangers, name]
         elif value is not None:
             _value(shape, child, value, path, name, unknown)
+            if child.type == "quantity":
+                obj[name] = _amount(value)
     for name in strangers or ():
         del obj[name]
 
@@ -189,6 +196,8 @@ def _value(parent: Shape, shape: Shape, value: Any, path: str, name: str, unknow
         for key, one in value.items():
             if type(one) is not plain and one is not None:
                 _value(parent, shape.item, one, path, f"{name}.{key}", unknown)
+                if shape.item.type == "quantity":
+                    value[key] = _amount(one)
     elif not _scalar(kind, value):
         raise _wrong(value, parent, path, name, shape)
 
@@ -221,6 +230,17 @@ def _scalar(kind: str, value: Any) -> bool:
     if kind == "time":
         return type(value) is str and accept.TIME.fullmatch(value) is not None
     return True
+
+
+def _amount(value: Any) -> str:
+    """An amount in its one form. Raises WrongType."""
+    text = str(value).strip()
+    if quantity.parse(text) is not None:
+        return quantity.canonical(text)
+    like = _LIKE_AN_AMOUNT.fullmatch(text) is not None
+    raise WrongType(
+        "unable to parse quantity's suffix" if like else f"quantities must match the regular expression '^{_AMOUNT}$'"
+    )
 
 
 def _wrong(value: Any, parent: Shape, path: str, name: str, shape: Shape) -> WrongType:

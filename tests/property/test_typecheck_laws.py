@@ -33,7 +33,7 @@ POD = {
     "apiVersion": "v1",
     "metadata": {**META, "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}]},
     "spec": {
-        "containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "1", "memory": 1.5}}}],
+        "containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}],
         "nodeSelector": {"a": "b"},
     },
 }

@@ -89,7 +89,7 @@ def _tolerates(toleration: Json, key: str) -> bool:
 
 
 def qos_class(spec: Json) -> str:
-    """BestEffort, Burstable or Guaranteed, from what the containers request (the API's definition)."""
+    """BestEffort, Burstable or Guaranteed, from what the containers request, amounts being in their one form."""
     containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
     resources = [one.get("resources") or {} for one in containers]
     if not any(one.get("requests") or one.get("limits") for one in resources):
