@@ -131,6 +131,56 @@ def test_subsets_of_one_port_are_one_slice() -> None:
     assert len(port_key(cluster.slices[0].ports or ())) == 1
 
 
+def subsets(*some: str) -> Endpoints:
+    """`8080:192.0.2.1,fd00::1` is a subset with that port and these addresses; "-" before one: not ready."""
+    made_of = []
+    for text in some:
+        port, _, ips = text.partition(":")
+        every = [one for one in ips.split(",") if one]
+        ready = [EndpointAddress(ip=ip) for ip in every if not ip.startswith("-")]
+        rest = [EndpointAddress(ip=ip[1:]) for ip in every if ip.startswith("-")]
+        ports = [EndpointsPort(port=int(port))]
+        made_of.append(EndpointSubset(addresses=ready or None, not_ready_addresses=rest or None, ports=ports))
+    return Endpoints(metadata=ObjectMeta(name="db", namespace="shop", uid="u"), subsets=made_of)
+
+
+ONE, OTHER = "80:192.0.2.1,192.0.2.2", "81:192.0.2.3,192.0.2.4,192.0.2.5"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "written", "sizes"),
+    [
+        ([], [], "", []),
+        ([], ["80:"], "", []),
+        ([], ["80:192.0.2.1"], "C", [1]),
+        ([], ["80:192.0.2.1,-192.0.2.2"], "C", [2]),
+        ([], [ONE, OTHER], "CC", [2, 3]),
+        ([], ["80:fd00::1,192.0.2.2", "81:192.0.2.3,192.0.2.4,fd00::2"], "CCCC", [1, 1, 1, 2]),
+        ([], ["80:fd00::1,fd00::2", "81:fd00::3,fd00::4,fd00::5"], "CC", [2, 3]),
+        ([], ["80:fd00::1,this-is-no-ip", "81:nor-this,fd00::4,fd00::5"], "CCE", [1, 2]),
+        (["80:192.0.2.2,192.0.2.9"], [ONE, OTHER], "CR", [2, 3]),  # one slice is brought up to date, one is new
+        ([ONE], [ONE, OTHER], "C", [2, 3]),
+        ([ONE], ["80:192.0.2.1,-192.0.2.2"], "R", [2]),
+        ([ONE], ["82:192.0.2.1,192.0.2.2"], "R", [2]),  # what goes is used for what comes
+        ([ONE, OTHER], [ONE], "D", [2]),
+        ([ONE, OTHER], [], "DD", []),
+    ],
+)
+def test_a_slice_per_family_and_ports(before: list[str], after: list[str], written: str, sizes: list[int]) -> None:
+    cluster = Cluster(service(), subsets(*before))
+    cluster.sync()
+    cluster.put(subsets(*after))
+    assert cluster.sync() == written
+    assert sorted(cluster.sizes) == sizes
+
+
+def test_endpoints_on_their_way_out_get_no_slices() -> None:
+    leaving = subsets(ONE)
+    meta = msgspec.structs.replace(leaving.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+    cluster = Cluster(service(), msgspec.structs.replace(leaving, metadata=meta))
+    assert cluster.sync() == ""
+
+
 # what every namespace has
 
 
