@@ -87,7 +87,7 @@ def is_mapped(address: IPAddress) -> bool:
 
 def ip_warnings(path: str, value: str) -> list[str]:
     """What to say of an address that is right, and written in an uncommon way."""
-    found = parse(value)
+    found = None if is_ordinary_ipv4(value) else parse(value)
     if found is None or str(found) == value:
         return []
     return [f'{path}: IPv6 address "{value}" should be in RFC 5952 canonical format ("{found}")']

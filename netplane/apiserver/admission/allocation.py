@@ -10,7 +10,6 @@ So apiservers that share a store never hand out the same twice: their pools only
 other's writes (netplane.apiserver.following). A claim that lost is made anew.
 """
 
-import copy
 import ipaddress
 import secrets
 from collections.abc import Iterable, Iterator
@@ -43,7 +42,7 @@ class Claim:
         self.kept = False
         self.ops: list[ip_objects.Op] = []
         self.compares: list[Compare] = []
-        self._asked: Json = {}
+        self._asked = b"{}"
 
     def write(self, new: Json, old: Json | None) -> None:
         """The transaction also does this, if nobody has what it takes."""
@@ -52,11 +51,12 @@ class Claim:
 
     def remember(self, spec: Json) -> None:
         """What was asked for, before it was filled in."""
-        self._asked = copy.deepcopy(spec)
+        self._asked = orjson.dumps(spec)
 
     def asked(self) -> Json:
         """A copy of what was asked for."""
-        return copy.deepcopy(self._asked)
+        asked: Json = orjson.loads(self._asked)
+        return asked
 
     async def lost(self, store: Store, failed: tuple[KV | None, ...]) -> bool:
         """Whether another process was faster with an address or port; those stay out of the pools."""
