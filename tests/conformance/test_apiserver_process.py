@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import secrets
+import signal
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,21 @@ def test_a_stop_does_not_wait_for_clients_that_keep_their_connections(tmp_path: 
         assert one.get("/version").status_code == other.get(CONFIG).status_code == 200
         assert server.terminate() == 0
         assert "shutdown exceeded" not in server.log.read_text()
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_a_stop_waits_for_a_client_that_still_reads_its_answer(tmp_path: Path) -> None:
+    with Apiserver(tmp_path) as server, server.client() as client:
+        for i in range(30):  # more than the sockets hold
+            client.post(CONFIG, json={"metadata": {"name": f"c{i}"}, "data": {"a": "x" * 900_000}}).raise_for_status()
+        with client.stream("GET", CONFIG) as answer:
+            server.signal(signal.SIGTERM)
+            server.until(lambda: b"stopping" in server.log.read_bytes())
+            time.sleep(1.0)  # for the server to do what it must not
+            assert len(json.loads(answer.read())["items"]) == 30
+        assert server.process is not None
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_a_second_process_on_one_folder_says_so(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """The user of a client certificate: read once for each connection, handed to every request on it."""
 
 import asyncio
+import fcntl
 import ssl
+import sys
+import termios
 from typing import Any
 
 import uvicorn
@@ -58,14 +61,27 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server ends: what is being answered is answered, then the connection closes."""
         super().shutdown()
-        self.loop.call_later(GOODBYE_S, self._hang_up)
+        self.loop.call_later(GOODBYE_S, self._hang_up, False)
 
-    def _hang_up(self) -> None:
-        """Not wait for the client's part of TLS's goodbye: one that just keeps its connection never looks for ours."""
-        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+    def _hang_up(self, was_done: bool) -> None:
+        """Not wait for the client's part of TLS's goodbye: one that just keeps its connection never looks for ours.
+
+        It has all we sent when nothing was left to send twice in a row: once may be just before more is handed down.
+        """
+        done = self.transport.is_closing() and not self._unsent()
+        if done and was_done:
             self.transport.abort()
         else:
-            self.loop.call_later(GOODBYE_S, self._hang_up)
+            self.loop.call_later(GOODBYE_S, self._hang_up, done)
+
+    def _unsent(self) -> int:
+        """Bytes that the client's system has not acknowledged; of a socket that is closed, none."""
+        sock = self.transport.get_extra_info("socket")
+        try:
+            queued = fcntl.ioctl(sock.fileno() if sock is not None else -1, termios.TIOCOUTQ, bytes(4))
+        except (OSError, ValueError):
+            return 0
+        return int.from_bytes(queued, sys.byteorder) + self.transport.get_write_buffer_size()
 
 
 async def close_slow(server: uvicorn.Server) -> None:
