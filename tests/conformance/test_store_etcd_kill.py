@@ -1,16 +1,13 @@
 """kill -9 of a writer, and of etcd, in the middle of transactions that go together: what was acknowledged is there."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from netplane.store.etcd.store import EtcdStore
 from netplane.store.protocol import Event, Put
+from tests import killed_writer
 from tests.etcd_process import Etcd
 
 # 32 callers, each creating key after key, two per transaction, and deleting the one before: a line for each answer.
@@ -42,23 +39,12 @@ def test_no_acknowledged_write_is_lost(tmp_path: Path, lines: int) -> None:
     acknowledged: dict[tuple[int, int], int] = {}
     with Etcd(tmp_path) as etcd:
         for life in range(3):
-            acknowledged |= write_and_kill(etcd, lines, first_caller=100 * life)
+            told = killed_writer.acknowledged(WRITER, lines, etcd.url, str(100 * life))
+            acknowledged |= {(caller, n): rev for caller, n, rev in told}
             etcd.kill()
             etcd.start()
             asyncio.run(check(etcd, acknowledged))
     assert len(set(acknowledged.values())) == len(acknowledged), "every transaction has a revision of its own"
-
-
-def write_and_kill(etcd: Etcd, lines: int, first_caller: int) -> dict[tuple[int, int], int]:
-    argv = [sys.executable, "-c", WRITER, etcd.url, str(first_caller)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        text = b"".join(process.stdout.readline() for _ in range(lines))
-        os.kill(process.pid, signal.SIGKILL)
-        text += process.stdout.read()
-    rows = [tuple(map(int, line.split())) for line in text.splitlines()]
-    assert len(rows) >= lines
-    return {(caller, n): rev for caller, n, rev in rows}
 
 
 async def check(etcd: Etcd, acknowledged: dict[tuple[int, int], int]) -> None:

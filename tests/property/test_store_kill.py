@@ -1,15 +1,12 @@
 """kill -9 in the middle of concurrent writes: all that was acknowledged is there, and every revision is unique."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from netplane.store.sqlite import SqliteStore
+from tests import killed_writer
 
 # The writer: 32 callers, each creating key after key (two per transaction), printing a line after each answer. The
 # line goes out with one write(2), so a reader sees whole lines only. A 33rd keeps compacting.
@@ -50,14 +47,7 @@ def test_no_acknowledged_write_is_lost(tmp_path: Path, mode: str, lines_before_t
 
 
 def write_and_kill(path: Path, mode: str, lines: int, first_caller: int) -> dict[tuple[int, int], int]:
-    argv = [sys.executable, "-c", WRITER, str(path), str(first_caller), mode]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        text = b"".join(process.stdout.readline() for _ in range(lines))
-        os.kill(process.pid, signal.SIGKILL)
-        text += process.stdout.read()
-    rows = [tuple(map(int, line.split())) for line in text.splitlines()]
-    assert len(rows) >= lines
+    rows = killed_writer.acknowledged(WRITER, lines, str(path), str(first_caller), mode)
     assert [row[2] for row in rows] == sorted(row[2] for row in rows)
     return {(caller, n): rev for caller, n, rev in rows}
 
