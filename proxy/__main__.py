@@ -185,7 +185,9 @@ def _write_config(config: Config, path: Path) -> None:
 def _write_sysctls(config: Config) -> None:
     from netplane.kernel import sysctl  # noqa: PLC0415 - `--help` needs no kernel
 
-    for name, value in configuration.sysctls(config, os.cpu_count() or 1).items():
+    buckets = sysctl.read(configuration.BUCKETS) or ""
+    wanted = configuration.sysctls(config, os.cpu_count() or 1, int(buckets) if buckets.isdigit() else None)
+    for name, value in wanted.items():
         try:
             if sysctl.write(name, value):
                 log.info("sysctl written", name=name, value=value)

@@ -21,6 +21,7 @@ from proxy.plan.model import DetectLocal, Options
 from proxy.settings import API_VERSION, HEALTHZ_PORT, KIND, METRICS_PORT, Config, Conntrack, with_port
 
 __all__ = [
+    "BUCKETS",
     "HEALTHZ_PORT",
     "METRICS_PORT",
     "WITHOUT_EFFECT",
@@ -225,13 +226,18 @@ def shown(config: Config) -> bytes:
     return msgspec.json.encode({"kubeproxy.config.k8s.io": in_force})
 
 
-def sysctls(config: Config, cores: int) -> dict[str, int]:
-    """Conntrack parameters to write, by name under /proc/sys."""
+BUCKETS = "net/netfilter/nf_conntrack_buckets"
+
+
+def sysctls(config: Config, cores: int, buckets: int | None = None) -> dict[str, int]:
+    """Conntrack parameters to write, by name under /proc/sys; `buckets` are those that its hash table has now."""
     tracked = config.conntrack
     prefix = "net/netfilter/nf_conntrack_"
     found: dict[str, int] = {}
     if tracked.max_per_core:
-        found[f"{prefix}max"] = max(tracked.max_per_core * cores, tracked.min)
+        found[f"{prefix}max"] = limit = max(tracked.max_per_core * cores, tracked.min)
+        if buckets is not None and buckets < limit // 4:
+            found[BUCKETS] = limit // 4  # more than four connections in each would make every packet search
     for name, text in (
         ("tcp_timeout_established", tracked.tcp_established_timeout),
         ("tcp_timeout_close_wait", tracked.tcp_close_wait_timeout),

@@ -188,6 +188,14 @@ def test_conntrack_is_configured_as_the_reference_does() -> None:
     }
 
 
+@pytest.mark.parametrize(("now", "then"), [(None, None), (65_536, 524_288), (524_287, 524_288), (524_288, None)])
+def test_a_larger_conntrack_table_gets_the_buckets_it_needs(now: int | None, then: int | None) -> None:
+    written = config.sysctls(Config(), 64, now)
+    assert (written["net/netfilter/nf_conntrack_max"], written.get(config.BUCKETS)) == (2_097_152, then)
+    untouched = Config(conntrack=settings.Conntrack(max_per_core=0))
+    assert config.BUCKETS not in config.sysctls(untouched, 64, now)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("1h0m0s", 3600), ("90s", 90), ("1.5m", 90), ("500ms", 0.5), ("0", 0), ("-2s", -2), ("", 0)]
 )
