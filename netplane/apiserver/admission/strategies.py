@@ -5,7 +5,7 @@ from typing import Any
 from netplane.api import kinds, services
 from netplane.api.kinds import KINDS, Kind
 from netplane.apiserver.admission import workloads
-from netplane.apiserver.admission.strategy import Json, Strategy
+from netplane.apiserver.admission.strategy import Json, Strategy, keep
 from netplane.apiserver.admission.workloads import CreatedByPut
 from netplane.apiserver.wire.options import DeleteOptions
 
@@ -70,6 +70,14 @@ class PodStrategy(Strategy):
         for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
             if not any(_tolerates(one, key) for one in tolerations):
                 tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+
+    def prepare_status(self, new: Json, old: Json) -> None:
+        """The quality of service and the owners are not the kubelet's to forget."""
+        super().prepare_status(new, old)
+        status, was = new.setdefault("status", {}), (old.get("status") or {}).get("qosClass")
+        if was and not status.get("qosClass"):
+            status["qosClass"] = was
+        keep(new["metadata"], old["metadata"], "ownerReferences")
 
     def grace_s(self, obj: Json, options: DeleteOptions) -> int:
         """Nothing to wait for when no kubelet has it, or when it is over."""
