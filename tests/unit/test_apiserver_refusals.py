@@ -7,6 +7,7 @@ import pytest
 from tests.apiserver_app import Server, run
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
 
 def config(name: str, **data: str) -> dict[str, Any]:
@@ -99,5 +100,16 @@ def test_unknown_and_duplicate_fields() -> None:
         assert 'unknown field "dta", duplicate field "data.k"' in refused.json["message"]
         quiet = await ask("POST", f"{CONFIG}?fieldValidation=Ignore", odd.replace(b'"c"', b'"e"'))
         assert (quiet.status, "warning" in quiet.headers) == (201, False)
+
+    run(test)
+
+
+def test_an_address_that_others_write_otherwise_is_told_of_and_an_ordinary_one_is_not() -> None:
+    async def test(ask: Server) -> None:
+        for family, ip, told in (("IPv6", "FD00::1", True), ("IPv6", "fd00::1", False), ("IPv4", "10.0.0.1", False)):
+            name = f"{family.lower()}-{told}".lower()
+            slice_ = {"metadata": {"name": name}, "addressType": family, "endpoints": [{"addresses": [ip]}]}
+            answer = await ask("POST", SLICES, slice_)
+            assert (answer.status, "RFC 5952" in answer.headers.get("warning", "")) == (201, told), answer
 
     run(test)
