@@ -54,11 +54,11 @@ class ResourceRoute(BaseRoute):
         target: Target = scope["netplane.target"]
         started = time.perf_counter()
         code = 200
-        media = negotiate.output(_accept(scope))
+        media = negotiate.output(_header(scope, b"accept").decode("latin-1"))
         if media != negotiate.JSON and media:
             send = Translated(media, send)
         try:
-            answer = await self._answer(scope, target, receive, send, started)
+            answer = await self._answer(scope, target, receive, send, started, spoken=bool(media))
             if (record := scope.get(audit.KEY)) is not None:
                 answer = audit.answered(record, answer)
             if answer is not None:
@@ -71,12 +71,15 @@ class ResourceRoute(BaseRoute):
         finally:
             self._metrics.observe(target, code, time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, target: Target, receive: Receive, send: Send, started: float) -> Reply | None:
+    async def _answer(
+        self, scope: Scope, target: Target, receive: Receive, send: Send, started: float, *, spoken: bool
+    ) -> Reply | None:
+        """Let a request in and serve it; `spoken`: some media type that its client accepts."""
         try:
             user, policy, headers = await entrance.admit(self._cluster, scope, target)
             if target.kind is None:
                 raise errors.no_such_resource()
-            if not negotiate.output(_accept(scope)):
+            if not spoken:
                 raise errors.not_acceptable(negotiate.SPOKEN)
             query = scope["netplane.query"]
             call = Call(self._cluster, target, target.kind, query, headers, user, receive, policy)
@@ -141,10 +144,6 @@ def _failed(scope: Scope, error: Exception) -> Reply:
     if (record := scope.get(audit.KEY)) is not None:
         record.log("Panic", answer.status, answer.body)
     return answer
-
-
-def _accept(scope: Scope) -> str:
-    return _header(scope, b"accept").decode("latin-1")
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes:
