@@ -4,6 +4,7 @@ The real server allocates by making these objects; here the pools allocate, and 
 somebody else made keep their address out of the pools.
 """
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 ALLOCATOR = "ipallocator.k8s.io"
 _FAMILY = "ipaddress.kubernetes.io/ip-family"
 PREFIX = cl.prefix(kinds.IP_ADDRESS)
+AT_ONCE = 100
 _OWNED: Json = {
     "f:metadata": {"f:labels": {".": {}, f"f:{_FAMILY}": {}, f"f:{MANAGED_BY}": {}}},
     "f:spec": {"f:parentRef": {".": {}, "f:name": {}, "f:namespace": {}, "f:resource": {}}},
@@ -76,7 +78,9 @@ async def repair(cluster: cl.Cluster) -> None:
     store = cluster.store
     have = {kv.key: kv for prefix in (PREFIX, port_keys.PREFIX) for kv in (await store.range(prefix)).kvs}
     want: set[str] = set()
-    for kv in (await store.range(cl.prefix(kinds.SERVICE))).kvs:
+    for i, kv in enumerate((await store.range(cl.prefix(kinds.SERVICE))).kvs):
+        if not i % AT_ONCE:
+            await asyncio.sleep(0)  # this is done every few seconds: requests are answered between
         service = orjson.loads(kv.value)
         keys = [PREFIX + ip for ip in addresses(service)] + [port_keys.key(port) for port in port_keys.ports(service)]
         want.update(keys)
