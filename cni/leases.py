@@ -15,7 +15,7 @@ loses nothing that the kernel has, a power loss can lose only what the next boot
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ _STATE_OF = (
     " (SELECT freed_s FROM cooling WHERE address = ?1 AND freed_s > ?2 AND freed_s <= ?3)"
 )
 COOLDOWN_S = 60.0
+# 64 MB of log, some 10,000 pods: nobody who waits for an address writes the log into the file, `settle` does.
+_LOG_MAX_PAGES = 16384
 
 
 class Leases:
@@ -61,6 +63,7 @@ class Leases:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={_LOG_MAX_PAGES}")
             self.void = self._prepare(boot_id)
         except sqlite3.DatabaseError as error:
             raise CniError(
@@ -70,6 +73,11 @@ class Leases:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def settle(self) -> None:
+        """Write the log into the file, so that it begins anew; no transition waits for it, or depends on it."""
+        with closing(sqlite3.connect(self.path)) as other:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _prepare(self, boot_id: str) -> int:
         """Make the tables when they are missing; forget all leases of an earlier boot. Returns how many those were."""

@@ -122,11 +122,14 @@ class Mender:
             self.guards.open(guard)
 
     def tidy(self) -> None:
-        """What belongs to no container: elements of nobody, devices of pods that are gone, somebody's `nft flush`."""
+        """What belongs to no container: elements of nobody, devices of pods that are gone, somebody's `nft flush`, and
+        the store's log.
+        """
         self.bridges.restore()
         self.shaper.reconcile()
         with self.leases.still() as ports:
             self.ports.drop_stale(ports)
+        self.leases.settle()
 
     def _of(self, container: str) -> list[Lease]:
         return [lease for lease in self.leases.all() if lease.key.container == container]

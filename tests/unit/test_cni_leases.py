@@ -4,6 +4,7 @@ import ast
 import base64
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import zlib
@@ -236,6 +237,22 @@ def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     assert "without an agent" in run(command, ["install", *flags, *standalone]).output
     assert "removed" in run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output
     assert "nothing" in run(command, ["uninstall", *flags, "--conf-dir", str(tmp_path)]).output
+
+
+def test_the_log_is_written_into_the_file_when_it_is_told_to(store: Leases, tmp_path: Path) -> None:
+    """By nobody who waits for an address: some 400 transitions do not do it."""
+    for i in range(200):
+        take(store, f"c{i % 4}", 1000.0 + i)
+        store.release(lease(f"c{i % 4}").key, 1000.0 + i)
+    take(store, "a", 2000.0)
+    for settled in (False, True):
+        if settled:
+            store.settle()
+        alone = tmp_path / f"without-its-log-{settled}.db"
+        shutil.copy(store.path, alone)
+        with closing(sqlite3.connect(alone)) as db:
+            tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'leases'").fetchone()[0]
+            assert (tables == 1 and db.execute("SELECT container FROM leases").fetchall() == [("a",)]) == settled
 
 
 def test_the_python_relay_imports_only_what_starts_at_once() -> None:
