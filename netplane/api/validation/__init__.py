@@ -69,7 +69,7 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("apps", "DaemonSet"): (meta.subdomain, workloads.daemon_set),
     ("apps", "ControllerRevision"): (meta.subdomain, access.revision),
     ("batch", "Job"): (meta.subdomain, jobs.job),
-    ("batch", "CronJob"): (meta.subdomain, jobs.cron_job),
+    ("batch", "CronJob"): (meta.subdomain, cron_jobs.cron_job),
     (_RBAC, "Role"): (meta.segment, access.role),
     (_RBAC, "ClusterRole"): (meta.segment, access.cluster_role),
     (_RBAC, "RoleBinding"): (meta.segment, access.binding),

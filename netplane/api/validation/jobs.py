@@ -1,9 +1,8 @@
-"""Job and CronJob: how often, how many, when one is done and when it failed. Source: batch/v1 validation of 1.36."""
+"""Job: how many pods, when it is done and when it failed. Source: batch/v1 validation of Kubernetes 1.36."""
 
-import re
 from typing import Any
 
-from netplane.api import cron, names
+from netplane.api import names
 from netplane.api.fields import (
     FieldError,
     all_invalid,
@@ -15,7 +14,7 @@ from netplane.api.fields import (
     too_long,
     too_many,
 )
-from netplane.api.validation import meta
+from netplane.api.validation import indexes, meta
 from netplane.api.validation.selecting import label_selector
 from netplane.api.validation.workloads import matches, pod_template
 
@@ -23,6 +22,7 @@ Json = dict[str, Any]
 
 MOST_INDEXED = 100_000
 _FEWER = 10_000
+_MOST_INDEX_BYTES = 64 * 1024
 _MOST_RULES, _MOST_CODES = 20, 255
 _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _INDEXED_ONLY = "requires indexed completion mode"
@@ -30,15 +30,13 @@ _GENERATED = (
     ("controller-uid", "uid"), ("job-name", "name"), ("batch.kubernetes.io/controller-uid", "uid"),
     ("batch.kubernetes.io/job-name", "name"),
 )  # fmt: skip
-_NO_ZONE = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-_ZONE_PART = re.compile(r"[A-Za-z._0-9+-]{1,14}")
 
 
 def job(obj: Json, old: Json | None) -> list[FieldError]:
     """batch/v1 Job: its selector, template and completions are given once."""
     spec = obj["spec"]
     errors = _generated(obj) if old is None else []
-    errors += _spec(spec, "spec")
+    errors += job_spec(spec, "spec")
     selector = spec.get("selector")
     errors += [required("spec.selector")] if selector is None else label_selector(selector, "spec.selector")
     errors += matches(selector, spec)
@@ -85,7 +83,8 @@ def _changes(spec: Json, before: Json) -> list[FieldError]:
     return errors
 
 
-def _spec(spec: Json, path: str) -> list[FieldError]:
+def job_spec(spec: Json, path: str) -> list[FieldError]:
+    """What a Job and the template of one have in common."""
     numbers = (
         "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
         "backoffLimitPerIndex", "maxFailedIndexes",
@@ -246,60 +245,26 @@ def _success(spec: Json, path: str) -> list[FieldError]:
         if count is None and rule.get("succeededIndexes") is None:
             why = "at least one of succeededCount or succeededIndexes must be specified"
             errors.append(required(where, why))
-        errors += meta.not_negative(rule, "succeededCount", path=where)
-        if count is not None and count > completions:
-            why = f"must be less than or equal to {completions} (the number of specified completions)"
-            errors.append(invalid(f"{where}.succeededCount", count, why))
+        errors += _enough(rule, where, completions)
     return errors
 
 
-def cron_job(obj: Json, old: Json | None) -> list[FieldError]:
-    """batch/v1 CronJob. Its name leaves room for that of its jobs (11 characters)."""
-    spec, name = obj["spec"], obj["metadata"].get("name") or ""
-    before = (old or {}).get("spec")
-    errors: list[FieldError] = _schedule(spec, before)
-    errors += meta.not_negative(spec, "startingDeadlineSeconds", path="spec")
-    if before is None or before.get("timeZone") != spec.get("timeZone"):
-        errors += _zone(spec.get("timeZone"))
-    policies = ("Allow", "Forbid", "Replace")
-    errors += meta.one_of("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), policies)
-    errors += _job_template(spec["jobTemplate"].get("spec") or {}, "spec.jobTemplate.spec")
-    errors += meta.not_negative(spec, "successfulJobsHistoryLimit", "failedJobsHistoryLimit", path="spec")
-    if old is None and len(name) > 52:
-        errors.append(invalid("metadata.name", name, "must be no more than 52 characters"))
-    return errors
-
-
-def _schedule(spec: Json, before: Json | None) -> list[FieldError]:
-    schedule, had = spec.get("schedule") or "", "TZ" in ((before or {}).get("schedule") or "")
-    if not schedule:
-        return [required("spec.schedule")]
-    errors = [invalid("spec.schedule", schedule, why)] if (why := cron.problem(schedule)) else []
-    if "TZ" not in schedule or (had and spec.get("timeZone") is None):
-        return errors
-    why = "cannot use both timeZone field and TZ or CRON_TZ in schedule" if had else _NO_ZONE
-    return [*errors, invalid("spec.schedule", schedule, why)]
-
-
-def _zone(zone: str | None) -> list[FieldError]:
-    path = "spec.timeZone"
-    if zone is None:
-        return []
-    if not zone:
-        return [invalid(path, "", "timeZone must be nil or non-empty string")]
-    parts = zone.split("/")
-    if any(one in (".", "..") or one.startswith("-") or not _ZONE_PART.fullmatch(one) for one in parts):
-        return [invalid(path, zone, f"unknown time zone {zone}")]
-    if zone.lower() == "local":
-        why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
-        return [invalid(path, zone, why)]
-    return []
-
-
-def _job_template(spec: Json, path: str) -> list[FieldError]:
-    errors = _spec(spec, path)
-    if spec.get("selector") is not None:
-        errors.append(invalid(f"{path}.selector", spec["selector"], "`selector` will be auto-generated"))
-    if spec.get("manualSelector"):
-        errors.append(not_supported(f"{path}.manualSelector", True, ("nil", "false")))
+def _enough(rule: Json, path: str, completions: int) -> list[FieldError]:
+    """Which indexes, or how many of them or of all."""
+    count, given, at = rule.get("succeededCount"), rule.get("succeededIndexes"), f"{path}.succeededCount"
+    errors: list[FieldError] = []
+    total = 0
+    if given is not None:
+        where = f"{path}.succeededIndexes"
+        errors += [too_long(where, _MOST_INDEX_BYTES)] if len(given.encode()) > _MOST_INDEX_BYTES else []
+        try:
+            total = indexes.count(given, completions)
+        except ValueError as error:
+            errors.append(invalid(where, given, f"error parsing succeededIndexes: {error}"))
+    errors += meta.not_negative(rule, "succeededCount", path=path)
+    why = "must be less than or equal to {} (the number of {})"
+    if count is not None and count > completions:
+        errors.append(invalid(at, count, why.format(completions, "specified completions")))
+    if count is not None and given is not None and count > total:
+        errors.append(invalid(at, count, why.format(total, "indexes in the specified succeededIndexes field")))
     return errors

@@ -1,0 +1,125 @@
+"""Jobs: which pods count as failed, when enough of them have succeeded, and what a change may not do."""
+
+import re
+from typing import Any
+
+import pytest
+
+from netplane.api import kinds
+from netplane.api.validation import indexes
+from tests.field_errors import problems
+
+Json = dict[str, Any]
+
+
+def job(**spec: Any) -> Json:
+    inside = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": inside}
+    return {"spec": {"manualSelector": True, "selector": {"matchLabels": {"a": "b"}}, "template": template, **spec}}
+
+
+def rule(**given: Any) -> Json:
+    return job(podFailurePolicy={"rules": [{"action": "FailJob", **given}]})
+
+
+def success(*rules: Json) -> Json:
+    return job(completionMode="Indexed", completions=3, successPolicy={"rules": list(rules)})
+
+
+RULE, CODES, DONE = "spec.podFailurePolicy.rules[0]", "spec.podFailurePolicy.rules[0].onExitCodes", "spec.successPolicy"
+TABLE: list[tuple[Json, list[str]]] = [
+    (rule(onExitCodes={"operator": "In", "values": [1, 2]}), []),
+    (rule(), [f"{RULE}: Invalid value: specifying one of OnExitCodes and OnPodConditions is required"]),
+    (
+        rule(onExitCodes={"operator": "In", "values": [2, 0, 2]}),
+        [f"{CODES}.values[1]: Invalid value: 0: must not be 0 for the In operator",
+         f"{CODES}.values[2]: Duplicate value: 2", f"{CODES}.values: Invalid value: [2,0,2]: must be ordered"],
+    ),
+    (
+        rule(onExitCodes={"containerName": "d", "operator": "Is", "values": [1]}, action="Stop"),
+        [f'{RULE}.action: Unsupported value: "Stop": supported values: "Count", "FailIndex", "FailJob", "Ignore"',
+         f'{CODES}.operator: Unsupported value: "Is": supported values: "In", "NotIn"',
+         f'{CODES}.containerName: Invalid value: "d": must be one of the container or initContainer names in the pod '
+         "template"],
+    ),
+    (
+        rule(onPodConditions=[{"type": "a", "status": "Maybe"}], action="FailIndex"),
+        [f'{RULE}.action: Invalid value: "FailIndex": requires the backoffLimitPerIndex to be set',
+         f'{RULE}.onPodConditions[0].status: Unsupported value: "Maybe": supported values: "False", "True", "Unknown"'],
+    ),
+    (
+        success(),
+        [f"{DONE}.rules: Required value: at least one rules must be specified when the successPolicy is specified"],
+    ),
+    (
+        success({}),
+        [f"{DONE}.rules[0]: Required value: at least one of succeededCount or succeededIndexes must be specified"],
+    ),
+    (success({"succeededCount": 2, "succeededIndexes": "0,1-2"}), []),
+    (
+        success({"succeededCount": 4, "succeededIndexes": "0-3"}),
+        [f'{DONE}.rules[0].succeededIndexes: Invalid value: "0-3": error parsing succeededIndexes: too large index: '
+         '"3"',
+         f"{DONE}.rules[0].succeededCount: Invalid value: 4: must be less than or equal to 3 (the number of specified "
+         "completions)",
+         f"{DONE}.rules[0].succeededCount: Invalid value: 4: must be less than or equal to 0 (the number of indexes in "
+         "the specified succeededIndexes field)"],
+    ),
+    (
+        job(successPolicy={"rules": [{"succeededCount": 1}]}),
+        [f'{DONE}: Invalid value: {{"rules":[{{"succeededCount":1}}]}}: requires indexed completion mode'],
+    ),
+    (
+        job(podReplacementPolicy="Maybe"),
+        ['spec.podReplacementPolicy: Unsupported value: "Maybe": supported values: "Failed", "TerminatingOrFailed"'],
+    ),
+    (
+        job(maxFailedIndexes=4),
+        ["spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified",
+         "spec.maxFailedIndexes: Invalid value: 4: requires indexed completion mode"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("obj", "expected"), TABLE)
+def test_new_jobs(obj: Json, expected: list[str]) -> None:
+    assert sorted(problems(kinds.JOB, obj)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1,0", "non-increasing order, previous: 1, current: 0"),
+        ("2-1", "non-increasing order, previous: 2, current: 1"),
+        ("a", 'cannot convert string to integer for index: "a"'),
+        ("1-2-3", "the fragment \"1-2-3\" violates the requirement that an index interval can have at most two parts "
+                  "separated by '-'"),
+    ],
+)  # fmt: skip
+def test_lists_of_indexes(text: str, why: str) -> None:
+    assert indexes.count("0,2-4,6", 7) == 5
+    assert indexes.count("", 1) == 0
+    with pytest.raises(ValueError, match=f"^{re.escape(why)}$"):
+        indexes.count(text, 9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (job(parallelism=1), job(parallelism=2), []),
+        (job(completions=1), job(completions=2), ["spec.completions: Invalid value: 2: field is immutable"]),
+        (
+            job(completionMode="Indexed", completions=1),
+            job(completionMode="Indexed", completions=2),
+            ["spec.completions: Invalid value: 2: can only be modified in tandem with spec.parallelism"],
+        ),
+        (
+            job(completionMode="Indexed", completions=1),
+            job(completionMode="Indexed", completions=2, parallelism=2),
+            [],
+        ),
+        (job(backoffLimit=1), job(backoffLimit=2), []),
+    ],
+)
+def test_changes_of_jobs(old: Json, new: Json, expected: list[str]) -> None:
+    assert problems(kinds.JOB, new, old) == expected
