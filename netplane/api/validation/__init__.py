@@ -11,6 +11,7 @@ from netplane.api.fields import FieldError
 from netplane.api.kinds import Kind
 from netplane.api.validation import (
     access,
+    cron_jobs,
     endpoints,
     ingress,
     jobs,
