@@ -70,8 +70,8 @@ def run(etcd: Etcd, *turns: Txns, patience_s: float = 60.0) -> list[Answer | Bas
         answers = []
         for turn in turns:
             answers += [one.ask(*txn) for txn in turn]
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            for _ in range(group.JOIN_TURNS + 2):
+                await asyncio.sleep(0)
         etcd.go_on.set()
         return await asyncio.gather(*answers, return_exceptions=True)
 
@@ -83,6 +83,23 @@ def test_who_asks_at_once_goes_together_and_each_has_its_place() -> None:
     told = run(etcd, [create("/a", "/ns"), create("/b", "/ns"), create("/c", "/ns")])
     assert etcd.asked == [[["/a"], ["/b"], ["/c"]]]
     assert [(one.rev, one.place) for one in told if isinstance(one, Answer)] == [(7, 0), (7, 1), (7, 2)]
+
+
+def test_who_comes_in_the_next_turns_of_the_loop_joins_until_nobody_does() -> None:
+    async def whole() -> list[list[list[str]]]:
+        etcd = Etcd()
+        etcd.go_on.set()
+        cache = Cache(SPACE, [], 1, 10)
+        one = Group(etcd, lambda: cache, lambda: 60.0, asyncio.create_task)
+        answers = []
+        for key, turns in (("/a", 0), ("/b", 1), ("/c", 1), ("/d", 3)):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            answers.append(one.ask(*create(key)))
+        await asyncio.gather(*answers)
+        return etcd.asked
+
+    assert asyncio.run(whole()) == [[["/a"], ["/b"], ["/c"]], [["/d"]]]
 
 
 def test_who_comes_while_two_are_on_their_way_goes_together_afterwards() -> None:

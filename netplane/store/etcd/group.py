@@ -22,6 +22,9 @@ from netplane.store.protocol import Compare, Delete, OutcomeUnknown, Put, StoreE
 AT_ONCE = 2
 """So many of etcd's transactions are under way: while one is written to disk, the next is put together."""
 
+JOIN_TURNS = 4
+"""Turns of the event loop that one of etcd's waits, as long as each brings another of ours: then nobody is idle."""
+
 MOST = 60
 """Of ours in one of etcd's, which takes 128 operations (--max-txn-ops), those inside counted with the outer ones."""
 
@@ -92,9 +95,12 @@ class Group:
     def _arrange(self) -> None:
         if self._waiting and self._under_way < AT_ONCE and not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._begin)  # after everyone who is ready in this turn has joined
+            asyncio.get_running_loop().call_soon(self._begin)
 
-    def _begin(self) -> None:
+    def _begin(self, seen: int = 0, turns: int = 0) -> None:
+        if seen < len(self._waiting) and turns < JOIN_TURNS:
+            asyncio.get_running_loop().call_soon(self._begin, len(self._waiting), turns + 1)
+            return
         self._due = False
         some = self._together()
         if some:
