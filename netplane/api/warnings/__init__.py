@@ -37,8 +37,10 @@ def of(kind: Kind, value: Json, *, created: bool, status: bool, respecified: boo
     return found + (_template(kind, value) if (created or respecified) and kind in _TEMPLATES else [])
 
 
-def warned(kind: Kind, text: bytes) -> bool:
-    """Whether an object, as JSON, can earn any: whoever asks need not read the others."""
+def warned(kind: Kind, text: bytes, *, status: bool) -> bool:
+    """Whether an object, as JSON, or its status can earn any: whoever asks need not read the others."""
+    if status:
+        return kind in _STATUS
     if kind is kinds.ENDPOINT_SLICE:  # an IPv4 address that is right is written as all write it
         return _BY_CONTROLLER not in text and _IPV6_SLICE in text
     return kind in _WARNED
@@ -80,4 +82,4 @@ _ALWAYS: Warnings = {
     kinds.SERVICE_ACCOUNT: _account,
 }
 _STATUS: Warnings = {kinds.SERVICE: services.balanced, kinds.INGRESS: services.balanced, kinds.POD: pods.status}
-_WARNED = _TEMPLATES | _CREATED.keys() | _ALWAYS.keys() | _STATUS.keys()
+_WARNED = _TEMPLATES | _CREATED.keys() | _ALWAYS.keys()

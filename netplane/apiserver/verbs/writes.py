@@ -151,7 +151,7 @@ def answer(call: Call, stored: Stored) -> Reply:
 
 def _earned(call: Call, stored: Stored) -> list[str]:
     status = call.target.subresource == "status"
-    if not warnings.warned(call.kind, stored.value):
+    if not warnings.warned(call.kind, stored.value, status=status):
         return []
     obj = orjson.loads(stored.value)
     respecified = (obj["metadata"].get("generation") or 0) != call.generation
