@@ -224,7 +224,14 @@ OTHERS: list[tuple[Kind, Json, list[str]]] = [
     (
         kinds.LEASE,
         {"spec": {"strategy": "Mine"}},
-        ['spec.strategy: Unsupported value: "Mine": supported values: "OldestEmulationVersion"'],
+        ['spec.strategy.strategy: Unsupported value: "Mine": supported values: "OldestEmulationVersion"'],
+    ),
+    (
+        kinds.ENDPOINT_SLICE,
+        {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "hostname": ""}]},
+        ['endpoints[0].hostname: Invalid value: "": a lowercase RFC 1123 label must consist of lower case alphanumeric '
+         "characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', "
+         "regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"],
     ),
     (kinds.LEASE, {"spec": {"strategy": "example.com/Mine", "preferredHolder": "a"}}, []),
     (
@@ -286,8 +293,8 @@ def test_a_binding_keeps_its_role() -> None:
     ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"}
     subject = {"kind": "User", "name": "", "apiGroup": "rbac.authorization.k8s.io"}
     assert problems(kinds.ROLE_BINDING, {"roleRef": {**ref, "name": "b"}, "subjects": [subject]}, {"roleRef": ref}) == [
-        'roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"b"}: cannot change '
-        "roleRef",
         "subjects[0].name: Required value",
         'subjects[0].name: Invalid value: "": user name cannot be empty',
+        'roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"b"}: cannot change '
+        "roleRef",
     ]

@@ -122,9 +122,6 @@ def binding(obj: Json, old: Json | None) -> list[FieldError]:
     ref = obj.get("roleRef") or {}
     namespaced = obj.get("kind") == "RoleBinding" or bool(obj["metadata"].get("namespace"))
     errors: list[FieldError] = []
-    if old is not None and ref != old.get("roleRef"):
-        shown = go_struct(ref, APIGroup=("apiGroup", ""), Kind=("kind", ""), Name=("name", ""))
-        errors.append(invalid("roleRef", shown, "cannot change roleRef"))
     if ref.get("apiGroup") != _RBAC:
         errors.append(not_supported("roleRef.apiGroup", ref.get("apiGroup") or "", (_RBAC,)))
     allowed = ("Role", "ClusterRole") if namespaced else ("ClusterRole",)
@@ -136,6 +133,9 @@ def binding(obj: Json, old: Json | None) -> list[FieldError]:
         errors += all_invalid("roleRef.name", ref["name"], names.path_segment(ref["name"]))
     for i, subject in enumerate(obj.get("subjects") or ()):
         errors += _subject(subject, f"subjects[{i}]", namespaced=namespaced)
+    if old is not None and ref != old.get("roleRef"):
+        shown = go_struct(ref, APIGroup=("apiGroup", ""), Kind=("kind", ""), Name=("name", ""))
+        errors.append(invalid("roleRef", shown, "cannot change roleRef"))
     return errors
 
 

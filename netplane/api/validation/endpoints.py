@@ -40,11 +40,13 @@ def _address(address: Json, path: str) -> list[FieldError]:
     return all_invalid(where, ip, addresses.ip(ip)) + _host_and_node(address, path) + meta.endpoint_ip(where, ip)
 
 
-def _host_and_node(endpoint: Json, path: str) -> list[FieldError]:
+def _host_and_node(endpoint: Json, path: str, *, named: bool = False) -> list[FieldError]:
+    """`named`: a hostname that is given has a name in it."""
     errors: list[FieldError] = []
     if (node := endpoint.get("nodeName")) is not None:
         errors += all_invalid(f"{path}.nodeName", node, names.dns_subdomain(node))
-    if host := endpoint.get("hostname"):
+    host = endpoint.get("hostname")
+    if host or (host is not None and named):
         errors += all_invalid(f"{path}.hostname", host, names.dns_label(host))
     return errors
 
@@ -78,7 +80,7 @@ def _ordinary(endpoint: Json, address_type: str) -> bool:
         and len(given or ()) <= MAX_ADDRESSES
         and all(addresses.is_ordinary_ipv4(one) for one in given or ())
         and not endpoint.get("hints")
-        and not endpoint.get("hostname")
+        and endpoint.get("hostname") is None
         and (not (node := endpoint.get("nodeName")) or names.is_label(node))
     )
 
@@ -92,7 +94,7 @@ def _endpoint(endpoint: Json, address_type: str, path: str) -> list[FieldError]:
         errors.append(too_many(f"{path}.addresses", len(given), MAX_ADDRESSES))
     for i, address in enumerate(given):
         errors += _slice_address(address, address_type, f"{path}.addresses[{i}]")
-    return errors + _host_and_node(endpoint, path) + _hints(endpoint.get("hints") or {}, f"{path}.hints")
+    return errors + _host_and_node(endpoint, path, named=True) + _hints(endpoint.get("hints") or {}, f"{path}.hints")
 
 
 def _slice_address(address: str, address_type: str, path: str) -> list[FieldError]:

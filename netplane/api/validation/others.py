@@ -86,6 +86,13 @@ def _reported(obj: Json) -> list[FieldError]:
     return errors
 
 
+def _strategy(strategy: str, path: str) -> list[FieldError]:
+    """Kubernetes' own, or somebody's by a qualified name."""
+    if "/" in strategy:
+        return all_invalid(path, strategy, names.qualified_name(strategy))
+    return [] if strategy == _STRATEGY else [not_supported(path, strategy, (_STRATEGY,))]
+
+
 def lease(obj: Json, old: Json | None) -> list[FieldError]:
     """coordination/v1 Lease."""
     del old
@@ -96,8 +103,7 @@ def lease(obj: Json, old: Json | None) -> list[FieldError]:
         errors.append(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
     errors += meta.not_negative(spec, "leaseTransitions", path="spec")
     strategy = spec.get("strategy")
-    if strategy is not None and "/" not in strategy and strategy != _STRATEGY:
-        errors.append(not_supported("spec.strategy", strategy, (_STRATEGY,)))
+    errors += [] if strategy is None else _strategy(strategy, "spec.strategy.strategy")
     if spec.get("preferredHolder") and not strategy:
         errors.append(forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined"))
     return errors
