@@ -9,10 +9,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 ROOT = Path(__file__).parents[2]
@@ -67,10 +68,7 @@ class Machine:
         return path.read_text().split() if path.exists() else []
 
     def until_it_installs(self, name: str = "answers") -> None:
-        end = time.monotonic() + 20
-        while not self.answers(name):
-            assert time.monotonic() < end, "nothing was installed"
-            time.sleep(0.02)
+        until(lambda: self.answers(name), "something is installed")
 
 
 @pytest.fixture
