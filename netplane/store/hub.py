@@ -23,7 +23,7 @@ BUFFER_BYTES = 64 << 20
 """Values that nobody but a slow watcher holds any more; what comes into an empty buffer is taken whatever its size."""
 
 WOKEN_IN_TURN = 50
-"""Some 25 us each to encrypt and send: a turn of the event loop lasts about a millisecond."""
+"""Some 20 us each to encrypt and send: a turn of the event loop lasts about a millisecond."""
 
 Older = Callable[[], Awaitable[list[Event]]]
 """Gives the next batch of events that lie in the past, none at their end. May be cancelled and called again."""
