@@ -105,6 +105,13 @@ def ask(method: str, path: str, body: object = None) -> Any:
     return netns.run_in(NAMESPACE, work)
 
 
+def answers(url: str) -> bool:
+    try:
+        return bool(ask("GET", url))
+    except OSError:
+        return False
+
+
 def first_slice() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(ask("GET", "/apis/discovery.k8s.io/v1/endpointslices"))["items"][0]
     return found
@@ -183,6 +190,20 @@ def test_told_to_take_over_it_replaces_kube_proxys_tables_once_its_own_are_whole
     until(lambda: "kube-proxy's tables removed" in machine.log("proxy"), "the take-over")
     assert set(machine.nft.tables()) == {"ip strangers", "ip netplane-proxy", "ip6 netplane-proxy"}
     assert machine.rows() == SERVICES * 3
+
+
+def test_a_port_that_is_taken_ends_it_only_where_another_proxys_rules_are(machine: Machine) -> None:
+    machine.apiserver()
+    machine.start("holder", "http.server", "--bind", "127.0.0.1", "10249")
+    until(lambda: answers("http://127.0.0.1:10249/"), "who has the port of metrics")
+    proxy = machine.proxy()
+    until(lambda: machine.rows() == SERVICES * 3, "every endpoint in the kernel all the same")
+    assert "metricsBindAddress: cannot listen on 127.0.0.1:10249" in machine.log("proxy")
+    proxy.kill()
+    proxy.wait()
+    machine.nft.run_text("add table ip kube-proxy")
+    assert machine.proxy("--take-over").wait(20) != 0, "whoever has those rules may still be there"
+    assert "ip kube-proxy" in machine.nft.tables()
 
 
 def test_a_changed_configuration_file_ends_it_and_the_rules_stay(machine: Machine, tmp_path: Path) -> None:
