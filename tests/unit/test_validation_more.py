@@ -254,6 +254,12 @@ def test_workloads(kind: Kind, obj: Json, expected: list[str]) -> None:
     assert problems(kind, obj) == expected
 
 
+def test_a_status_whose_whole_is_less_than_its_parts() -> None:
+    told = problems(kinds.DEPLOYMENT, {**workload(), "status": {"replicas": -1}})
+    assert told[0] == "status.replicas: Invalid value: -1: must be greater than or equal to 0"
+    assert "status.readyReplicas: Invalid value: 0: cannot be greater than status.replicas" in told
+
+
 @pytest.mark.parametrize(
     ("schedule", "why"),
     [

@@ -90,7 +90,8 @@ def _status(obj: Json, old: Json | None) -> list[FieldError]:
     status = obj.get("status") or {}
     errors = meta.not_negative(status, *_COUNTS, path="status")
     whole, why = status.get("replicas") or 0, "cannot be greater than status.replicas"
-    errors += [invalid(f"status.{one}", status[one], why) for one in _OF_REPLICAS if (status.get(one) or 0) > whole]
+    parts = [(one, status.get(one) or 0) for one in _OF_REPLICAS]
+    errors += [invalid(f"status.{one}", count, why) for one, count in parts if count > whole]
     ready, available = status.get("readyReplicas") or 0, status.get("availableReplicas") or 0
     if available > ready:
         errors.append(invalid("status.availableReplicas", available, "cannot be greater than readyReplicas"))
