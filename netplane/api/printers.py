@@ -4,6 +4,7 @@ from typing import Any
 
 from netplane.api import more_printers, views
 from netplane.api.table import AGE, NAME, NONE, UNKNOWN, Column, Json, Now, Printer, age, get, name, pairs, since, some
+from netplane.net.addresses import with_port
 
 
 def _namespace(obj: Json, now: Now) -> list[Any]:
@@ -67,11 +68,7 @@ def _subset(subset: Json) -> list[str]:
     ports = subset.get("ports")
     if not ports:
         return addresses
-    return [_host_port(ip, port.get("port")) for port in ports for ip in addresses]
-
-
-def _host_port(ip: str, port: Any) -> str:
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+    return [with_port(ip, port.get("port")) for port in ports for ip in addresses]
 
 
 def _endpoint_slice(obj: Json, now: Now) -> list[Any]:
