@@ -30,7 +30,7 @@ def warnings(given: list[Json], path: str) -> list[str]:
         if one.get(kind) is not None
     ]
     tokens = {
-        source["serviceAccountToken"].get("path")
+        source["serviceAccountToken"].get("path") or ""
         for one in given
         for source in _sources(one)
         if source.get("serviceAccountToken") is not None
@@ -50,12 +50,12 @@ def _sources(volume: Json) -> list[Json]:
 def _hidden(source: Json, tokens: set[str], path: str) -> list[str]:
     same = "has duplicated path with ServiceAccountToken"
     found = [
-        f"{path}.{shown}[{j}]: {same} {go_quote(item['path'])}"
+        f"{path}.{shown}[{j}]: {same} {go_quote(item.get('path') or '')}"
         for kind, shown in _ITEMS
         for j, item in enumerate((source.get(kind) or {}).get("items") or ())
-        if item.get("path") in tokens
+        if (item.get("path") or "") in tokens
     ]
-    bundle = source.get("clusterTrustBundle") or {}
-    if bundle.get("path") in tokens:
-        found.append(f"{path}.ClusterTrustBundle: {same} {go_quote(bundle['path'])}")
+    bundle = source.get("clusterTrustBundle")
+    if bundle is not None and (bundle.get("path") or "") in tokens:
+        found.append(f"{path}.ClusterTrustBundle: {same} {go_quote(bundle.get('path') or '')}")
     return found
