@@ -229,3 +229,25 @@ def test_it_can_be_left_out() -> None:
         assert (await ask("POST", NODES, {"metadata": {"name": "n3"}}, token=N1)).status == 201
 
     run(test, "NodeRestriction")
+
+
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([], [NOT_READY]),
+        ([TAINT], [TAINT, NOT_READY]),
+        ([{**NOT_READY, "value": "x"}], [{**NOT_READY, "value": "x"}]),
+        ([{**NOT_READY, "effect": "NoExecute"}], [{**NOT_READY, "effect": "NoExecute"}, NOT_READY]),
+    ],
+)
+def test_a_new_node_gets_no_pods_yet(given: list[dict[str, str]], kept: list[dict[str, str]]) -> None:
+    async def test(server: Server) -> None:
+        made = await server.create(NODES, {"metadata": {"name": "new"}, "spec": {"taints": given}})
+        assert made["spec"]["taints"] == kept
+        changed = await server("PUT", f"{NODES}/new", {**made, "spec": {}})
+        assert "taints" not in changed.json["spec"], "only when it is made"
+
+    run(test)

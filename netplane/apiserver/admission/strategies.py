@@ -10,6 +10,7 @@ from netplane.apiserver.admission.workloads import CreatedByPut
 from netplane.apiserver.wire.options import DeleteOptions
 
 DEFAULT_GRACE_S = 30
+NOT_READY = "node.kubernetes.io/not-ready"
 
 
 class NamespaceStrategy(Strategy):
@@ -48,6 +49,13 @@ class NodeStrategy(Strategy):
 
     keeps_status = True
 
+    def after_defaults(self, obj: Json) -> None:
+        """A new node gets no pods before the node lifecycle controller saw that it is ready (KEP-382)."""
+        taints = obj.setdefault("spec", {}).setdefault("taints", [])
+        mark = {"key": NOT_READY, "effect": "NoSchedule"}
+        if not any((one.get("key"), one.get("effect")) == tuple(mark.values()) for one in taints):
+            taints.append(mark)
+
 
 class PodStrategy(Strategy):
     """Deleted gracefully once bound: its kubelet says when it is over."""
@@ -67,7 +75,7 @@ class PodStrategy(Strategy):
         spec.setdefault("priority", 0)
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
         tolerations = spec.setdefault("tolerations", [])
-        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        for key in (NOT_READY, "node.kubernetes.io/unreachable"):
             if not any(_tolerates(one, key) for one in tolerations):
                 tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
 
