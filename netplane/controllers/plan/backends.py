@@ -22,6 +22,11 @@ FINISHED = ("Succeeded", "Failed")
 HEADLESS = "None"
 
 
+def has_finished(pod: Pod) -> bool:
+    """Whether a pod has ended, for better or worse: it serves nobody and takes no room."""
+    return pod.status is not None and pod.status.phase in FINISHED
+
+
 def family_of(address: str) -> str:
     """IPv4 or IPv6."""
     return IPV6 if ":" in address else IPV4
@@ -54,7 +59,7 @@ def address(pod: Pod, family: str) -> str:
 def is_backend(pod: Pod) -> bool:
     """Whether the pod can stand in a slice at all: it has an address and is not finished."""
     status = pod.status
-    return status is not None and bool(status.pod_ip or status.pod_ips) and status.phase not in FINISHED
+    return status is not None and bool(status.pod_ip or status.pod_ips) and not has_finished(pod)
 
 
 def endpoint(service: Service, pod: Pod, node: Node | None, family: str) -> Endpoint:

@@ -17,7 +17,7 @@ from typing import Any
 
 from netplane.api import conditions
 from netplane.api.objects import Node, Pod
-from netplane.controllers.plan.backends import FINISHED
+from netplane.controllers.plan.backends import has_finished
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import NOTHING, Delete, Patch, Plan, Write
 
@@ -71,9 +71,9 @@ def _deleted(pods: Iterable[Pod], note: str, now: str, disrupted: str = "") -> P
 
 
 def _delete(pod: Pod, now: str, disrupted: str) -> list[Write]:
-    meta, status = pod.metadata, pod.status
+    meta = pod.metadata
     delete = Delete(Pod, meta.namespace, meta.name, grace_period_s=0)
-    if status is not None and status.phase in FINISHED:
+    if has_finished(pod):
         return [delete]
     failed: dict[str, Any] = {"phase": "Failed"}
     if disrupted:

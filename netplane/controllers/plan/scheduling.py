@@ -48,7 +48,7 @@ def is_pending(pod: Pod) -> bool:
         not pod.spec.node_name
         and pod.spec.scheduler_name in ("", NAME)
         and pod.metadata.deletion_timestamp is None
-        and (pod.status is None or pod.status.phase not in backends.FINISHED)
+        and not backends.has_finished(pod)
     )
 
 
@@ -65,12 +65,12 @@ def terms(node: Node) -> tuple[object, ...]:
 
 def takes_room(pod: Pod) -> bool:
     """Whether a pod has a place on a node."""
-    return bool(pod.spec.node_name) and (pod.status is None or pod.status.phase not in backends.FINISHED)
+    return bool(pod.spec.node_name) and not backends.has_finished(pod)
 
 
 def refuses(node: Node, pod: Pod, neighbours: Iterable[Pod]) -> str:
     """Why the pod cannot run on the node; "" when it can."""
-    running = [other for other in neighbours if other.status is None or other.status.phase not in backends.FINISHED]
+    running = [other for other in neighbours if not backends.has_finished(other)]
     checks: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("had pod affinity rules that this scheduler does not know", lambda: not _has_pod_affinity(pod)),
         ("didn't match Pod's node affinity/selector", lambda: _selected(node, pod)),

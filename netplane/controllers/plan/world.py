@@ -219,7 +219,7 @@ class World:
 
 def has_finished(obj: Object | None) -> bool:
     """Whether it is a pod that has ended."""
-    return isinstance(obj, Pod) and obj.status is not None and obj.status.phase in backends.FINISHED
+    return isinstance(obj, Pod) and backends.has_finished(obj)
 
 
 def selects(selector: Mapping[str, str], labels: Mapping[str, str] | None) -> bool:
