@@ -56,7 +56,7 @@ def _start(cluster: Cluster, kv: KV, emptying: dict[str, asyncio.Task[None]]) ->
 
 async def _finish(cluster: Cluster, name: str) -> None:
     while True:
-        problem = ""
+        left, problem = None, ""
         try:
             left = await empty(cluster, name)
             if not left.objects:
@@ -70,21 +70,21 @@ async def _finish(cluster: Cluster, name: str) -> None:
         except Exception as error:
             problem = str(error)
             log.exception("a namespace could not be emptied", namespace=name)
-        await _say(cluster, name, problem)
+        await _say(cluster, name, left, problem)
         await asyncio.sleep(AGAIN_S)
 
 
-async def _say(cluster: Cluster, name: str, problem: str) -> None:
-    """Tell in the namespace's status what it waits for."""
+async def _say(cluster: Cluster, name: str, left: "Remaining | None", problem: str) -> None:
+    """Tell in the namespace's status what it waits for; what is left is looked up if that is not known."""
     now = cl.timestamp(cl.now())
 
     def alter(namespace: commit.Json) -> commit.Json:
         status = namespace.setdefault("status", {})
-        status["conditions"] = conditions(status.get("conditions") or [], left, problem, now)
+        status["conditions"] = conditions(status.get("conditions") or [], found, problem, now)
         return namespace
 
     try:
-        left = await remaining(cluster, name)
+        found = left or await remaining(cluster, name)
         await commit.change(cluster, kinds.NAMESPACE, "", name, alter, scope="all")
     except (errors.StatusError, StoreError) as error:
         log.debug("not said", namespace=name, problem=str(error))
@@ -115,7 +115,8 @@ async def remaining(cluster: Cluster, name: str) -> Remaining:
             kvs = (await cluster.store.range(cl.prefix(kind, name))).kvs
             if kvs:
                 objects[f"{kind.plural}.{kind.group}"] = len(kvs)
-            finalizers.update(one for kv in kvs for one in cluster.decoded(kv)["metadata"].get("finalizers") or ())
+            held = (kv for kv in kvs if _FINALIZERS_FIELD in kv.value)  # few are: the others are not decoded
+            finalizers.update(one for kv in held for one in cluster.decoded(kv)["metadata"].get("finalizers") or ())
     return Remaining(objects, finalizers)
 
 
@@ -143,6 +144,7 @@ def conditions(have: list[commit.Json], left: Remaining, problem: str, now: str)
 
 _CONTENT, _REMAINING = "NamespaceDeletionContentFailure", "NamespaceContentRemaining"
 _FINALIZERS = "NamespaceFinalizersRemaining"
+_FINALIZERS_FIELD = b'"finalizers":'
 _WELL = {
     "NamespaceDeletionDiscoveryFailure": ("ResourcesDiscovered", "All resources successfully discovered"),
     "NamespaceDeletionGroupVersionParsingFailure": ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
