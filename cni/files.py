@@ -3,21 +3,15 @@
 import os
 from pathlib import Path
 
+from netplane.files import replacing
+
 
 def write_atomic(path: Path, data: bytes, mode: int) -> bool:
     """Write a file whole, unless it holds this already. Returns whether it was written."""
     if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
         return False
-    part = path.with_name(f".{path.name}.{os.getpid()}~")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, mode) as file:
+        file.write(data)
     return True
 
 

@@ -1,13 +1,12 @@
-"""Files that a crash never leaves half-written: written beside, synced, renamed, the folder synced."""
+"""Files of an apiserver: where they may be put, and how they are written (netplane.files); errors name them."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from netplane.errors import NetplaneError, UsageError
+from netplane.files import replacing
 
 
 def checked_target(what: str, path: Path) -> Path:
@@ -42,25 +41,7 @@ def writing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            os.fchmod(fd, mode)
-            with os.fdopen(fd, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        with replacing(path, mode) as file:
+            yield file
     except OSError as error:
         raise NetplaneError(f"cannot write {path}: {error.strerror}", hint="check the folder and its owner") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
