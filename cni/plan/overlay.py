@@ -182,16 +182,16 @@ def desired(tunnel: Tunnel, me: Peer, underlay: Underlay, peers: Iterable[Peer])
 
 
 def _direct(tunnel: Tunnel, underlay: Underlay, peer: Peer) -> Iterable[Route]:
-    """Plain routes to a peer's pods: to each family's by the peer's address of that family.
-
-    With `host-gw` every peer is taken to be on the link; else only those that are.
-    """
+    """Plain routes to a peer's pods: to each family's by the peer's address of that family."""
     for cidr in peer.pod_cidrs:
         ip = peer.address(cidr.version)
-        if ip is None:
-            continue
-        if tunnel.mode == "host-gw" or (tunnel.direct and underlay.on_link(ip)):
+        if ip is not None and _is_plain(tunnel, underlay, ip):
             yield Route(cidr, ip, underlay.dev, onlink=True, proto=ROUTE_PROTOCOL)
+
+
+def _is_plain(tunnel: Tunnel, underlay: Underlay, ip: IP | None) -> bool:
+    """Whether packets go to a peer as they are: with `host-gw` every peer is taken to be on the link."""
+    return tunnel.mode == "host-gw" or (tunnel.direct and ip is not None and underlay.on_link(ip))
 
 
 def unreachable(tunnel: Tunnel, me: Peer) -> str:
@@ -214,9 +214,7 @@ def left_out(tunnel: Tunnel, me: Peer, underlay: Underlay, peers: Iterable[Peer]
 
 def _carrier(tunnel: Tunnel, underlay: Underlay, peer: Peer, cidr: Network) -> int:
     """The family of the packets that carry those of a range."""
-    ip = peer.address(cidr.version)
-    plain = tunnel.mode == "host-gw" or (tunnel.direct and ip is not None and underlay.on_link(ip))
-    return cidr.version if plain else underlay.address.version
+    return cidr.version if _is_plain(tunnel, underlay, peer.address(cidr.version)) else underlay.address.version
 
 
 def _own_address(cidr: Network) -> Address:
