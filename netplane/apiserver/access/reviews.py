@@ -95,7 +95,7 @@ async def token(call: Call) -> Reply:
         user = await call.cluster.issuer.user(given, cl.now(), audiences or (service_tokens.ISSUER,))
     if user is None:
         return _reviewed(review, {"user": {}})
-    return _reviewed(review, {"authenticated": True, "user": _info(user), "audiences": list(audiences) or None})
+    return _reviewed(review, {"authenticated": True, "user": user.info(), "audiences": list(audiences) or None})
 
 
 async def rules(call: Call) -> Reply:
@@ -121,17 +121,7 @@ async def rules(call: Call) -> Reply:
 async def subject(call: Call) -> Reply:
     """POST selfsubjectreviews: who am I?"""
     review = await _read(call)
-    return _reviewed(review, {"userInfo": _info(call.user)})
-
-
-def _info(user: User) -> Json:
-    info: Json = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra}
-    return info
+    return _reviewed(review, {"userInfo": call.user.info()})
 
 
 async def _read(call: Call) -> Json:

@@ -7,7 +7,7 @@ import csv
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netplane.apiserver.process.files import write_atomic
 from netplane.errors import UsageError, reason
@@ -24,6 +24,16 @@ class User(NamedTuple):
     uid: str = ""
     groups: tuple[str, ...] = ()
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def info(self) -> dict[str, Any]:
+        """As reviews and audit events tell of a user (UserInfo of authentication.k8s.io)."""
+        info: dict[str, Any] = {"username": self.name}
+        if self.uid:
+            info["uid"] = self.uid
+        info["groups"] = list(self.groups)
+        if self.extra:
+            info["extra"] = {key: list(values) for key, values in self.extra}
+        return info
 
 
 ANONYMOUS = User("system:anonymous", "", (UNAUTHENTICATED,))

@@ -158,8 +158,8 @@ def _asked(record: Record) -> Json:
     return {
         "requestURI": _uri(head["scope"]),
         "verb": head["verb"],
-        "user": _user(head["user"]),
-        "impersonatedUser": None if record.impersonated is None else _user(record.impersonated),
+        "user": {} if head["user"] is None else head["user"].info(),
+        "impersonatedUser": None if record.impersonated is None else record.impersonated.info(),
         "sourceIPs": _sources(head),
         "userAgent": agent.decode("latin-1") if agent else None,
     }
@@ -210,18 +210,6 @@ def _uri(scope: Scope) -> str:
     query = scope["query_string"].decode("latin-1")
     path = scope["raw_path"].decode("latin-1")
     return f"{path}?{query}" if query else path
-
-
-def _user(user: User | None) -> Json:
-    if user is None:
-        return {}
-    shown: Json = {"username": user.name}
-    if user.uid:
-        shown["uid"] = user.uid
-    shown["groups"] = list(user.groups)
-    if user.extra:
-        shown["extra"] = {key: list(values) for key, values in user.extra}
-    return shown
 
 
 def _sources(head: Json) -> list[str]:
