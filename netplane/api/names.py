@@ -24,8 +24,7 @@ _LABEL_VALUE_RE = re.compile(_LABEL_VALUE)
 _CONFIG_KEY_RE = re.compile(_CONFIG_KEY)
 _PORT_NAME_RE = re.compile("[-a-z0-9]+")
 _UNDERSCORED_LABEL = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
-_UNDERSCORED = rf"{_UNDERSCORED_LABEL}(\.{_UNDERSCORED_LABEL})*"
-_UNDERSCORED_RE = re.compile(_UNDERSCORED)
+_UNDERSCORED_RE = re.compile(rf"{_UNDERSCORED_LABEL}(\.{_UNDERSCORED_LABEL})*")
 _HEADER = "[-A-Za-z0-9]+"
 _HEADER_RE = re.compile(_HEADER)
 _HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
@@ -44,6 +43,18 @@ def _length(value: str, limit: int) -> list[str]:
 def _pattern(message: str, pattern: str, *examples: str) -> str:
     shown = " or ".join(f"'{example}', " for example in examples)
     return f"{message} (e.g. {shown}regex used for validation is '{pattern}')"
+
+
+def _subdomain(value: str, form: re.Pattern[str], marks: str) -> list[str]:
+    """A subdomain of the given form; `marks` is what it may hold beside letters and digits."""
+    errors = _length(value, SUBDOMAIN_BYTES)
+    if not form.fullmatch(value):
+        text = (
+            f"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, {marks}, "
+            f"and {_ALNUM_ENDS}"
+        )
+        errors.append(_pattern(text, form.pattern, "example.com"))
+    return errors
 
 
 def dns_label(value: str) -> list[str]:
@@ -66,28 +77,12 @@ def is_label(value: str) -> bool:
 
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain: the names of most objects."""
-    if is_label(value):
-        return []
-    errors = _length(value, SUBDOMAIN_BYTES)
-    if not _SUBDOMAIN_RE.fullmatch(value):
-        text = (
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-            f"and {_ALNUM_ENDS}"
-        )
-        errors.append(_pattern(text, _SUBDOMAIN, "example.com"))
-    return errors
+    return [] if is_label(value) else _subdomain(value, _SUBDOMAIN_RE, "'-' or '.'")
 
 
 def search_domain(value: str) -> list[str]:
     """A domain that resolvers search: a subdomain whose labels may begin with and hold underscores."""
-    errors = _length(value, SUBDOMAIN_BYTES)
-    if not _UNDERSCORED_RE.fullmatch(value):
-        text = (
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
-            f"and {_ALNUM_ENDS}"
-        )
-        errors.append(_pattern(text, _UNDERSCORED, "example.com"))
-    return errors
+    return _subdomain(value, _UNDERSCORED_RE, "'_', '-' or '.'")
 
 
 def header(value: str) -> list[str]:
