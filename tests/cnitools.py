@@ -17,7 +17,7 @@ from cni import install
 from cni.engine import Engine
 from cni.frames import Request
 from cni.leases import Leases, boot_id
-from netplane.kernel import netns
+from netplane.kernel import netns, sysctl
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Address, Change, Link, Route, Veth, add
 from tests.waiting import until
@@ -345,3 +345,18 @@ def ask(space: str, address: str, port: int = 8080, *, kind: str = "tcp", size: 
 def default_route(space: str, via: str) -> None:
     with door(space) as rtnl:
         rtnl.apply([add(Route.of("default", via=via))])
+
+
+def aim_at_loopback(node: Node, pod: str, target: str) -> None:
+    """Have a pod send what is for this address of 127.0.0.0/8 to the node, whose lo is up."""
+    with door(node.space) as rtnl:
+        rtnl.apply([Change("lo", up=True)])
+    netns.run_in(pod, lambda: sysctl.write("net/ipv4/conf/eth0/route_localnet", 1))
+    with door(pod) as rtnl:
+        rtnl.apply([Change("lo", up=False)])
+    steps = [
+        "ip address flush dev lo",
+        "ip route flush table local 127.0.0.0/8",
+        f"ip route add {target} via 10.244.1.1 onlink dev eth0",
+    ]
+    netns.run_in(pod, lambda: [subprocess.run(step.split(), check=False, capture_output=True) for step in steps])

@@ -1,7 +1,6 @@
 """Host ports with real packets: from outside, the node, its localhost, the pod itself and the pod's neighbours."""
 
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import pytest
 from cni.errors import Code
 from netplane.kernel import netns, sysctl
 from netplane.kernel.nft import Nft
-from netplane.rtnl import Address, Change, Link, add, delete
+from netplane.rtnl import Address, Link, add, delete
 from proxy.tools import sctp
-from tests.cnitools import DUAL, Answer, Node, Spaces, ask, config, default_route, door, echo, wire
+from tests.cnitools import DUAL, Answer, Node, Spaces, aim_at_loopback, ask, config, default_route, door, echo, wire
 
 pytestmark = pytest.mark.privileged
 NODE, OUTSIDE = ("203.0.113.1", "2001:db8::1"), ("203.0.113.9", "2001:db8::9")
@@ -108,17 +107,7 @@ def test_the_nodes_own_loopback_stays_out_of_reach_of_pods(node: Node, place: Sp
     """Switching on route_localnet must not open 127.0.0.1 to whoever sits on the bridge (CVE-2020-8558)."""
     native(node, place, "p1", mapping(80))
     pod = place.made[-1]
-    with door(node.space) as rtnl:
-        rtnl.apply([Change("lo", up=True)])
-    netns.run_in(pod, lambda: sysctl.write("net/ipv4/conf/eth0/route_localnet", 1))
-    with door(pod) as rtnl:
-        rtnl.apply([Change("lo", up=False)])
-    steps = [
-        "ip address flush dev lo",
-        "ip route flush table local 127.0.0.0/8",
-        "ip route add 127.0.0.9 via 10.244.1.1 onlink dev eth0",
-    ]
-    netns.run_in(pod, lambda: [subprocess.run(step.split(), check=False, capture_output=True) for step in steps])
+    aim_at_loopback(node, pod, "127.0.0.9")
     with echo(node.space, "127.0.0.9", 9000):
         assert ask(node.space, "127.0.0.9", 9000)
         with pytest.raises(TimeoutError):

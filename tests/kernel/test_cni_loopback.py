@@ -6,15 +6,13 @@ Every refusal is asked for twice: with the rules, and without the chain that is 
 import re
 import socket
 import struct
-import subprocess
 from typing import Any, NamedTuple
 
 import pytest
 
 from netplane.kernel import netns, sysctl
 from netplane.kernel.nft import Nft
-from netplane.rtnl import Change
-from tests.cnitools import Node, Spaces, ask, config, door, echo
+from tests.cnitools import Node, Spaces, aim_at_loopback, ask, config, echo
 
 pytestmark = pytest.mark.privileged
 TARGET, TABLE = "127.0.0.9", "inet netplane-cni"
@@ -52,17 +50,7 @@ def pods(engine_node: Node, place: Spaces) -> Pods:
     mappings = [{"hostPort": 80, "containerPort": 8080, "protocol": kind} for kind in ("tcp", "udp")]
     server, address = attach(engine_node, place, "server", *mappings)
     intruder, _ = attach(engine_node, place, "intruder")
-    with door(engine_node.space) as rtnl:
-        rtnl.apply([Change("lo", up=True)])
-    netns.run_in(intruder, lambda: sysctl.write("net/ipv4/conf/eth0/route_localnet", 1))
-    with door(intruder) as rtnl:
-        rtnl.apply([Change("lo", up=False)])
-    steps = [
-        "ip address flush dev lo",
-        "ip route flush table local 127.0.0.0/8",
-        f"ip route add {TARGET} via 10.244.1.1 onlink dev eth0",
-    ]
-    netns.run_in(intruder, lambda: [subprocess.run(step.split(), check=False, capture_output=True) for step in steps])
+    aim_at_loopback(engine_node, intruder, TARGET)
     return Pods(engine_node, server, address, intruder)
 
 
