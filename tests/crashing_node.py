@@ -1,6 +1,8 @@
 """A node whose process may die at any step: before and after every send, every transition, every firewall text."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -9,6 +11,9 @@ from cni.leases import Leases
 from netplane.kernel.nft import Nft
 from netplane.kernel.rtnl import Rtnl
 from tests.cnitools import Node
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Crash(BaseException):
@@ -32,54 +37,39 @@ class Fuse:
 FUSE = Fuse()
 
 
-class FusedRtnl(Rtnl):
-    """Every send may be the last, before it or after it."""
+def risky(work: Callable[P, T]) -> Callable[P, T]:
+    """The same, and it may be the last: the process dies before it or after it."""
 
-    def apply(self, requests: Any, *, undo: bool = True) -> None:
+    @functools.wraps(work)
+    def step(*args: P.args, **more: P.kwargs) -> T:
         FUSE.step()
-        super().apply(requests, undo=undo)
+        found = work(*args, **more)
         FUSE.step()
+        return found
+
+    return step
+
+
+class FusedRtnl(Rtnl):
+    """Every send may be the last."""
+
+    apply = risky(Rtnl.apply)
 
 
 class FusedLeases(Leases):
     """So may every transition."""
 
-    def reserve(self, *args: Any, **more: Any) -> Any:
-        FUSE.step()
-        found = super().reserve(*args, **more)
-        FUSE.step()
-        return found
-
-    def activate(self, *args: Any) -> None:
-        FUSE.step()
-        super().activate(*args)
-        FUSE.step()
-
-    def release(self, *args: Any) -> bool:
-        FUSE.step()
-        found = super().release(*args)
-        FUSE.step()
-        return found
-
-    def take_ports(self, *args: Any) -> None:
-        FUSE.step()
-        super().take_ports(*args)
-        FUSE.step()
-
-    def drop_ports(self, *args: Any) -> None:
-        FUSE.step()
-        super().drop_ports(*args)
-        FUSE.step()
+    reserve = risky(Leases.reserve)
+    activate = risky(Leases.activate)
+    release = risky(Leases.release)
+    take_ports = risky(Leases.take_ports)
+    drop_ports = risky(Leases.drop_ports)
 
 
 class FusedNft(Nft):
     """And every transaction of the firewall."""
 
-    def run_text(self, text: str) -> str:
-        FUSE.step()
-        found = super().run_text(text)
-        FUSE.step()
-        return found
+    run_text = risky(Nft.run_text)
 
 
 class CrashingNode(Node):
