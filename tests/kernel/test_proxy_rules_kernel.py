@@ -1,28 +1,21 @@
 """`netplane-proxy plan` loads with `nft -f`; `diff` finds what was tampered with; neither touches anything."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from netplane.kernel import netns
 from tests import proxy_objects
+from tests.cnitools import Spaces
 
 pytestmark = pytest.mark.privileged
-NODE = f"npt-{os.getpid():x}-rules"
 
 
 @pytest.fixture
-def node() -> Iterator[str]:
-    netns.create(NODE)
-    try:
-        yield NODE
-    finally:
-        netns.delete(NODE)
+def node(place: Spaces) -> str:
+    return place.name("rules")
 
 
 def inside(node: str, *argv: object, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,29 +1,18 @@
 """Connection tracking's parameters, as a configuration asks for them."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from netplane.kernel import netns
+from tests.cnitools import Spaces
 
 pytestmark = pytest.mark.privileged
-NAMESPACE = f"npt-sysctls-{os.getpid():x}"
 
 
-@pytest.fixture
-def namespace() -> Iterator[str]:
-    netns.create(NAMESPACE)
-    try:
-        yield NAMESPACE
-    finally:
-        netns.delete(NAMESPACE)
-
-
-def test_connection_tracking_is_set_as_configured(namespace: str) -> None:
+def test_connection_tracking_is_set_as_configured(place: Spaces) -> None:
     """--init-only: timeouts and leniency are this namespace's; the table's size is the whole machine's and stays."""
+    namespace = place.name("sysctls")
     flags = ("--conntrack-tcp-timeout-established=90m", "--conntrack-udp-timeout=45s", "--conntrack-tcp-be-liberal")
     command = [
         "ip",
