@@ -15,7 +15,6 @@ from netplane.api.objects import (
     Lease,
     LeaseSpec,
     Node,
-    NodeSpec,
     NodeStatus,
     ObjectMeta,
     Pod,
@@ -30,20 +29,10 @@ from netplane.controllers.plan import legacy_endpoints, node_lifecycle, pod_cidr
 from netplane.controllers.plan.ranges import Pool
 from netplane.controllers.plan.world import World
 from netplane.controllers.plan.writes import Bind, Create, Delete, Patch, Replace
+from tests.controller_objects import node
 
 NOW = "2026-01-01T00:00:00Z"
 UNREACHABLE = "node.kubernetes.io/unreachable"
-
-
-def node(name: str, ready: str = "True", **spec: Any) -> Node:
-    labels = spec.pop("labels", None)
-    allocatable = spec.pop("allocatable", None)
-    conditions = [Condition(type="Ready", status=ready)] if ready else None
-    return Node(
-        metadata=ObjectMeta(name=name, labels=labels, resource_version="7"),
-        spec=NodeSpec(**spec),
-        status=NodeStatus(conditions=conditions, allocatable=allocatable),
-    )
 
 
 def pod(name: str = "p", node_name: str = "", *, labels: dict[str, str] | None = None, **spec: Any) -> Pod:
