@@ -9,6 +9,19 @@ from netplane.api.kinds import Kind
 Json = dict[str, Any]
 
 
+def pod(**spec: Any) -> Json:
+    """The least that a pod is, and so much more of its spec."""
+    return {"spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
+
+
+def container(**fields: Any) -> Json:
+    return pod(containers=[{"name": "c", "image": "i", **fields}])
+
+
+def volume(**source: Any) -> Json:
+    return pod(volumes=[{"name": "v", **source}])
+
+
 def made(kind: Kind, obj: Json) -> Json:
     """The object under the name x, defaulted."""
     obj = copy.deepcopy(obj)

@@ -1,23 +1,10 @@
 """The other kinds: what is refused and in which words."""
 
-from typing import Any
-
 import pytest
 
 from netplane.api import kinds
 from netplane.api.kinds import Kind
-from tests.field_errors import problems
-
-Json = dict[str, Any]
-
-
-def pod(**spec: Any) -> Json:
-    return {"spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
-
-
-def container(**fields: Any) -> Json:
-    return pod(containers=[{"name": "c", "image": "i", **fields}])
-
+from tests.field_errors import Json, container, pod, problems
 
 DNS_LABEL = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "

@@ -7,9 +7,7 @@ import pytest
 
 from netplane.api import cron, kinds, quantity
 from netplane.api.kinds import Kind
-from tests.field_errors import problems
-
-Json = dict[str, Any]
+from tests.field_errors import Json, container, pod, problems, volume
 
 SUBDOMAIN = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
@@ -20,18 +18,6 @@ PERCENT = (
     "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
     "validation is '[0-9]+%')"
 )
-
-
-def container(**fields: Any) -> Json:
-    return {"spec": {"containers": [{"name": "c", "image": "i", **fields}]}}
-
-
-def volume(**source: Any) -> Json:
-    return {"spec": {"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", **source}]}}
-
-
-def pod(**spec: Any) -> Json:
-    return {"spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
 
 
 C = "spec.containers[0]"

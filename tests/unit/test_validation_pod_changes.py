@@ -1,18 +1,9 @@
 """What a change of a pod may not do."""
 
-from typing import Any
-
 import pytest
 
 from netplane.api import kinds
-from tests.field_errors import problems
-
-Json = dict[str, Any]
-
-
-def pod(**spec: Any) -> Json:
-    return {"spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
-
+from tests.field_errors import Json, pod, problems
 
 CHANGES: list[tuple[Json, Json, list[str]]] = [
     (pod(activeDeadlineSeconds=5), pod(activeDeadlineSeconds=4), []),

@@ -5,22 +5,9 @@ from typing import Any
 import pytest
 
 from netplane.api import kinds
-from tests.field_errors import problems
+from tests.field_errors import Json, container, pod, problems, volume
 
-Json = dict[str, Any]
 R, P = (f"{how}DuringSchedulingIgnoredDuringExecution" for how in ("required", "preferred"))
-
-
-def pod(**spec: Any) -> Json:
-    return {"spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
-
-
-def container(**fields: Any) -> Json:
-    return pod(containers=[{"name": "c", "image": "i", **fields}])
-
-
-def volume(**source: Any) -> Json:
-    return pod(volumes=[{"name": "v", **source}])
 
 
 def mounts(*given: Json, devices: list[Json] | None = None) -> Json:
