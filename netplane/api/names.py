@@ -45,6 +45,15 @@ def _pattern(message: str, pattern: str, *examples: str) -> str:
     return f"{message} (e.g. {shown}regex used for validation is '{pattern}')"
 
 
+_QUALIFIED_WANTED = _pattern(
+    f"must consist of alphanumeric characters, '-', '_' or '.', and {_ALNUM_ENDS}",
+    _QUALIFIED,
+    "MyName",
+    "my.name",
+    "123-abc",
+)
+
+
 def _subdomain(value: str, form: re.Pattern[str], marks: str) -> list[str]:
     """A subdomain of the given form; `marks` is what it may hold beside letters and digits."""
     errors = _length(value, SUBDOMAIN_BYTES)
@@ -128,11 +137,9 @@ def qualified_name(value: str) -> list[str]:
     if is_label(value):
         return []
     parts = value.split("/")
-    text = f"must consist of alphanumeric characters, '-', '_' or '.', and {_ALNUM_ENDS}"
-    wanted = _pattern(text, _QUALIFIED, "MyName", "my.name", "123-abc")
     if len(parts) > 2:
         extra = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        return [f"a qualified name {wanted}{extra}"]
+        return [f"a qualified name {_QUALIFIED_WANTED}{extra}"]
     errors = []
     if len(parts) == 2:
         errors = [f"prefix part {text}" for text in (dns_subdomain(parts[0]) if parts[0] else ["must be non-empty"])]
@@ -142,7 +149,7 @@ def qualified_name(value: str) -> list[str]:
     else:
         errors += [f"name part {text}" for text in _length(name, LABEL_BYTES)]
     if not _QUALIFIED_RE.fullmatch(name):
-        errors.append(f"name part {wanted}")
+        errors.append(f"name part {_QUALIFIED_WANTED}")
     return errors
 
 
