@@ -155,7 +155,7 @@ def _firewall(network: Network) -> None:
 
 def let_through(pods: Sequence[Subnet]) -> None:
     """Let these ranges through an iptables FORWARD chain whose policy is to drop (Docker's habit)."""
-    for version, word in ((4, "ip"), (6, "ip6")):
+    for version, word in firewall.WORDS.items():
         if text := firewall.forward(rules.ask(f"list chain {word} filter FORWARD"), version, pods):
             log.info("letting pods through a FORWARD chain that drops", table=f"{word} filter")
             rules.run(text)

@@ -32,7 +32,7 @@ from netplane.rtnl import IP, Network
 TABLE = "inet netplane-cni"
 SetName = Literal["masq", "pods", "cluster"]
 _TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
-_WORDS = {4: "ip", 6: "ip6"}
+WORDS = {4: "ip", 6: "ip6"}
 _MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 FORWARD_COMMENT = "netplane pods"
 _HOOKS = {
@@ -61,7 +61,7 @@ def table() -> str:
     lines += [f"add rule {TABLE} hostports_{where} fib daddr type local goto hostports" for where in ("in", "out")]
     lines.append(f"add rule {TABLE} postrouting oifname != lo ct status dnat ip saddr 127.0.0.0/8 masquerade")
     for v in (4, 6):
-        word = _WORDS[v]
+        word = WORDS[v]
         lines.append(f"add rule {TABLE} postrouting {word} saddr . {word} daddr @plain{v} accept")
         for source, target in (("masq", "masq"), ("pods", "cluster")):
             match = f"{word} saddr @{source}{v} {word} daddr != @{target}{v} {word} daddr != {_MULTICAST[v]}"
@@ -85,7 +85,7 @@ def _port_maps(version: int) -> list[str]:
 
 
 def _port_rules(version: int) -> list[str]:
-    word, own = _WORDS[version], f"meta nfproto ipv{version}"
+    word, own = WORDS[version], f"meta nfproto ipv{version}"
     # Two lookups: hash maps find one key, and a mapping without hostIP is for every address of the node.
     here = f"{own} " if version == 4 else f"{own} ip6 daddr != ::1 "
     return [
@@ -143,7 +143,7 @@ def forward(listing: str, version: int, pods: Sequence[Network]) -> str:
         version: 4 or 6.
         pods: ranges of pods; those that are let through already are left alone.
     """
-    word = _WORDS[version]
+    word = WORDS[version]
     through = [ip_network(text) for text in re.findall(rf'{word} saddr (\S+) .*"{FORWARD_COMMENT}"', listing)]
     missing = [n for n in pods if n.version == version and not any(_covers(other, n) for other in through)]
     if "policy drop" not in listing:

@@ -12,7 +12,7 @@ the hooks of IP before the bridge's own device has them (br_netfilter): there, a
 device, prerouting it is.
 """
 
-from cni.plan.firewall import TABLE
+from cni.plan.firewall import TABLE, WORDS
 from cni.plan.overlay import Tunnel
 from cni.plan.underlay import Underlay
 
@@ -20,7 +20,6 @@ AT_DEVICE = "netdev netplane-cni"
 _ANYWHERE = "tunnel_in"
 # Neither MF nor an offset (RFC 791, 3.1); in IPv6 a fragment's next header is 44 (RFC 8200, 4.5).
 _WHOLE = {4: "ip frag-off & 0x3fff == 0 ip protocol udp", 6: "ip6 nexthdr udp"}
-_WORDS = {4: "ip", 6: "ip6"}
 
 
 def sent(tunnel: Tunnel, underlay: Underlay) -> str:
@@ -66,4 +65,4 @@ def _nowhere() -> str:
 
 
 def _to(tunnel: Tunnel, underlay: Underlay, end: str) -> str:
-    return f"udp dport {tunnel.port} {_WORDS[underlay.address.version]} {end} {underlay.address}"
+    return f"udp dport {tunnel.port} {WORDS[underlay.address.version]} {end} {underlay.address}"
