@@ -41,4 +41,4 @@ def question() -> str:
 
 def elements(devices: Iterable[str]) -> str:
     """Text that marks interfaces on which packets from 127.0.0.1 may leave."""
-    return "".join(f'add element {TABLE} {SET} {{ "{dev}" }}\n' for dev in dict.fromkeys(devices))
+    return "".join(f'add element {TABLE} {SET} {{ "{dev}" }}\n' for dev in devices)
