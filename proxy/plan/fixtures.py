@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from netplane.api.objects import EndpointSlice, Service
-from netplane.net.addresses import packed
+from netplane.net.addresses import packed, with_port
 from netplane.nft.trace import Ruleset
 from netplane.nft.types import FAMILIES, Family
 from proxy.plan import detector, offline
@@ -72,8 +72,7 @@ class Flow(msgspec.Struct, frozen=True):
         return self.proto.lower()
 
     def __str__(self) -> str:
-        dst = f"[{self.dst}]" if ":" in self.dst else self.dst
-        return f"{self.src} → {dst}:{self.dport}/{self.protocol}"
+        return f"{self.src} → {with_port(self.dst, self.dport)}/{self.protocol}"
 
 
 class NodeFields(msgspec.Struct, frozen=True, rename="camel"):
