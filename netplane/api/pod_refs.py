@@ -3,7 +3,7 @@
 What a pod on a node names is what that node may read. Source: the Pod type of core/v1 in Kubernetes 1.36.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -14,7 +14,7 @@ Ref = tuple[str, str]
 MIRROR = "kubernetes.io/config.mirror"
 """The annotation of a pod that its node made itself, to show a static pod."""
 
-CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 # Volume sources that name a Secret: by a reference (an object with a name), or by a name alone.
 _BY_REFERENCE = {
@@ -38,8 +38,19 @@ def references(pod: Json) -> frozenset[Ref]:
 
 def containers(spec: Json) -> Iterator[Json]:
     """All containers of a pod, of every sort."""
-    for field in CONTAINERS:
+    for field in _CONTAINERS:
         yield from spec.get(field) or ()
+
+
+def placed(spec: Json, path: str) -> Iterator[tuple[str, Json]]:
+    """The same, each with its path below `path`, that of the spec."""
+    for field in _CONTAINERS:
+        yield from ((f"{path}.{field}[{i}]", one) for i, one in enumerate(spec.get(field) or ()))
+
+
+def projected(volume: Json) -> Sequence[Json]:
+    """The sources of a projected volume; none of any other."""
+    return (volume.get("projected") or {}).get("sources") or ()
 
 
 def _name(reference: Json | None) -> str:
@@ -62,6 +73,6 @@ def _of_volume(volume: Json) -> Iterator[Ref]:
     for field, inside in _BY_REFERENCE.items():
         yield "secrets", _name((volume.get(field) or {}).get(inside))
     yield "configmaps", _name(volume.get("configMap"))
-    for source in (volume.get("projected") or {}).get("sources") or ():
+    for source in projected(volume):
         yield "secrets", _name(source.get("secret"))
         yield "configmaps", _name(source.get("configMap"))

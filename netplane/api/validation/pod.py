@@ -4,7 +4,7 @@ from typing import Any
 
 from netplane.api import addresses, names
 from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required
-from netplane.api.pod_refs import MIRROR
+from netplane.api.pod_refs import MIRROR, projected
 from netplane.api.validation import meta, pod_changes, resources, scheduling, security
 from netplane.api.validation.containers import RESTART_POLICIES, Around, containers
 from netplane.api.validation.volumes import volumes
@@ -35,7 +35,7 @@ def _pod(obj: Json) -> list[FieldError]:
         return errors
     why = "must not be specified when serviceAccountName is not set"
     for i, volume in enumerate(spec.get("volumes") or ()):
-        for j, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+        for j, source in enumerate(projected(volume)):
             if source.get("serviceAccountToken") is not None:
                 errors.append(forbidden(f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken", why))
     return errors

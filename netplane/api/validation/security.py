@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from netplane.api import names
+from netplane.api import names, pod_refs
 from netplane.api.fields import (
     FieldError,
     all_invalid,
@@ -14,7 +14,6 @@ from netplane.api.fields import (
     required,
     too_long,
 )
-from netplane.api.pod_refs import CONTAINERS
 from netplane.api.validation.paths import descending
 
 Json = dict[str, Any]
@@ -166,10 +165,10 @@ def system(spec: Json, path: str) -> list[FieldError]:
     contexts: list[tuple[str, Json, tuple[str, ...]]] = [
         (f"{path}.securityContext", spec.get("securityContext") or {}, _NO_WINDOWS_POD)
     ]
-    for field in CONTAINERS:
-        for i, one in enumerate(spec.get(field) or ()):
-            given = one.get("securityContext") or {}
-            contexts.append((f"{path}.{field}[{i}].securityContext", given, _NOT_ON_WINDOWS))
+    contexts += [
+        (f"{at}.securityContext", one.get("securityContext") or {}, _NOT_ON_WINDOWS)
+        for at, one in pod_refs.placed(spec, path)
+    ]
     if name == "linux":
         why = "windows options cannot be set for a linux pod"
         return [forbidden(f"{at}.windowsOptions", why) for at, given, _ in contexts if given.get("windowsOptions")]

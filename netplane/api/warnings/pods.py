@@ -1,12 +1,10 @@
 """What a pod or the template of pods earns a warning for (pure). Source: the warnings of Kubernetes 1.36."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from netplane.api import names, quantity
+from netplane.api import names, pod_refs, quantity
 from netplane.api.addresses import ip_warnings
 from netplane.api.fields import go_quote
-from netplane.api.pod_refs import CONTAINERS
 from netplane.api.warnings import scheduling, volumes
 
 Json = dict[str, Any]
@@ -64,18 +62,13 @@ def _pod(obj: Json, path: str) -> list[str]:
     found += _twice(spec, f"{path}spec") + _fractions(spec.get("overhead") or {}, f"{path}spec.overhead")
     if _SECCOMP_POD in given and not (spec.get("securityContext") or {}).get("seccompProfile"):
         found.append(f"{at}[{_SECCOMP_POD}]: {_NO_SECCOMP}")
-    for where, one in _containers(spec, f"{path}spec"):
+    for where, one in pod_refs.placed(spec, f"{path}spec"):
         found += _profiles(one, spec, given, at, template=bool(path)) + _container(one, where)
     found += _ports(spec, f"{path}spec")
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         why = "must be >= 0; negative values are invalid and will be treated as 1"
         found.append(f"{path}spec.terminationGracePeriodSeconds: {why}")
     return found
-
-
-def _containers(spec: Json, path: str) -> Iterator[tuple[str, Json]]:
-    for field in CONTAINERS:
-        yield from ((f"{path}.{field}[{i}]", one) for i, one in enumerate(spec.get(field) or ()))
 
 
 def _twice(spec: Json, path: str) -> list[str]:
@@ -139,7 +132,7 @@ def _ports(spec: Json, path: str) -> list[str]:
     """Ports that are told twice, in one container or in several."""
     found: list[str] = []
     seen: dict[tuple[int, str], list[tuple[str, Json]]] = {}
-    for where, one in _containers(spec, path):
+    for where, one in pod_refs.placed(spec, path):
         for i, port in enumerate(one.get("ports") or ()):
             at = f"{where}.ports[{i}]"
             if port.get("hostIP") and not port.get("hostPort"):

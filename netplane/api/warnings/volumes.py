@@ -3,6 +3,7 @@
 from typing import Any
 
 from netplane.api.fields import go_quote
+from netplane.api.pod_refs import projected
 
 Json = dict[str, Any]
 
@@ -32,19 +33,15 @@ def warnings(given: list[Json], path: str) -> list[str]:
     tokens = {
         source["serviceAccountToken"].get("path") or ""
         for one in given
-        for source in _sources(one)
+        for source in projected(one)
         if source.get("serviceAccountToken") is not None
     }
     return found + [
         text
         for i, one in enumerate(given)
-        for source in _sources(one)
+        for source in projected(one)
         for text in _hidden(source, tokens, f"{path}[{i}].projected.sources")
     ]
-
-
-def _sources(volume: Json) -> list[Json]:
-    return (volume.get("projected") or {}).get("sources") or []
 
 
 def _hidden(source: Json, tokens: set[str], path: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from netplane.api import errors, kinds
-from netplane.api.pod_refs import MIRROR
+from netplane.api.pod_refs import MIRROR, projected
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import suffix
@@ -77,7 +77,7 @@ def _check_mirror(spec: Json, name: str) -> None:
     for volume in spec.get("volumes") or ():
         if volume.get("secret"):
             raise errors.forbidden("", "pods", name, "a mirror pod may not reference secrets")
-        if any(one.get("serviceAccountToken") for one in (volume.get("projected") or {}).get("sources") or ()):
+        if any(one.get("serviceAccountToken") for one in projected(volume)):
             why = "a mirror pod may not use ServiceAccountToken volume projections"
             raise errors.forbidden("", "pods", name, why)
 

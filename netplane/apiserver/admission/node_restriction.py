@@ -217,9 +217,7 @@ def _audience(call: Call, spec: Json, audiences: list[str]) -> str:
     if len(audiences) > 1:
         return "node may only request 0 or 1 audiences"
     wanted = audiences[0] if audiences else ""
-    sources = [
-        one for volume in spec.get("volumes") or () for one in (volume.get("projected") or {}).get("sources") or ()
-    ]
+    sources = [one for volume in spec.get("volumes") or () for one in pod_refs.projected(volume)]
     given = {(one["serviceAccountToken"].get("audience") or "") for one in sources if one.get("serviceAccountToken")}
     target = call.target
     ask = Ask("request-serviceaccounts-token-audience", "", wanted, "", target.namespace, target.name)
