@@ -4,20 +4,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from netplane.api.addresses import cidr_warnings, ip_warnings
+from netplane.api.fields import go_quote
+from netplane.api.validation.ingress import CLASS_ANNOTATION
+from netplane.api.validation.service import TOPOLOGY_HINTS, TOPOLOGY_MODE
 
 Json = dict[str, Any]
-
-_OLD_HINTS = "service.kubernetes.io/topology-aware-hints"
-_MODE = "service.kubernetes.io/topology-mode"
-_CLASS = "kubernetes.io/ingress.class"
 
 
 def service(obj: Json) -> list[str]:
     """A Service as it is stored."""
     spec = obj.get("spec") or {}
     found: list[str] = []
-    if _OLD_HINTS in (obj["metadata"].get("annotations") or {}):
-        found.append(f"annotation {_OLD_HINTS} is deprecated, please use {_MODE} instead")
+    if TOPOLOGY_HINTS in (obj["metadata"].get("annotations") or {}):
+        found.append(f"annotation {TOPOLOGY_HINTS} is deprecated, please use {TOPOLOGY_MODE} instead")
     given = [(f"spec.clusterIPs[{i}]", ip) for i, ip in enumerate(spec.get("clusterIPs") or ()) if ip != "None"]
     given += [(f"spec.externalIPs[{i}]", ip) for i, ip in enumerate(spec.get("externalIPs") or ())]
     given += [("spec.loadBalancerIP", spec["loadBalancerIP"])] if spec.get("loadBalancerIP") else []
@@ -60,13 +59,9 @@ def balanced(obj: Json) -> list[str]:
 
 def ingress(obj: Json) -> list[str]:
     """A new Ingress."""
-    if _CLASS not in (obj["metadata"].get("annotations") or {}):
+    if CLASS_ANNOTATION not in (obj["metadata"].get("annotations") or {}):
         return []
-    return [f"annotation {_quoted(_CLASS)} is deprecated, please use 'spec.ingressClassName' instead"]
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
+    return [f"annotation {go_quote(CLASS_ANNOTATION)} is deprecated, please use 'spec.ingressClassName' instead"]
 
 
 def endpoints(obj: Json) -> list[str]:
