@@ -148,13 +148,17 @@ def _repeated(source: Json, kind: str, path: str, paths: set[str]) -> list[Field
 
 def _token(given: Json, path: str) -> list[FieldError]:
     seconds, above = given.get("expirationSeconds"), path.rpartition(".sources[")[0]
-    errors: list[FieldError] = []
-    if seconds is not None and seconds < LEAST_TOKEN_S:
-        errors.append(invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"))
-    elif seconds is not None and seconds > MOST_TOKEN_S:
-        why = "may not specify a duration larger than 2^32 seconds"
-        errors.append(invalid(f"{path}.expirationSeconds", seconds, why))
+    errors = [] if seconds is None else token_lifetime(seconds, f"{path}.expirationSeconds")
     return errors + local(given.get("path") or "", f"{above}.path")
+
+
+def token_lifetime(seconds: int, path: str) -> list[FieldError]:
+    """How long a token may be good that is asked for, here or by a TokenRequest."""
+    if seconds < LEAST_TOKEN_S:
+        return [invalid(path, seconds, "may not specify a duration less than 10 minutes")]
+    if seconds > MOST_TOKEN_S:
+        return [invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")]
+    return []
 
 
 def _trust_bundle(given: Json, path: str) -> list[FieldError]:

@@ -9,8 +9,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from netplane.api import errors, fields, kinds
+from netplane.api import errors, kinds
 from netplane.api.kinds import Kind
+from netplane.api.validation.volumes import token_lifetime
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.access import legacy_tokens
 from netplane.apiserver.access.jwt import BadToken, Key
@@ -26,7 +27,7 @@ from netplane.store.protocol import Store
 Json = dict[str, Any]
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
-DEFAULT_S, LEAST_S, MOST_S = 3600, 600, 2**32
+DEFAULT_S = 3600
 REMEMBERED = 4096
 _OURS = "kubernetes.io"
 _BOUND: dict[str, Kind] = {"pod": kinds.POD, "node": kinds.NODE, "secret": kinds.SECRET}
@@ -125,14 +126,8 @@ async def request(call: Call) -> Reply:
     bodies.check_types(asked, "authentication.k8s.io", "v1", "TokenRequest")
     spec = asked.get("spec") or {}
     seconds = spec.get("expirationSeconds", DEFAULT_S)
-    problem = None
-    if seconds < LEAST_S:
-        problem = fields.invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
-    elif seconds > MOST_S:
-        why = "may not specify a duration larger than 2^32 seconds"
-        problem = fields.invalid("spec.expirationSeconds", seconds, why)
-    if problem is not None:
-        raise errors.invalid("authentication.k8s.io", "TokenRequest", "", [problem])
+    if problems := token_lifetime(seconds, "spec.expirationSeconds"):
+        raise errors.invalid("authentication.k8s.io", "TokenRequest", "", problems)
     account = call.cluster.decoded(await reads.stored(call))
     bound = await _bound(call, spec.get("boundObjectRef"))
     audiences = spec.get("audiences") or [ISSUER]
