@@ -27,7 +27,7 @@ RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _RESIZED, _RESIZE_POLICIES = ("cpu", "memory"), ("NotRequired", "RestartContainer")
 _NOT_INIT = "may not be set for init containers without restartPolicy=Always"
 _NOT_EPHEMERAL = "cannot be set for an Ephemeral Container"
-_LIFE = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+_LIFE = ("lifecycle", *probes.PROBES)
 
 
 class Around(NamedTuple):
@@ -118,7 +118,7 @@ def _ephemeral(around: Around, path: str) -> list[FieldError]:
 
 def _only_to_look(container: Json, path: str) -> list[FieldError]:
     """No container that a pod could rely on."""
-    fields = ("ports", "resources", *_LIFE[1:], "lifecycle", "resizePolicy", "restartPolicy")
+    fields = ("ports", "resources", *probes.PROBES, "lifecycle", "resizePolicy", "restartPolicy")
     errors = [forbidden(f"{path}.{one}", _NOT_EPHEMERAL) for one in fields if container.get(one)]
     for i, mount in enumerate(container.get("volumeMounts") or ()):
         where = f"{path}.volumeMounts[{i}]"
