@@ -17,6 +17,7 @@ from cni import install
 from cni.engine import Engine
 from cni.frames import Request
 from cni.leases import Leases, boot_id
+from cni.patrol import Patrol
 from netplane.kernel import netns, sysctl
 from netplane.kernel.rtnl import Rtnl
 from netplane.rtnl import Address, Change, Link, Route, Veth, add
@@ -25,6 +26,7 @@ from tests.waiting import until
 T = TypeVar("T")
 AGENT = str(Path(sys.executable).with_name("netplane-agent"))
 WAIT_S = 20.0
+GRACE_S = 60.0  # of patrols
 
 
 class Spaces:
@@ -267,6 +269,20 @@ def routes(space: str) -> list[str]:
 def addresses(space: str, dev: str = "eth0") -> list[str]:
     with door(space) as rtnl:
         return [a.interface.with_prefixlen for a in rtnl.addresses(dev) if a.scope != "link"]
+
+
+def at_once(_container: str, work: Callable[[], None]) -> bool:
+    """What an agent without calls under way does when it is to wait for them."""
+    work()
+    return True
+
+
+def patrol(node: Node, when_idle: Callable[[str, Callable[[], None]], bool] = at_once) -> None:
+    """Two rounds with the grace time between them, as an agent makes them."""
+    found = Patrol(node.engine.mender, when_idle, GRACE_S)
+    node.inside(found.round)
+    node.now_s += GRACE_S
+    node.inside(found.round)
 
 
 def nothing_left(node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ from netplane.kernel import netns
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Change, Link, Veth, add, delete
 from tests.cnitools import (
+    GRACE_S,
     AgentProcess,
     Inside,
     Node,
     Spaces,
     ask,
+    at_once,
     config,
     door,
     echo,
     environment,
+    patrol,
     relays,
     run_relay,
     wire,
@@ -32,28 +35,12 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
 
-GRACE_S = 60.0
 ONE_ADDRESS = {"ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.9", "rangeEnd": "10.244.1.9"}]]}
 
 
 @pytest.fixture
-def node(place: Spaces, tmp_path: Path) -> Iterator[Node]:
-    found = Node(place.name("node"), tmp_path)
-    yield found
-    found.close()
-
-
-def at_once(_container: str, work: Callable[[], None]) -> bool:
-    work()
-    return True
-
-
-def patrol(node: Node, when_idle: Callable[[str, Callable[[], None]], bool] = at_once) -> None:
-    """Two rounds, with the grace time between them."""
-    found = Patrol(node.engine.mender, when_idle, GRACE_S)
-    node.inside(found.round)
-    node.now_s += GRACE_S
-    node.inside(found.round)
+def node(engine_node: Node) -> Node:
+    return engine_node
 
 
 def listed(node: Node) -> str:

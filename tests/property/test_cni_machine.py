@@ -5,7 +5,7 @@ no address twice, nothing leaked, DEL always succeeds, pods that were added stay
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from cni.errors import Code
-from cni.patrol import Patrol
 from cni.plan.bandwidth import device
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Ifb, Link, delete
-from tests.cnitools import Node, Spaces, config, door
+from tests.cnitools import Node, Spaces, config, door, patrol
 from tests.crashing_node import FUSE, Crash, CrashingNode, fused
 
 pytestmark = pytest.mark.privileged
@@ -28,7 +27,6 @@ pytestmark = pytest.mark.privileged
 CONTAINERS = st.sampled_from([f"c{i}" for i in range(6)])
 STEPS = st.integers(0, 24)
 PORTS = st.sampled_from([None, 80, 81])
-GRACE_S = 60.0
 LIMITED = 81  # who has this port also has a rate limit, and so a device of its own
 # Room for four pods only, so that exhaustion is met as well.
 CONFIG = config(
@@ -150,11 +148,7 @@ class Machine(RuleBasedStateMachine):
             self.unsure.add(container)
 
     def patrol(self) -> None:
-        """Two rounds with the grace time between them, as an agent makes them."""
-        patrol = Patrol(self.node.engine.mender, _at_once, GRACE_S)
-        self.node.inside(patrol.round)
-        self.node.now_s += GRACE_S
-        self.node.inside(patrol.round)
+        patrol(self.node)
 
     @rule()
     def patrolled(self) -> None:
@@ -230,11 +224,6 @@ class Machine(RuleBasedStateMachine):
         finally:
             self.place.close()
             shutil.rmtree(self.folder)
-
-
-def _at_once(_container: str, work: Callable[[], None]) -> bool:
-    work()
-    return True
 
 
 def _has(space: str, address: str) -> bool:
