@@ -216,6 +216,18 @@ def run(test: Callable[[Server], Awaitable[None]], **options: Any) -> None:
     asyncio.run(body())
 
 
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}, **spec}}
+
+
+def pod(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
+
+
+def config(name: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "data": data}
+
+
 async def fill(ask: Server, count: int, namespace: str = "default") -> list[Any]:
     """ConfigMaps c000, c001, … with the labels n and even."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"

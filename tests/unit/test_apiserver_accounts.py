@@ -10,7 +10,7 @@ from netplane.api import pod_refs
 from netplane.apiserver.admission import accounts
 from netplane.apiserver.process import flags as flags_
 from netplane.errors import UsageError
-from tests.apiserver_app import Server, serving, settings
+from tests.apiserver_app import Server, pod, serving, settings
 
 PODS = "/api/v1/namespaces/default/pods"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
@@ -26,10 +26,6 @@ def run(test: Callable[[Server], Awaitable[None]], *, made: bool = True, without
             await test(server)
 
     asyncio.run(asyncio.wait_for(body(), 30))
-
-
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
 
 
 def test_a_pod_runs_as_default_with_a_token_in_every_container() -> None:

@@ -1,30 +1,17 @@
 """Create, read, update, patch and delete, as clients see them."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from netplane.apiserver.verbs import commit
-from tests.apiserver_app import Server, run
+from tests.apiserver_app import Server, config, pod, run, service
 
 SERVICES = "/api/v1/namespaces/default/services"
 PODS = "/api/v1/namespaces/default/pods"
 CONFIG = "/api/v1/namespaces/default/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-
-
-def service(name: str, **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}, **spec}}
-
-
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
-
-
-def config(name: str, **data: str) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "data": data}
 
 
 def test_a_new_object_gets_what_only_the_server_can_say() -> None:

@@ -4,14 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.apiserver_app import Server, run
+from tests.apiserver_app import Server, config, run
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-
-
-def config(name: str, **data: str) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "data": data}
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,10 @@
 """Addresses and node ports of Services: given out once, given back, said when there are no more."""
 
 import asyncio
-from typing import Any
 
-from tests.apiserver_app import Server, run, serving, settings
+from tests.apiserver_app import Server, run, service, serving, settings
 
 SERVICES = "/api/v1/namespaces/default/services"
-
-
-def service(name: str, **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}, **spec}}
 
 
 def test_addresses_and_ports_come_back_when_services_go() -> None:
