@@ -5,17 +5,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from netplane.api.objects import Condition, Node, NodeSpec, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus, Taint
+from netplane.api.objects import Node, ObjectMeta, Pod, PodSpec, PodStatus, Taint
 from netplane.controllers import touched
 from netplane.controllers.plan.world import World
+from tests import controller_objects as made
 
 TAINT = Taint(key="dedicated", effect="NoSchedule")
 
 
 def node(name: str = "n", ready: str = "True", *, pods: str = "2", **spec: Any) -> Node:
-    labels = spec.pop("labels", None)
-    status = NodeStatus(conditions=[Condition(type="Ready", status=ready)], allocatable={"pods": pods})
-    return Node(metadata=ObjectMeta(name=name, labels=labels), spec=NodeSpec(**spec), status=status)
+    return made.node(name, ready, allocatable={"pods": pods}, **spec)
 
 
 def pod(name: str, on: str = "", phase: str = "Pending", *, ends: bool = False, **spec: Any) -> Pod:
