@@ -130,6 +130,14 @@ async def asked(path: str, port: int = HEALTHZ, host: str = "127.0.0.1") -> tupl
     return await asyncio.to_thread(netns.run_in, NAMESPACE, lambda: ask(path, port, host))
 
 
+async def answered(status: int, path: str, port: int = HEALTHZ, host: str = "127.0.0.1") -> bytes:
+    """The answer, once it has this status."""
+    async with asyncio.timeout(5):
+        while (answer := await asked(path, port, host))[0] != status:
+            await asyncio.sleep(0.01)
+    return answer[2]
+
+
 def inside(namespace: str, scenario: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
         await scenario()
@@ -246,21 +254,14 @@ def test_health_of_proxy_node_and_service(namespace: str) -> None:
                 await asked("/", CHECK, "127.0.0.1")
 
             it.store.put(kinds.ENDPOINT_SLICE, endpoint_slice("elsewhere"))
-            async with asyncio.timeout(5):
-                while (await asked("/", CHECK, "192.0.2.1"))[0] != 503:
-                    await asyncio.sleep(0.01)
+            await answered(503, "/", CHECK, "192.0.2.1")
 
             tainted = node(taints=[{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}])
             it.store.put(kinds.NODE, tainted)
-            async with asyncio.timeout(5):
-                while (answer := await asked("/healthz"))[0] != 503:
-                    await asyncio.sleep(0.01)
-            assert json.loads(answer[2])["nodeEligible"] is False
+            assert json.loads(await answered(503, "/healthz"))["nodeEligible"] is False
             assert (await asked("/livez"))[0] == 200
             it.store.put(kinds.NODE, node())
-            async with asyncio.timeout(5):
-                while (await asked("/healthz"))[0] != 200:
-                    await asyncio.sleep(0.01)
+            await answered(200, "/healthz")
 
     inside(namespace, scenario)
 
