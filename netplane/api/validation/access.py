@@ -7,16 +7,7 @@ from typing import Any
 import orjson
 
 from netplane.api import names
-from netplane.api.fields import (
-    FieldError,
-    all_invalid,
-    forbidden,
-    go_struct,
-    invalid,
-    not_supported,
-    required,
-    too_long,
-)
+from netplane.api.fields import FieldError, all_invalid, go_struct, invalid, not_supported, required, too_long
 from netplane.api.validation import meta
 from netplane.api.validation.selecting import label_selector
 
@@ -67,14 +58,7 @@ def _json(value: str, path: str) -> list[FieldError]:
 
 
 def _unchanged(obj: Json, old: Json) -> list[FieldError]:
-    errors = meta.immutable("type", obj.get("type"), old.get("type"))
-    if old.get("immutable"):
-        why = "field is immutable when `immutable` is set"
-        if not obj.get("immutable"):
-            errors.append(forbidden("immutable", why))
-        if (obj.get("data") or {}) != (old.get("data") or {}):
-            errors.append(forbidden("data", why))
-    return errors
+    return meta.immutable("type", obj.get("type"), old.get("type")) + meta.sealed(obj, old, "data")
 
 
 def role(obj: Json, old: Json | None) -> list[FieldError]:

@@ -151,6 +151,15 @@ def immutable(path: str, value: Any, old: Any) -> list[FieldError]:
     return [] if (value or None) == (old or None) else [invalid(path, value, IMMUTABLE)]
 
 
+def sealed(obj: Json, old: Json, *fields: str) -> list[FieldError]:
+    """What of a ConfigMap or Secret that was `immutable` changed all the same; absent and empty are the same."""
+    if not old.get("immutable"):
+        return []
+    why = "field is immutable when `immutable` is set"
+    errors = [] if obj.get("immutable") else [forbidden("immutable", why)]
+    return errors + [forbidden(one, why) for one in fields if (obj.get(one) or {}) != (old.get(one) or {})]
+
+
 def domain_prefixed_path(value: str, path: str) -> list[FieldError]:
     """example.com/what: who gives a name, and the name."""
     if not value:

@@ -38,16 +38,7 @@ def config_map(obj: Json, old: Json | None) -> list[FieldError]:
         > CONFIG_MAP_BYTES
     ):
         errors.append(too_long("", CONFIG_MAP_BYTES))
-    if old and old.get("immutable"):
-        why = "field is immutable when `immutable` is set"
-        if not obj.get("immutable"):
-            errors.append(forbidden("immutable", why))
-        errors += [
-            forbidden(field, why)
-            for field in ("data", "binaryData")
-            if (obj.get(field) or {}) != (old.get(field) or {})
-        ]
-    return errors
+    return errors + (meta.sealed(obj, old, "data", "binaryData") if old else [])
 
 
 def event(obj: Json, old: Json | None) -> list[FieldError]:
