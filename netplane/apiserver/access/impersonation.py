@@ -14,11 +14,10 @@ from urllib.parse import unquote
 from netplane.api import errors
 from netplane.api.rbac import Ask, Policy
 from netplane.apiserver.access import auth
-from netplane.apiserver.access.tokens import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
+from netplane.apiserver.access.tokens import ACCOUNT, ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User, account_groups
 
 _PREFIX = b"impersonate-"
 _EXTRA = b"impersonate-extra-"
-_ACCOUNT = "system:serviceaccount:"
 _GROUP = "authentication.k8s.io"
 
 
@@ -71,14 +70,14 @@ def _asks(name: str, uid: str, groups: list[str], extra: dict[str, list[str]]) -
 
 def _account(name: str) -> tuple[str, str] | None:
     """(namespace, name) of a ServiceAccount's user name."""
-    parts = name.removeprefix(_ACCOUNT).split(":") if name.startswith(_ACCOUNT) else []
+    parts = name.removeprefix(ACCOUNT).split(":") if name.startswith(ACCOUNT) else []
     return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
 
 
 def _groups(name: str, given: list[str]) -> tuple[str, ...]:
     groups = list(given)
     if not groups and (account := _account(name)):
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{account[0]}"]
+        groups = [*account_groups(account[0])]
     own = UNAUTHENTICATED if name == ANONYMOUS.name else AUTHENTICATED
     if not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
         groups.append(own)

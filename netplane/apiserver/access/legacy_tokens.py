@@ -14,6 +14,7 @@ import orjson
 
 from netplane.api import kinds
 from netplane.apiserver import cluster as cl
+from netplane.apiserver.access.tokens import account_user
 from netplane.apiserver.cluster import Cluster
 from netplane.store.protocol import Store
 
@@ -70,7 +71,7 @@ def _claims(namespace: str, secret: str, account: Json) -> Json:
         f"{_OURS}secret.name": secret,
         f"{_OURS}service-account.name": account["name"],
         f"{_OURS}service-account.uid": account["uid"],
-        "sub": f"system:serviceaccount:{namespace}:{account['name']}",
+        "sub": account_user(namespace, account["name"]),
     }
 
 

@@ -15,7 +15,7 @@ from netplane.api.validation.volumes import token_lifetime
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.access import legacy_tokens
 from netplane.apiserver.access.jwt import BadToken, Key
-from netplane.apiserver.access.tokens import AUTHENTICATED, User
+from netplane.apiserver.access.tokens import AUTHENTICATED, User, account_groups, account_user
 from netplane.apiserver.process.files import write_atomic
 from netplane.apiserver.verbs import reads
 from netplane.apiserver.wire import bodies
@@ -69,7 +69,7 @@ class Issuer:
             "jti": str(uuid.uuid4()),
             _OURS: own,
             "nbf": at,
-            "sub": f"system:serviceaccount:{metadata['namespace']}:{metadata['name']}",
+            "sub": account_user(metadata["namespace"], metadata["name"]),
         }
         return self.key.sign(claims)
 
@@ -116,8 +116,7 @@ class Issuer:
 
 
 def _user(namespace: str, account: Json) -> User:
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
-    return User(f"system:serviceaccount:{namespace}:{account['name']}", account["uid"], groups)
+    return User(account_user(namespace, account["name"]), account["uid"], (*account_groups(namespace), AUTHENTICATED))
 
 
 async def request(call: Call) -> Reply:

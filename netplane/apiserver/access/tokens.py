@@ -15,6 +15,7 @@ from netplane.errors import UsageError, reason
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
+ACCOUNT = "system:serviceaccount:"
 
 
 class User(NamedTuple):
@@ -34,6 +35,16 @@ class User(NamedTuple):
         if self.extra:
             info["extra"] = {key: list(values) for key, values in self.extra}
         return info
+
+
+def account_user(namespace: str, name: str) -> str:
+    """The user name of a ServiceAccount."""
+    return f"{ACCOUNT}{namespace}:{name}"
+
+
+def account_groups(namespace: str) -> tuple[str, str]:
+    """The groups of the ServiceAccounts of a namespace."""
+    return "system:serviceaccounts", f"system:serviceaccounts:{namespace}"
 
 
 ANONYMOUS = User("system:anonymous", "", (UNAUTHENTICATED,))
