@@ -1,9 +1,10 @@
 """A cluster of two nodes with a real agent each, joined by an underlay; their apiserver is the fake one."""
 
 import asyncio
+import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from netplane.api import kinds
 from netplane.client.fake import FakeApiserver
 from netplane.kernel import netns
 from netplane.rtnl import Address, Bridge, Change, Link, Veth, add
-from tests.cnitools import AgentProcess, Answer, Spaces, door, environment, run_relay
+from tests.cnitools import AgentProcess, Answer, Spaces, door, environment, run_relay, spaces
 from tests.waiting import until
 
 
@@ -115,3 +116,10 @@ class Cluster:
         for agent in self.agents.values():
             agent.stop()
         self.api.close()
+
+
+@contextlib.contextmanager
+def clustered(folder: Path, *flags: str) -> Iterator[Cluster]:
+    """A cluster in namespaces of its own; its agents are not started yet, and get these flags."""
+    with spaces() as place, contextlib.closing(Cluster(place, folder, *flags)) as found:
+        yield found

@@ -14,8 +14,8 @@ import pytest
 from cni.plan import conflist, overlay
 from netplane.kernel import netns
 from netplane.rtnl import Change, Link
-from tests.cnitools import ask, door, echo, environment, run_relay, spaces
-from tests.overlay_cluster import Cluster
+from tests.cnitools import ask, door, echo, environment, run_relay
+from tests.overlay_cluster import Cluster, clustered
 from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
@@ -100,12 +100,8 @@ def pod_mtu(space: str) -> int:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with spaces() as place:
-        found = Cluster(place, tmp_path)
-        try:
-            yield found
-        finally:
-            found.close()
+    with clustered(tmp_path) as found:
+        yield found
 
 
 def test_connections_go_on_when_the_underlay_shrinks_and_grows(cluster: Cluster) -> None:

@@ -11,8 +11,8 @@ from netplane.api import kinds
 from netplane.kernel import netns
 from netplane.kernel.nft import Nft
 from netplane.rtnl import Change
-from tests.cnitools import AgentProcess, ask, door, echo, spaces, wire
-from tests.overlay_cluster import Cluster
+from tests.cnitools import AgentProcess, ask, door, echo, wire
+from tests.overlay_cluster import Cluster, clustered
 from tests.waiting import until
 
 pytestmark = pytest.mark.privileged
@@ -46,22 +46,18 @@ def test_pods_reach_pods_of_other_nodes_and_the_world(cluster: Cluster) -> None:
 
 
 def test_mtu_follows_the_underlay(tmp_path: Path) -> None:
-    with spaces() as place:
-        cluster = Cluster(place, tmp_path)
-        try:
-            with door(cluster.agents[1].space) as rtnl:
-                rtnl.apply([Change("eth0", mtu=1400)])
-            cluster.up()
-            for number, mtu in ((1, 1350), (2, 1450)):
-                space = cluster.agents[number].space
-                text = json.loads((cluster.agents[number].conf / conflist.FILE).read_text())
-                assert text["plugins"][0]["mtu"] == mtu
-                with door(space) as rtnl:
-                    links = {link.name: link.mtu for link in rtnl.links()}
-                assert (links[overlay.DEVICE], links[conflist.BRIDGE]) == (mtu, mtu)
-                assert "underlay" in cluster.agents[number].log.read_text()
-        finally:
-            cluster.close()
+    with clustered(tmp_path) as cluster:
+        with door(cluster.agents[1].space) as rtnl:
+            rtnl.apply([Change("eth0", mtu=1400)])
+        cluster.up()
+        for number, mtu in ((1, 1350), (2, 1450)):
+            space = cluster.agents[number].space
+            text = json.loads((cluster.agents[number].conf / conflist.FILE).read_text())
+            assert text["plugins"][0]["mtu"] == mtu
+            with door(space) as rtnl:
+                links = {link.name: link.mtu for link in rtnl.links()}
+            assert (links[overlay.DEVICE], links[conflist.BRIDGE]) == (mtu, mtu)
+            assert "underlay" in cluster.agents[number].log.read_text()
 
 
 def test_peers_come_change_and_go(cluster: Cluster) -> None:
@@ -142,18 +138,14 @@ def test_a_forward_chain_that_drops_does_not_cut_pods_off(cluster: Cluster) -> N
 
 
 def test_a_node_without_range_waits_and_says_so(tmp_path: Path) -> None:
-    with spaces() as place:
-        cluster = Cluster(place, tmp_path)
-        try:
-            cluster.api.put(1, podCIDRs=[])
-            cluster.start(1)
-            agent = cluster.agents[1]
-            until(lambda: "has no podCIDR" in agent.log.read_text(), "the reason")
-            assert not (agent.conf / conflist.FILE).exists()
-            cluster.api.put(1)
-            until((agent.conf / conflist.FILE).exists, "the configuration")
-        finally:
-            cluster.close()
+    with clustered(tmp_path) as cluster:
+        cluster.api.put(1, podCIDRs=[])
+        cluster.start(1)
+        agent = cluster.agents[1]
+        until(lambda: "has no podCIDR" in agent.log.read_text(), "the reason")
+        assert not (agent.conf / conflist.FILE).exists()
+        cluster.api.put(1)
+        until((agent.conf / conflist.FILE).exists, "the configuration")
 
 
 def test_a_second_agent_with_the_same_state_is_refused(cluster: Cluster) -> None:
