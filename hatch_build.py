@@ -24,7 +24,7 @@ class NetplaneHook(BuildHookInterface):
 
     def dependencies(self) -> list[str]:
         """What the build environment needs; nothing when the schemas are there already."""
-        return [] if self._schemas().exists() else ["kubernetes-validate>=1.36,<2"]
+        return [] if self._made() else ["kubernetes-validate>=1.36,<2"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before it packs a wheel (`version` is "standard" or "editable")."""
@@ -33,12 +33,17 @@ class NetplaneHook(BuildHookInterface):
         self._add_schemas()
         self._add_relay(build_data)
 
+    def _made(self) -> bool:
+        """Whether the schemas are there, and no older than what says which kinds they hold."""
+        target = self._schemas()
+        return target.exists() and target.stat().st_mtime >= target.with_name("build.py").stat().st_mtime
+
     def _schemas(self) -> Path:
         return Path(self.root, "netplane", "api", "schema", "v1.36.json.gz")
 
     def _add_schemas(self) -> None:
         target = self._schemas()
-        if target.exists():
+        if self._made():
             return
         spec = importlib.util.spec_from_file_location("schema_build", target.with_name("build.py"))
         assert spec is not None

@@ -14,7 +14,8 @@ from pathlib import Path
 
 _GROUPS = (
     "core/v1", "discovery/v1", "networking/v1", "coordination/v1", "apps/v1", "batch/v1", "rbac/v1", "events/v1",
-    "policy/v1", "authentication/v1", "authorization/v1", "autoscaling/v1",
+    "policy/v1", "authentication/v1", "authorization/v1", "autoscaling/v1", "autoscaling/v2", "storage/v1",
+    "scheduling/v1", "resource/v1", "certificates/v1",
 )  # fmt: skip
 _META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 _SPECIAL = {
@@ -85,7 +86,8 @@ def extract(root: Path) -> dict[str, object]:
         for source in sorted((root / folder).glob("*types*.go")):
             refine(table, source.read_text(), package)
         group = re.search(r'GroupName = "([^"]*)"', (root / folder / "register.go").read_text())
-        version = f"{group[1]}/v1" if group and group[1] else "v1"
+        served = folder.rpartition("/")[2]
+        version = f"{group[1]}/{served}" if group and group[1] else served
         for name, fields in found.items():
             if fields.get("1", [""])[0] == "metadata" or package == _META:
                 kinds.setdefault(f"{version} {name.rpartition('.')[2]}", name)

@@ -18,7 +18,8 @@ Json = dict[str, Any]
 RELEASE = "v1.36"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _SERVED = {
-    "io.k8s.api.core.v1": "Namespace Node Pod Service Endpoints ConfigMap Secret ServiceAccount Event",
+    "io.k8s.api.core.v1": "Namespace Node Pod Service Endpoints ConfigMap Secret ServiceAccount Event PersistentVolume "
+    "PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota LimitRange",
     "io.k8s.api.discovery.v1": "EndpointSlice",
     "io.k8s.api.networking.v1": "NetworkPolicy Ingress IngressClass ServiceCIDR IPAddress",
     "io.k8s.api.coordination.v1": "Lease",
@@ -26,6 +27,12 @@ _SERVED = {
     "io.k8s.api.batch.v1": "Job CronJob",
     "io.k8s.api.rbac.v1": "Role RoleBinding ClusterRole ClusterRoleBinding",
     "io.k8s.api.events.v1": "Event",
+    "io.k8s.api.storage.v1": "StorageClass CSINode CSIDriver CSIStorageCapacity VolumeAttachment VolumeAttributesClass",
+    "io.k8s.api.policy.v1": "PodDisruptionBudget",
+    "io.k8s.api.scheduling.v1": "PriorityClass",
+    "io.k8s.api.resource.v1": "ResourceClaim ResourceClaimTemplate ResourceSlice DeviceClass",
+    "io.k8s.api.autoscaling.v2": "HorizontalPodAutoscaler",
+    "io.k8s.api.certificates.v1": "CertificateSigningRequest",
 }
 _ALONE = {
     "io.k8s.api.core.v1": "Binding",
@@ -99,12 +106,13 @@ def convert(schema: Any, *, names: bool = False) -> Any:
 
 def _trimmed(schema: Json) -> Json:
     # Status, DeleteOptions … list every group there is; the enums of apiVersion and kind are not in the original.
-    served = {package.split(".")[-2] for package in (*_SERVED, *_ALONE)} - {"core", "meta"}
+    packages = [package.split(".")[-2:] for package in (*_SERVED, *_ALONE)]
+    served = {("" if group in ("core", "meta") else group, version) for group, version in packages}
     if "x-kubernetes-group-version-kind" in schema:
         schema["x-kubernetes-group-version-kind"] = [
             gvk
             for gvk in schema["x-kubernetes-group-version-kind"]
-            if gvk["version"] == "v1" and (not gvk["group"] or gvk["group"].split(".")[0] in served)
+            if (gvk["group"].split(".")[0], gvk["version"]) in served
         ]
         for field in ("apiVersion", "kind"):
             schema.get("properties", {}).get(field, {}).pop("enum", None)
