@@ -65,7 +65,7 @@ WRITES = {
     ),
     "a finalizer": post(
         CM, config_map("y", finalizers=["a/b/c"]), 422, "Invalid",
-        'ConfigMap "y" is invalid: metadata.finalizers: Invalid value: "a/b/c": a qualified name must consist of',
+        'ConfigMap "y" is invalid: metadata.finalizers: Invalid value: "a/b/c": a valid label key must consist of',
     ),
     "an owner without uid": post(
         CM, config_map("y", ownerReferences=[{"apiVersion": "v1", "kind": "Pod", "name": "p"}]), 422, "Invalid",

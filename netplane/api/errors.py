@@ -133,9 +133,8 @@ def strict_decoding(kind: str, version: str, problems: Sequence[str]) -> StatusE
 
 def cannot_handle(kind: str, api_version: str, why: str, as_kind: str = "") -> StatusError:
     """400: a body that does not decode into the kind it is sent to (`as_kind`, when it is another one)."""
-    return bad_request(
-        f'{kind} in version "{api_version}" cannot be handled as a {as_kind or kind}: {why}',
-    )
+    version = api_version.rpartition("/")[2]
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {as_kind or kind}: {why}')
 
 
 def unauthorized() -> StatusError:

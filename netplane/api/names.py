@@ -36,8 +36,9 @@ SUBDOMAIN_BYTES = 253
 _ALNUM_ENDS = "must start and end with an alphanumeric character"
 
 
-def _length(value: str, limit: int) -> list[str]:
-    return [f"must be no more than {limit} bytes"] if len(value.encode()) > limit else []
+def _length(value: str, limit: int, unit: str = "characters") -> list[str]:
+    """Both words mean bytes: what checks the keys and values of labels says so."""
+    return [f"must be no more than {limit} {unit}"] if len(value.encode()) > limit else []
 
 
 def _pattern(message: str, pattern: str, *examples: str) -> str:
@@ -54,9 +55,9 @@ _QUALIFIED_WANTED = _pattern(
 )
 
 
-def _subdomain(value: str, form: re.Pattern[str], marks: str) -> list[str]:
+def _subdomain(value: str, form: re.Pattern[str], marks: str, unit: str = "characters") -> list[str]:
     """A subdomain of the given form; `marks` is what it may hold beside letters and digits."""
-    errors = _length(value, SUBDOMAIN_BYTES)
+    errors = _length(value, SUBDOMAIN_BYTES, unit)
     if not form.fullmatch(value):
         text = (
             f"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, {marks}, "
@@ -139,15 +140,16 @@ def qualified_name(value: str) -> list[str]:
     parts = value.split("/")
     if len(parts) > 2:
         extra = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        return [f"a qualified name {_QUALIFIED_WANTED}{extra}"]
+        return [f"a valid label key {_QUALIFIED_WANTED}{extra}"]
     errors = []
     if len(parts) == 2:
-        errors = [f"prefix part {text}" for text in (dns_subdomain(parts[0]) if parts[0] else ["must be non-empty"])]
+        prefix = _subdomain(parts[0], _SUBDOMAIN_RE, "'-' or '.'", "bytes") if parts[0] else ["must be non-empty"]
+        errors = [f"prefix part {text}" for text in prefix]
     name = parts[-1]
     if not name:
         errors.append("name part must be non-empty")
     else:
-        errors += [f"name part {text}" for text in _length(name, LABEL_BYTES)]
+        errors += [f"name part {text}" for text in _length(name, LABEL_BYTES, "bytes")]
     if not _QUALIFIED_RE.fullmatch(name):
         errors.append(f"name part {_QUALIFIED_WANTED}")
     return errors
@@ -157,7 +159,7 @@ def label_value(value: str) -> list[str]:
     """The value of a label; may be empty."""
     if is_label(value):
         return []
-    errors = _length(value, LABEL_BYTES)
+    errors = _length(value, LABEL_BYTES, "bytes")
     if not _LABEL_VALUE_RE.fullmatch(value):
         text = (
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "

@@ -71,7 +71,7 @@ def test_label_syntax_errors_are_kubernetes_words(text: str, message: str) -> No
 
 
 def test_keys_and_values_are_validated() -> None:
-    with pytest.raises(StatusError, match=r'<nil>: Invalid value: "a/b/c": a qualified name must consist of'):
+    with pytest.raises(StatusError, match=r'<nil>: Invalid value: "a/b/c": a valid label key must consist of'):
         parse_labels("a/b/c=x")
     with pytest.raises(StatusError, match=r'values\[0\]\[a\]: Invalid value: "-x": a valid label must be'):
         parse_labels("a=-x")

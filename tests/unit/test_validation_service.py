@@ -78,7 +78,7 @@ REFUSED: list[tuple[Json, list[str]]] = [
     (
         {"ports": [{"port": 80, "targetPort": "no_no-longer-than-that"}]},
         [
-            'spec.ports[0].targetPort: Invalid value: "no_no-longer-than-that": must be no more than 15 bytes',
+            'spec.ports[0].targetPort: Invalid value: "no_no-longer-than-that": must be no more than 15 characters',
             'spec.ports[0].targetPort: Invalid value: "no_no-longer-than-that": must contain only alpha-numeric '
             "characters (a-z, 0-9), and hyphens (-)",
         ],
@@ -202,7 +202,7 @@ def test_names() -> None:
         "metadata.name: Required value: name or generateName is required",
     ]
     assert problems(service(name="a" * 64)) == [
-        f'metadata.name: Invalid value: "{"a" * 64}": must be no more than 63 bytes'
+        f'metadata.name: Invalid value: "{"a" * 64}": must be no more than 63 characters'
     ]
 
 
