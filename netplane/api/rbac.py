@@ -72,29 +72,27 @@ def rules_of(role: Json, cluster_roles: Sequence[Json]) -> list[Json]:
 
 
 def aggregated(role: Json, cluster_roles: Sequence[Json]) -> list[Json]:
-    """The rules of all other ClusterRoles that the selectors of `role` choose, by name, each rule once.
+    """The rules of all other ClusterRoles that the selectors of `role` choose, in their order and by name; each once.
 
-    A chosen role may gather itself: then what it gathers counts, however deep.
+    A chosen role may gather itself: then what it gathers stands in its place, however deep.
     """
     rules: list[Json] = []
-    todo, seen = [role], {role["metadata"]["name"]}
-    while todo:
-        gathering = todo.pop()
-        for one in sorted(cluster_roles, key=lambda each: str(each["metadata"]["name"])):
-            if one["metadata"]["name"] in seen or not _chooses(gathering, one):
-                continue
-            seen.add(one["metadata"]["name"])
-            if one.get("aggregationRule"):
-                todo.append(one)
-            else:
-                rules += [rule for rule in one.get("rules") or () if rule not in rules]
+    by_name = sorted(cluster_roles, key=lambda each: str(each["metadata"]["name"]))
+    for rule in _gathered(role, by_name, {role["metadata"]["name"]}):
+        if rule not in rules:
+            rules.append(rule)
     return rules
 
 
-def _chooses(role: Json, other: Json) -> bool:
-    labels = other["metadata"].get("labels") or {}
-    chosen = role["aggregationRule"].get("clusterRoleSelectors") or ()
-    return any(selectors.from_label_selector(one).matches(labels) for one in chosen)
+def _gathered(role: Json, by_name: Sequence[Json], seen: set[str]) -> Iterator[Json]:
+    for selector in role["aggregationRule"].get("clusterRoleSelectors") or ():
+        fits = selectors.from_label_selector(selector).matches
+        for one in by_name:
+            name = one["metadata"]["name"]
+            if name in seen or not fits(one["metadata"].get("labels") or {}):
+                continue
+            seen.add(name)
+            yield from _gathered(one, by_name, seen) if one.get("aggregationRule") else one.get("rules") or ()
 
 
 class Policy:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from netplane.api.rbac import Ask, Policy, allows
+from netplane.api import bootstrap_roles, role_table
+from netplane.api.rbac import Ask, Policy, aggregated, allows
 from netplane.apiserver.access import bootstrap_rules, impersonation
 from netplane.apiserver.access.tokens import ANONYMOUS, User
 from tests.apiserver_app import READER, Server, serving
@@ -163,6 +164,50 @@ IMPERSONATOR = {
 }
 
 
+def test_a_table_of_roles_is_read() -> None:
+    table = """
+one
+  READ patch | core apps | pods
+      deployments | web
+  get | /healthz /livez
+two
+  EVENTS
+"""
+    assert role_table.read(table) == {
+        "one": [
+            {"verbs": ["get", "list", "patch", "watch"], "apiGroups": ["", "apps"],
+             "resources": ["pods", "deployments"], "resourceNames": ["web"]},
+            {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez"]},
+        ],
+        "two": [{"verbs": ["create", "patch", "update"], "apiGroups": ["", "events.k8s.io"], "resources": ["events"]}],
+    }  # fmt: skip
+
+
+def test_bootstrap_has_kubernetes_roles_and_bindings() -> None:
+    made = {one["metadata"]["name"]: one for one in bootstrap_roles.cluster_roles()}
+    bound = {one["metadata"]["name"]: one for one in bootstrap_roles.cluster_role_bindings()}
+    assert made["system:basic-user"]["rules"] == [
+        {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+         "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
+        {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
+    ]  # fmt: skip
+    assert {name for name in bound if name not in made} == set()
+    assert "subjects" not in bound["system:node"]
+    assert bound["system:controller:job-controller"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "job-controller", "namespace": "kube-system"}
+    ]
+    local = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in bootstrap_roles.roles()}
+    for one in bootstrap_roles.role_bindings():
+        assert (one["metadata"]["namespace"], one["roleRef"]["name"]) in local
+
+
+def test_what_is_gathered_keeps_its_order() -> None:
+    roles = bootstrap_roles.cluster_roles()
+    named = {one["metadata"]["name"]: one for one in roles}
+    parts = [named[f"system:aggregate-to-{name}"]["rules"] for name in ("edit", "view", "admin")]
+    assert aggregated(named["admin"], roles) == [rule for part in parts for rule in part]
+
+
 def test_roles_gather_the_rules_of_those_labelled_for_them() -> None:
     async def test(server: Server) -> None:
         for name, inside in (("view", "pods/log"), ("edit", "pods/exec"), ("admin", "rolebindings")):
@@ -179,7 +224,12 @@ def test_roles_gather_the_rules_of_those_labelled_for_them() -> None:
         await server.create(f"{RBAC}/clusterroles", {"metadata": {"name": "more", "labels": label}, "rules": [rule]})
         assert (await server("GET", path, token=READER)).status == 200  # at once
         await bootstrap_rules.gather(server.cluster)
-        assert rule in (await server("GET", f"{RBAC}/clusterroles/view")).json["rules"]
+        view = (await server("GET", f"{RBAC}/clusterroles/view")).json
+        assert rule in view["rules"]
+        owner = view["metadata"]["managedFields"][0]
+        assert (owner["manager"], owner["operation"], owner["fieldsV1"]) == (
+            "clusterrole-aggregation-controller", "Apply", {"f:rules": {}}
+        )  # fmt: skip
         assert rule in (await server("GET", f"{RBAC}/clusterroles/admin")).json["rules"]
         await server("DELETE", f"{RBAC}/clusterroles/more")
         assert (await server("GET", path, token=READER)).status == 403

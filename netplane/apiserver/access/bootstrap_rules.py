@@ -9,6 +9,7 @@ from typing import Any
 
 from netplane.api import bootstrap_roles, errors, kinds, rbac
 from netplane.api.kinds import Kind
+from netplane.api.managed import entries as managed
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import commit
@@ -16,30 +17,39 @@ from netplane.apiserver.verbs import commit
 Json = dict[str, Any]
 
 MANAGER = "kube-apiserver"
+GATHERER = "clusterrole-aggregation-controller"
 
 
 async def reconcile(cluster: Cluster) -> None:
     """Make or complete all of them."""
-    for role in bootstrap_roles.cluster_roles():
-        await _ensure(cluster, kinds.CLUSTER_ROLE, role, "rules")
-    for binding in bootstrap_roles.cluster_role_bindings():
-        await _ensure(cluster, kinds.CLUSTER_ROLE_BINDING, binding, "subjects")
+    for kind, wanted, field in (
+        (kinds.CLUSTER_ROLE, bootstrap_roles.cluster_roles(), "rules"),
+        (kinds.CLUSTER_ROLE_BINDING, bootstrap_roles.cluster_role_bindings(), "subjects"),
+        (kinds.ROLE, bootstrap_roles.roles(), "rules"),
+        (kinds.ROLE_BINDING, bootstrap_roles.role_bindings(), "subjects"),
+    ):
+        for one in wanted:
+            await _ensure(cluster, kind, one, field)
     await gather(cluster)
 
 
 async def _ensure(cluster: Cluster, kind: Kind, want: Json, field: str) -> None:
-    name = want["metadata"]["name"]
-    kv = await cluster.store.get(cl.key(kind, "", name))
+    name, namespace = want["metadata"]["name"], want["metadata"].get("namespace", "")
+    kv = await cluster.store.get(cl.key(kind, namespace, name))
     if kv is None:
         obj = {"kind": kind.kind, "apiVersion": kind.api_version, **want}
         try:
-            await commit.create(cluster, kind, "", obj, own=True, manager=MANAGER)
+            await commit.create(cluster, kind, namespace, obj, own=True, manager=MANAGER)
         except errors.StatusError as error:
             if error.reason != "AlreadyExists":
                 raise
         return
     if _completed(cluster.decoded(kv), want, field) is not None:
-        await commit.change(cluster, kind, "", name, lambda have: _completed(have, want, field) or have, scope="all")
+
+        def complete(have: Json) -> Json:
+            return _completed(have, want, field) or have
+
+        await commit.change(cluster, kind, namespace, name, complete, scope="all")
 
 
 def _completed(have: Json, want: Json, field: str) -> Json | None:
@@ -50,7 +60,7 @@ def _completed(have: Json, want: Json, field: str) -> Json | None:
     if want.get("aggregationRule"):  # its rules are gathered, not given
         if not have.get("aggregationRule"):
             have["aggregationRule"], changed = want["aggregationRule"], True
-    elif missing := [one for one in want[field] if one not in (have.get(field) or ())]:
+    elif missing := [one for one in want.get(field) or () if one not in (have.get(field) or ())]:
         have[field], changed = [*(have.get(field) or ()), *missing], True
     labels = {**want["metadata"]["labels"], **(have["metadata"].get("labels") or {})}
     if labels != have["metadata"].get("labels"):
@@ -72,8 +82,11 @@ async def gather(cluster: Cluster) -> None:
 
 
 async def _write(cluster: Cluster, name: str, rules: list[Json]) -> None:
+    """As Kubernetes' controller does it: what it gathered is its own."""
+    writer = managed.Writer(GATHERER, cl.timestamp(cl.now()), "")
+
     def alter(role: Json) -> Json:
-        role["rules"] = rules
-        return role
+        made = managed.apply(kinds.CLUSTER_ROLE, role, {"metadata": {"name": name}, "rules": rules}, writer, force=True)
+        return {**made.obj, "metadata": {**made.obj["metadata"], "managedFields": made.entries}}
 
     await commit.change(cluster, kinds.CLUSTER_ROLE, "", name, alter, scope="all")

@@ -52,7 +52,7 @@ async def decide(index: NodeIndex, user: User, ask: Ask, fields: str = "") -> Ve
     rule = _RULES.get((ask.group, ask.resource))
     if rule is not None and not ask.path:
         return await rule(index, node, ask, fields)
-    return YES if any(allows(one, ask) for one in bootstrap_roles.CLUSTER_ROLES["system:node"]) else NO
+    return YES if any(allows(one, ask) for one in bootstrap_roles.rules()["system:node"]) else NO
 
 
 async def _related(index: NodeIndex, node: str, ask: Ask) -> Verdict:
