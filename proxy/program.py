@@ -40,7 +40,8 @@ from proxy.triggers import ANNOTATION
 
 log = logs.get("proxy")
 
-OURS = f"!{OTHER_PROXY},!{HEADLESS}"
+SERVICES, SLICES = f"!{OTHER_PROXY}", f"!{HEADLESS}"
+"""Label selectors: what another proxy serves, and what is only for names, is not sent at all."""
 FULL_RESYNC_S = 30 * 60.0
 SERVICE_CIDR_PROBE_S, SERVICE_CIDR_RETRY_S = 60.0, 1.0
 RANGES_PATIENCE_S = 5.0
@@ -92,10 +93,10 @@ class Program:
         )
         self._service_cidrs: Informer[ServiceCIDR] | None = None
         self._services = Informer(
-            self._api, Service, label_selector=OURS, on_change=self._service_changed, convert=services.read
+            self._api, Service, label_selector=SERVICES, on_change=self._service_changed, convert=services.read
         )
         self._slices = Informer(
-            self._api, EndpointSlice, label_selector=OURS, on_change=self._slice_changed, convert=self._read_slice
+            self._api, EndpointSlice, label_selector=SLICES, on_change=self._slice_changed, convert=self._read_slice
         )
         self._nodes = Informer(
             self._api, Node, field_selector=f"metadata.name={node_name}", on_change=self._node_changed

@@ -15,7 +15,7 @@ its API: a PATCH is an event.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -27,6 +27,7 @@ from netplane.client.fake_store import Change, Entry, FakeStore
 
 OK, CREATED = 200, 201
 PIECE_BYTES = 2**18
+WATCH_LIST_PIECE = 200
 GONE = 410
 REASONS = {200: "OK", 201: "Created", 409: "Conflict", 404: "Not Found", 410: "Gone"}
 PATCHES = {"application/merge-patch+json": False, "application/strategic-merge-patch+json": True}  # strategic?
@@ -183,6 +184,10 @@ class FakeApiserver:
         writer.write(_head(OK, "Transfer-Encoding: chunked"))
         try:
             async with asyncio.timeout(timeout_s):
+                if asked.query.get("sendInitialEvents") == "true":
+                    revision = self.store.revision
+                    for piece in _initial_events(self.store, asked):
+                        await self._chunk(writer, piece)
                 async for line in _lines(self.store, asked, revision, queue):
                     await self._chunk(writer, line + b"\n")
         except StatusError as refused:
@@ -202,6 +207,25 @@ class FakeApiserver:
             await writer.drain()
             if self.cut_bytes:
                 await asyncio.sleep(0)
+
+
+def _initial_events(store: FakeStore, asked: Asked) -> Iterator[bytes]:
+    """What is there now as events, some hundred at a time, and the bookmark that ends them."""
+    wanted = _filter(asked)
+    entries = [entry for entry in store.collections.get(asked.kind.path(), {}).values() if wanted(entry)]
+    for i in range(0, len(entries), WATCH_LIST_PIECE):
+        piece = entries[i : i + WATCH_LIST_PIECE]
+        yield b"".join(b'{"type":"ADDED","object":' + entry.body + b"}\n" for entry in piece)
+    end = {
+        "kind": asked.kind.kind,
+        "apiVersion": asked.kind.api_version,
+        "metadata": {
+            "resourceVersion": str(store.revision),
+            "annotations": {"k8s.io/initial-events-end": "true"},
+            "creationTimestamp": None,
+        },
+    }
+    yield orjson.dumps({"type": "BOOKMARK", "object": end}) + b"\n"
 
 
 async def _lines(store: FakeStore, asked: Asked, revision: int, queue: asyncio.Queue[Change]) -> AsyncIterator[bytes]:

@@ -30,7 +30,7 @@ TRANSPORTS = {name: types.PROTOCOLS[name] for name in ("tcp", "udp", "sctp")}
 
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
 HEADLESS = "service.kubernetes.io/headless"
-"""Labels of services and slices that this proxy leaves alone."""
+"""Labels of services, and of slices, that this proxy leaves alone. Each counts for its own kind only."""
 
 DetectLocal = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", ""]
 

@@ -10,7 +10,7 @@ from netplane.api.objects import Service
 from netplane.net.addresses import lenient, network, special
 from netplane.nft.elements import cidr_elements
 from netplane.nft.types import FAMILIES, Family
-from proxy.plan.model import HEADLESS, OTHER_PROXY, TRANSPORTS, Port, ServiceView
+from proxy.plan.model import OTHER_PROXY, TRANSPORTS, Port, ServiceView
 
 _DEFAULT_AFFINITY_S = 10_800
 _LONGEST_AFFINITY_S = 86_400
@@ -23,7 +23,7 @@ def ignored(service: Service) -> bool:
     labels = service.metadata.labels or {}
     spec = service.spec
     addresses = spec.cluster_ips or [spec.cluster_ip]
-    return OTHER_PROXY in labels or HEADLESS in labels or spec.type == "ExternalName" or addresses[0] in ("", "None")
+    return OTHER_PROXY in labels or spec.type == "ExternalName" or addresses[0] in ("", "None")
 
 
 class Served(NamedTuple):

@@ -12,7 +12,7 @@ from netplane.api.objects import Endpoint as SliceEndpoint
 from netplane.api.objects import EndpointSlice
 from netplane.net.addresses import lenient, special
 from netplane.nft.types import FAMILIES, Family
-from proxy.plan.model import HEADLESS, LOCAL, OTHER_PROXY, READY, SERVING, TERMINATING, TRANSPORTS, Endpoint
+from proxy.plan.model import HEADLESS, LOCAL, READY, SERVING, TERMINATING, TRANSPORTS, Endpoint
 
 SERVICE_NAME = "kubernetes.io/service-name"
 _FAMILIES = {family.name: family for family in FAMILIES}
@@ -52,10 +52,10 @@ class Slice(NamedTuple):
 
 
 def read(item: EndpointSlice, node_name: str) -> Slice | None:
-    """A slice in compact form; None when it is none of this proxy's business (headless, another proxy's, names)."""
+    """A slice in compact form; None when it is none of this proxy's business (headless, names)."""
     labels = item.metadata.labels or {}
     name, family = labels.get(SERVICE_NAME), _FAMILIES.get(item.address_type)
-    if not name or family is None or OTHER_PROXY in labels or HEADLESS in labels:
+    if not name or family is None or HEADLESS in labels:
         return None
     problems: list[str] = []
     ports = tuple(_ports(item, problems))

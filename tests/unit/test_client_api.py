@@ -131,3 +131,18 @@ def test_a_namespace_on_its_way_out_is_told_apart_from_a_missing_right() -> None
     assert type(errors.from_answer(403, json.dumps(status).encode(), asked="POST")) is errors.NamespaceTerminating
     plain = {**status, "details": {}}
     assert type(errors.from_answer(403, json.dumps(plain).encode(), asked="POST")) is errors.Forbidden
+
+
+def test_the_fake_sends_what_is_there_as_events_to_who_asks() -> None:
+    """As the clients of today's Kubernetes read their first list."""
+
+    async def body(fake: FakeApiserver, api: Api) -> None:
+        fake.store.load(kinds.NODE, [{"metadata": {"name": name}} for name in ("a", "b")])
+        asked = {"watch": "true", "sendInitialEvents": "true", "timeoutSeconds": "0.1"}
+        async with api.stream(kinds.NODE.path(), asked, read_timeout_s=5) as chunks:
+            lines = [json.loads(line) for line in b"".join([chunk async for chunk in chunks]).splitlines()]
+        assert [line["type"] for line in lines] == ["ADDED", "ADDED", "BOOKMARK"]
+        assert lines[-1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+        assert lines[-1]["object"]["metadata"]["resourceVersion"] == str(fake.store.revision)
+
+    scenario(body)

@@ -66,12 +66,29 @@ def destinations(
         service(clusterIP=""),
         service(type="ExternalName"),
         service(labels={"service.kubernetes.io/service-proxy-name": "another"}),
-        service(labels={"service.kubernetes.io/headless": ""}),
     ],
-    ids=["headless", "no address yet", "ExternalName", "another proxy", "headless label"],
+    ids=["headless", "no address yet", "ExternalName", "another proxy"],
 )
 def test_services_that_are_none_of_our_business(made: Service) -> None:
     assert services.read(made) == services.Served("ns/web", ())
+
+
+HEADLESS, THEIRS = "service.kubernetes.io/headless", "service.kubernetes.io/service-proxy-name"
+
+
+@pytest.mark.parametrize(
+    ("of_service", "of_slice", "reached"),
+    [
+        ({HEADLESS: ""}, {}, ["10.1.0.1:8080"]),
+        ({}, {THEIRS: "another"}, ["10.1.0.1:8080"]),
+        ({}, {HEADLESS: ""}, "reject"),
+    ],
+    ids=["a service is headless by its address", "a proxy's name is asked of services", "slices by their label"],
+)
+def test_each_label_counts_for_its_kind(of_service: dict[str, str], of_slice: dict[str, str], reached: object) -> None:
+    of_web = {"kubernetes.io/service-name": "web", **of_slice}
+    endpoints = piece("10.1.0.1", metadata={"namespace": "ns", "name": "web-1", "labels": of_web})
+    assert destinations(service(labels=of_service), endpoints) == reached
 
 
 @pytest.mark.parametrize(
