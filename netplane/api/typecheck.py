@@ -4,6 +4,7 @@ A `Shape` is a schema made fast: known members by name. Walking an ordinary Serv
 
     unknown fields   dropped in place and named: `spec.ports[0].x`; the caller warns, refuses or keeps quiet
     empty lists      and maps that are optional: dropped, for a typed decoder writes none
+    zeros            of fields that are no pointers in Go: dropped, for it cannot tell "", 0 and false from absence
     wrong types      WrongType, in the words of Go's decoder: `json: cannot unmarshal string into Go struct field …`
     amounts          written in place as the API shows them: 0.5 is 500m, 1024Mi is 1Gi
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import accept, quantity, schema
+from netplane.api import accept, protobuf, quantity, schema
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
@@ -36,6 +37,7 @@ class WrongType(ValueError):
     """A value of another type than its field; the text is Go's."""
 
 
+_BOUNDS = {"int32": 2**31, "int64": 2**63}
 _PLAIN: dict[str, type] = {"string": str, "boolean": bool, "integer": int}
 
 
@@ -43,20 +45,23 @@ class Shape:
     """One schema. `type` is object, map, array, a scalar type, int-or-string, quantity, time or any.
 
     `members` are an object's fields (some `required`), `item` the element of an array or map, `go` the Go type that
-    messages name. `py` is the one Python type of a plain scalar, None for the rest. `accepted` is an object's type for
+    messages name. `py` is the one Python type of a plain scalar, None for the rest; integers lie in -`bound` to
+    `bound` - 1. `zero` are an object's scalars whose zero means absence. `accepted` is an object's type for
     netplane.api.accept, once it was asked for.
     """
 
-    __slots__ = ("accepted", "go", "item", "members", "py", "required", "type")
+    __slots__ = ("accepted", "bound", "go", "item", "members", "py", "required", "type", "zero")
 
     def __init__(self, kind: str, go: str) -> None:
         self.type = kind
         self.py: type | None = _PLAIN.get(kind)
+        self.bound = _BOUNDS.get(go, 0)
         self.accepted: Any = None
         self.go = go
         self.members: dict[str, Shape] = {}
         self.item: Shape | None = None
         self.required: frozenset[str] = frozenset()
+        self.zero: frozenset[str] = frozenset()
 
 
 @cache
@@ -84,8 +89,15 @@ def _named(name: str, building: dict[str, Shape]) -> Shape:
     for member, node in definition.get("properties", {}).items():
         shape.members[member] = _member(node, building)
     shape.required = frozenset(definition.get("required", ()))
+    shape.zero = protobuf.zero_is_absence(".".join(_turned(name))) & shape.members.keys()
     _shapes[name] = shape
     return shape
+
+
+def _turned(name: str) -> list[str]:
+    """io.k8s.api.core.v1.Pod as protobuf has it: k8s.io.api.core.v1.Pod."""
+    first, second, *rest = name.split(".")
+    return [second, first, *rest]
 
 
 def _go_type(name: str) -> str:
@@ -167,7 +179,10 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
             strangers = [name] if strangers is None else [*strangers, name]
             unknown.append(f"{path}.{name}" if path else name)
         elif type(value) is child.py:
-            continue
+            if not value and name in shape.zero:
+                strangers = [name] if strangers is None else [*strangers, name]
+            elif child.bound and _beyond(value, child.bound):
+                raise _wrong(value, shape, path, name, child)
         elif not value and type(value) is _EMPTY.get(child.type) and name not in shape.required:
             strangers = [name] if strangers is None else [*strangers, name]
         elif value is not None:
@@ -206,7 +221,7 @@ def _items(parent: Shape, item: Shape | None, value: list[Any], path: str, name:
     assert item is not None
     plain = item.py
     for i, one in enumerate(value):
-        if type(one) is plain:
+        if type(one) is plain and not (item.bound and _beyond(one, item.bound)):
             continue
         if one is None:
             value[i] = _ZERO.get(item.type, dict)()  # a typed decoder makes an empty element of null
@@ -214,11 +229,15 @@ def _items(parent: Shape, item: Shape | None, value: list[Any], path: str, name:
             _value(parent, item, one, path, f"{name}[{i}]", unknown)
 
 
+def _beyond(value: Any, bound: int) -> bool:
+    return not -bound <= value < bound
+
+
 def _scalar(kind: str, value: Any) -> bool:
     if kind == "string":
         return type(value) is str
     if kind == "integer":
-        return type(value) is int
+        return False  # one that is right was seen to be
     if kind == "boolean":
         return type(value) is bool
     if kind == "number":
@@ -248,9 +267,8 @@ def _wrong(value: Any, parent: Shape, path: str, name: str, shape: Shape) -> Wro
     if shape.type == "time" and isinstance(value, str):
         return WrongType(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
     struct = parent.go.rpartition(".")[2]
-    return WrongType(
-        f"json: cannot unmarshal {_json_type(value)} into Go struct field {struct}.{where} of type {shape.go}"
-    )
+    said = f"number {value}" if shape.bound and type(value) is int else _json_type(value)
+    return WrongType(f"json: cannot unmarshal {said} into Go struct field {struct}.{where} of type {shape.go}")
 
 
 def _json_type(value: Any) -> str:

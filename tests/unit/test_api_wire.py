@@ -69,6 +69,11 @@ def test_spliced_bytes_say_what_the_decoded_object_says(rev: int, data: dict[str
             "json: cannot unmarshal bool into Go struct field ServiceSpec.spec.clusterIP of type string",
         ),
         ({"ports": [{"port": 1, "targetPort": []}]}, "of type intstr.IntOrString"),
+        (
+            {"ports": [{"port": 2**31}]},
+            "json: cannot unmarshal number 2147483648 into Go struct field ServicePort.spec.ports.port of type int32",
+        ),
+        ({"healthCheckNodePort": -(2**31) - 1}, "number -2147483649 into"),
     ],
 )
 def test_wrong_types_are_refused_in_words_users_know(spec: Any, message: str) -> None:
@@ -92,6 +97,14 @@ def test_empty_optional_lists_and_nulls_are_as_a_typed_decoder_sees_them() -> No
     obj: dict[str, Any] = {"metadata": {"name": "a", "labels": {}, "finalizers": []}, "spec": {"ports": [None]}}
     assert typecheck.clean(kinds.SERVICE, obj) == []
     assert obj == {"metadata": {"name": "a"}, "spec": {"ports": [{}]}}
+
+
+def test_zeros_of_fields_that_are_no_pointers_are_as_good_as_absent() -> None:
+    spec = {"type": "", "healthCheckNodePort": 0, "publishNotReadyAddresses": False, "loadBalancerClass": ""}
+    obj: dict[str, Any] = {"metadata": {"name": "a", "generation": 0}, "spec": {**spec, "ports": [{"port": 0}]}}
+    assert typecheck.clean(kinds.SERVICE, obj) == []
+    assert obj == {"metadata": {"name": "a"}, "spec": {"loadBalancerClass": "", "ports": [{"port": 0}]}}
+    assert typecheck.clean(kinds.SERVICE, obj) == []
 
 
 def test_times_quantities_and_numbers_or_strings() -> None:

@@ -59,6 +59,17 @@ def fields_of(name: str) -> Message:
     return _table()[1][name]
 
 
+def zero_is_absence(name: str) -> frozenset[str]:
+    """The scalars of a message that Go cannot tell from absent ones when they are "", 0 or false, and leaves out."""
+    found: set[str] = set()
+    for field in _table()[1].get(name, {}).values():
+        if field.inline:
+            found |= zero_is_absence(field.type)
+        elif field.type in _ZEROES and not (field.repeated or field.pointer or field.kept):
+            found.add(field.name)
+    return frozenset(found)
+
+
 def empty(api_version: str, kind: str) -> Json:
     """What Go writes of an object in which nothing is set: plain structs, and what has no omitempty."""
     kinds, _ = _table()
