@@ -56,14 +56,17 @@ _NOBODYS = frozenset(
 )  # fmt: skip
 
 
-def _named(name: str) -> Shape:
-    found = _shapes.get(name)
+def _named(name: str, *, granular: bool = False) -> Shape:
+    """The shape of a definition; `granular`: in fields, whatever the definition says of itself."""
+    key = f"{name} in fields" if granular else name
+    found = _shapes.get(key)
     if found is None:
         definition = schema.definitions()[name]
-        if definition.get("x-kubernetes-map-type") == "atomic" or not definition.get("properties"):
-            found = _shapes[name] = _LEAF
+        atomic = definition.get("x-kubernetes-map-type") == "atomic" and not granular
+        if atomic or not definition.get("properties"):
+            found = _shapes[key] = _LEAF
         else:
-            found = _shapes[name] = Shape(FIELDS)  # before its members: definitions may refer to themselves
+            found = _shapes[key] = Shape(FIELDS)  # before its members: definitions may refer to themselves
             found.members = {field: (f"f:{field}", _of(node)) for field, node in definition["properties"].items()}
     return found
 
@@ -72,7 +75,7 @@ def _of(node: Json) -> Shape:
     if node.get("x-kubernetes-map-type") == "atomic":
         return _LEAF
     if name := schema.reference(node):
-        return _named(name)
+        return _named(name, granular=node.get("x-kubernetes-map-type") == "granular")
     if node.get("type") == "array":
         return _list(node)
     below = node.get("additionalProperties")
