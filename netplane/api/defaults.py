@@ -8,7 +8,7 @@ defaulted: see netplane.api.services. Source: core/v1, discovery/v1 and networki
 from collections.abc import Callable
 from typing import Any
 
-from netplane.api import more_defaults, pod_defaults
+from netplane.api import more_defaults, pod_defaults, rare_defaults
 from netplane.api.kinds import Kind
 from netplane.api.pod_defaults import fill
 
@@ -125,4 +125,5 @@ _BY_KIND: dict[tuple[str, str], Callable[[Json], None]] = {
     ("discovery.k8s.io", "EndpointSlice"): _endpoint_slice,
     ("coordination.k8s.io", "Lease"): _lease,
     **more_defaults.BY_KIND,
+    **rare_defaults.BY_KIND,
 }

@@ -31,6 +31,8 @@ _EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
         "reason", "reportingController", "type",
     ),
     ("apps", "ReplicaSet"): ("status.replicas",),
+    ("", "ReplicationController"): ("status.replicas",),
+    ("resource.k8s.io", "ResourceSlice"): ("spec.nodeName", "spec.driver"),
     ("batch", "Job"): ("status.successful",),
 }  # fmt: skip
 
@@ -45,7 +47,8 @@ def check(kind: Kind, selector: Fields) -> None:
     for field, _, _ in selector.terms:
         if field not in supported(kind):
             if (kind.group, kind.kind) in _EXTRA:
-                raise bad_request(f"field label not supported: {field}")
+                which = f" for {kind.api_version}, Kind={kind.kind}" if kind.group == "resource.k8s.io" else ""
+                raise bad_request(f"field label not supported{which}: {field}")
             only = ", ".join(f'"{name}"' for name in _METADATA)
             raise bad_request(f'"{field}" is not a known field selector: only {only}')
 

@@ -5,6 +5,9 @@ A kind is a row. Routes, discovery, clients and controllers read rows; adding on
 
 import msgspec
 
+PARTS = frozenset({"status", "ephemeralcontainers", "resize"})
+"""Subresources that are a part of their object: read and written as the whole object, of which all else stays."""
+
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -65,7 +68,17 @@ NAMESPACE = Kind(
 )
 NODE = Kind("", "v1", "Node", "nodes", False, "node", ("no",), subresources=("status",), connects=("proxy",))
 POD = Kind(
-    *("", "v1", "Pod", "pods", True, "pod", ("po",), ("all",), ("status", "binding", "eviction")),
+    *(
+        "",
+        "v1",
+        "Pod",
+        "pods",
+        True,
+        "pod",
+        ("po",),
+        ("all",),
+        ("status", "binding", "ephemeralcontainers", "eviction", "resize"),
+    ),
     connects=("attach", "exec", "log", "portforward", "proxy"),
 )
 SERVICE = Kind(
@@ -127,6 +140,47 @@ ROLE = Kind(*_RBAC, "Role", "roles", True, "role")
 ROLE_BINDING = Kind(*_RBAC, "RoleBinding", "rolebindings", True, "rolebinding")
 CLUSTER_ROLE = Kind(*_RBAC, "ClusterRole", "clusterroles", False, "clusterrole")
 CLUSTER_ROLE_BINDING = Kind(*_RBAC, "ClusterRoleBinding", "clusterrolebindings", False, "clusterrolebinding")
+PERSISTENT_VOLUME = Kind(
+    *("", "v1", "PersistentVolume", "persistentvolumes", False, "persistentvolume", ("pv",)), subresources=("status",)
+)
+CLAIM = Kind(
+    *("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, "persistentvolumeclaim", ("pvc",)),
+    subresources=("status",),
+)
+POD_TEMPLATE = Kind("", "v1", "PodTemplate", "podtemplates", True, "podtemplate")
+REPLICATION_CONTROLLER = Kind(
+    *("", "v1", "ReplicationController", "replicationcontrollers", True, "replicationcontroller", ("rc",), ("all",)),
+    subresources=_SCALED,
+)
+RESOURCE_QUOTA = Kind(
+    *("", "v1", "ResourceQuota", "resourcequotas", True, "resourcequota", ("quota",)), subresources=("status",)
+)
+LIMIT_RANGE = Kind("", "v1", "LimitRange", "limitranges", True, "limitrange", ("limits",))
+_STORAGE = ("storage.k8s.io", "v1")
+STORAGE_CLASS = Kind(*_STORAGE, "StorageClass", "storageclasses", False, "storageclass", ("sc",))
+CSI_NODE = Kind(*_STORAGE, "CSINode", "csinodes", False, "csinode")
+CSI_DRIVER = Kind(*_STORAGE, "CSIDriver", "csidrivers", False, "csidriver")
+CSI_CAPACITY = Kind(*_STORAGE, "CSIStorageCapacity", "csistoragecapacities", True, "csistoragecapacity")
+VOLUME_ATTACHMENT = Kind(
+    *(*_STORAGE, "VolumeAttachment", "volumeattachments", False, "volumeattachment"), subresources=("status",)
+)
+VOLUME_ATTRIBUTES = Kind(
+    *_STORAGE, "VolumeAttributesClass", "volumeattributesclasses", False, "volumeattributesclass", ("vac",)
+)
+DISRUPTION_BUDGET = Kind(
+    *("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True, "poddisruptionbudget", ("pdb",)),
+    subresources=("status",),
+)
+PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False, "priorityclass", ("pc",))
+_DEVICES = ("resource.k8s.io", "v1")
+RESOURCE_CLAIM = Kind(*(*_DEVICES, "ResourceClaim", "resourceclaims", True, "resourceclaim"), subresources=("status",))
+CLAIM_TEMPLATE = Kind(*_DEVICES, "ResourceClaimTemplate", "resourceclaimtemplates", True, "resourceclaimtemplate")
+RESOURCE_SLICE = Kind(*_DEVICES, "ResourceSlice", "resourceslices", False, "resourceslice")
+DEVICE_CLASS = Kind(*_DEVICES, "DeviceClass", "deviceclasses", False, "deviceclass")
+POD_AUTOSCALER = Kind(
+    *("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, "horizontalpodautoscaler"),
+    *(("hpa",), ("all",), ("status",)),
+)
 NEW_EVENT = Kind("events.k8s.io", "v1", "Event", "events", True, "event", ("ev",), stored_in="")
 
 KINDS: tuple[Kind, ...] = (
@@ -158,6 +212,25 @@ KINDS: tuple[Kind, ...] = (
     ROLE_BINDING,
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
+    PERSISTENT_VOLUME,
+    CLAIM,
+    POD_TEMPLATE,
+    REPLICATION_CONTROLLER,
+    RESOURCE_QUOTA,
+    LIMIT_RANGE,
+    STORAGE_CLASS,
+    CSI_NODE,
+    CSI_DRIVER,
+    CSI_CAPACITY,
+    VOLUME_ATTACHMENT,
+    VOLUME_ATTRIBUTES,
+    DISRUPTION_BUDGET,
+    PRIORITY_CLASS,
+    RESOURCE_CLAIM,
+    CLAIM_TEMPLATE,
+    RESOURCE_SLICE,
+    DEVICE_CLASS,
+    POD_AUTOSCALER,
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_RULES_REVIEW,
     SELF_SUBJECT_REVIEW,

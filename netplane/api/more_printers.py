@@ -67,7 +67,8 @@ def _ip_address(obj: Json, now: Now) -> list[Any]:
     return [name(obj), f"{parent.get('resource', '')}{group}/{named}" if parent else NONE, age(obj, now)]
 
 
-def _containers(spec: Json) -> tuple[str, str]:
+def container_cells(spec: Json) -> tuple[str, str]:
+    """Names and images of the containers in a template, each in one cell."""
     containers = get(spec, "template", "spec", "containers") or []
     return ",".join(one.get("name", "") for one in containers), ",".join(one.get("image", "") for one in containers)
 
@@ -80,7 +81,7 @@ def _deployment(obj: Json, now: Now) -> list[Any]:
         status.get("updatedReplicas", 0),
         status.get("availableReplicas", 0),
         age(obj, now),
-        *_containers(spec),
+        *container_cells(spec),
         selector(spec.get("selector")),
     ]
 
@@ -88,13 +89,13 @@ def _deployment(obj: Json, now: Now) -> list[Any]:
 def _replica_set(obj: Json, now: Now) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     counts = [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
-    return [name(obj), *counts, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
+    return [name(obj), *counts, age(obj, now), *container_cells(spec), selector(spec.get("selector"))]
 
 
 def _stateful_set(obj: Json, now: Now) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
-    return [name(obj), ready, age(obj, now), *_containers(spec)]
+    return [name(obj), ready, age(obj, now), *container_cells(spec)]
 
 
 def _daemon_set(obj: Json, now: Now) -> list[Any]:
@@ -107,7 +108,7 @@ def _daemon_set(obj: Json, now: Now) -> list[Any]:
         *(status.get(field, 0) for field in fields),
         pairs(get(spec, "template", "spec", "nodeSelector")),
         age(obj, now),
-        *_containers(spec),
+        *container_cells(spec),
         selector(spec.get("selector")),
     ]
 
@@ -125,7 +126,7 @@ def _job(obj: Json, now: Now) -> list[Any]:
         if status.get("completionTime"):
             took = duration(_seconds(status["completionTime"]) - _seconds(status["startTime"]))
     state = _job_state(status, spec)
-    return [name(obj), state, completions, took, age(obj, now), *_containers(spec), selector(spec.get("selector"))]
+    return [name(obj), state, completions, took, age(obj, now), *container_cells(spec), selector(spec.get("selector"))]
 
 
 def _seconds(timestamp: str) -> int:
@@ -153,7 +154,7 @@ def _cron_job(obj: Json, now: Now) -> list[Any]:
         len(status.get("active") or []),
         last,
         age(obj, now),
-        *_containers(job),
+        *container_cells(job),
         selector(job.get("selector")),
     ]
 
@@ -181,15 +182,16 @@ def _binding(obj: Json, now: Now) -> list[Any]:
     return [name(obj), role, age(obj, now), *(", ".join(group) for group in named.values())]
 
 
-def _counts(*columns: tuple[str, str]) -> tuple[Column, ...]:
+def counts(*columns: tuple[str, str]) -> tuple[Column, ...]:
+    """Columns of whole numbers."""
     return tuple(Column(title, about, type="integer") for title, about in columns)
 
 
-_WIDE = (
+WIDE_CONTAINERS = (
     Column("Containers", "Names of each container in the template.", wide=True),
     Column("Images", "Images referenced by each container in the template.", wide=True),
 )
-_SELECTOR = Column("Selector", "spec.selector", wide=True)
+SELECTOR = Column("Selector", "spec.selector", wide=True)
 _CREATED = Column("Created At", "metadata.creationTimestamp", type="date")
 _BINDING = Printer(
     (
@@ -205,8 +207,8 @@ _BINDING = Printer(
 _NET, _RBAC = "networking.k8s.io", "rbac.authorization.k8s.io"
 
 PRINTERS: dict[tuple[str, str], Printer] = {
-    ("", "Secret"): Printer((NAME, Column("Type", "type"), *_counts(("Data", "data")), AGE), _secret),
-    ("", "ServiceAccount"): Printer((NAME, *_counts(("Secrets", "secrets")), AGE), _service_account),
+    ("", "Secret"): Printer((NAME, Column("Type", "type"), *counts(("Data", "data")), AGE), _secret),
+    ("", "ServiceAccount"): Printer((NAME, *counts(("Secrets", "secrets")), AGE), _service_account),
     (_NET, "NetworkPolicy"): Printer((NAME, Column("Pod-Selector", "spec.podSelector"), AGE), _network_policy),
     (_NET, "Ingress"): Printer(
         (
@@ -234,30 +236,30 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         (
             NAME,
             Column("Ready", "Number of the pod with ready state"),
-            *_counts(("Up-to-date", "status.updatedReplicas"), ("Available", "status.availableReplicas")),
+            *counts(("Up-to-date", "status.updatedReplicas"), ("Available", "status.availableReplicas")),
             AGE,
-            *_WIDE,
-            _SELECTOR,
+            *WIDE_CONTAINERS,
+            SELECTOR,
         ),
         _deployment,
     ),
     ("apps", "ReplicaSet"): Printer(
         (
             NAME,
-            *_counts(("Desired", "spec.replicas"), ("Current", "status.replicas"), ("Ready", "status.readyReplicas")),
+            *counts(("Desired", "spec.replicas"), ("Current", "status.replicas"), ("Ready", "status.readyReplicas")),
             AGE,
-            *_WIDE,
-            _SELECTOR,
+            *WIDE_CONTAINERS,
+            SELECTOR,
         ),
         _replica_set,
     ),
     ("apps", "StatefulSet"): Printer(
-        (NAME, Column("Ready", "Number of the pod with ready state"), AGE, *_WIDE), _stateful_set
+        (NAME, Column("Ready", "Number of the pod with ready state"), AGE, *WIDE_CONTAINERS), _stateful_set
     ),
     ("apps", "DaemonSet"): Printer(
         (
             NAME,
-            *_counts(
+            *counts(
                 ("Desired", "status.desiredNumberScheduled"),
                 ("Current", "status.currentNumberScheduled"),
                 ("Ready", "status.numberReady"),
@@ -266,8 +268,8 @@ PRINTERS: dict[tuple[str, str], Printer] = {
             ),
             Column("Node Selector", "Nodes that its pods may run on"),
             AGE,
-            *_WIDE,
-            _SELECTOR,
+            *WIDE_CONTAINERS,
+            SELECTOR,
         ),
         _daemon_set,
     ),
@@ -275,7 +277,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         (
             NAME,
             Column("Controller", "Controller of the object"),
-            *_counts(("Revision", "revision")),
+            *counts(("Revision", "revision")),
             AGE,
         ),
         _revision,
@@ -287,8 +289,8 @@ PRINTERS: dict[tuple[str, str], Printer] = {
             Column("Completions", "status.succeeded"),
             Column("Duration", "Time required to complete the job."),
             AGE,
-            *_WIDE,
-            _SELECTOR,
+            *WIDE_CONTAINERS,
+            SELECTOR,
         ),
         _job,
     ),
@@ -298,10 +300,10 @@ PRINTERS: dict[tuple[str, str], Printer] = {
             Column("Schedule", "spec.schedule"),
             Column("Timezone", "spec.timeZone"),
             Column("Suspend", "spec.suspend", type="boolean"),
-            *_counts(("Active", "status.active")),
+            *counts(("Active", "status.active")),
             Column("Last Schedule", "status.lastScheduleTime"),
             AGE,
-            *_WIDE,
+            *WIDE_CONTAINERS,
             Column("Selector", "The label query over pods of its jobs.", wide=True),
         ),
         _cron_job,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import more_printers, views
+from netplane.api import more_printers, rare_printers, views
 from netplane.api.table import AGE, NAME, NONE, UNKNOWN, Column, Json, Now, Printer, age, get, name, pairs, since, some
 from netplane.net.addresses import with_port
 
@@ -321,4 +321,5 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     ("", "Event"): _EVENT,
     ("events.k8s.io", "Event"): Printer(_NEW_EVENT_COLUMNS, _new_event),
     **more_printers.PRINTERS,
+    **rare_printers.PRINTERS,
 }  # fmt: skip

@@ -8,17 +8,19 @@ from netplane.api.kinds import Kind
 Json = dict[str, Any]
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+_ORPHANING = (kinds.JOB, kinds.REPLICATION_CONTROLLER)
 _FINALIZER = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
 
 
 def prepare(kind: Kind, obj: Json, policy: str) -> bool:
     """Give an object that is to be deleted the finalizer of a policy; whether it changed.
 
-    Without a policy a finalizer that is there stays, and Jobs orphan their pods, as batch/v1 always did.
+    Without a policy a finalizer that is there stays; Jobs and ReplicationControllers orphan their pods, as they always
+    did.
     """
     before = obj["metadata"].get("finalizers") or []
     if not policy:
-        if kind is not kinds.JOB or ORPHAN in before or FOREGROUND in before:
+        if kind not in _ORPHANING or ORPHAN in before or FOREGROUND in before:
             return False
         policy = "Orphan"
     after = [one for one in before if one not in (ORPHAN, FOREGROUND)]

@@ -4,7 +4,7 @@ from typing import Any
 
 from netplane.api import kinds, services
 from netplane.api.kinds import KINDS, Kind
-from netplane.apiserver.admission import workloads
+from netplane.apiserver.admission import rare_kinds, workloads
 from netplane.apiserver.admission.strategy import Json, Strategy, keep
 from netplane.apiserver.admission.workloads import CreatedByPut
 from netplane.apiserver.wire.options import DeleteOptions
@@ -170,5 +170,6 @@ _OWN: dict[Kind, type[Strategy]] = {
     kinds.ENDPOINT_SLICE: EndpointSliceStrategy,
     kinds.LEASE: LeaseStrategy,
     **workloads.OWN,
+    **rare_kinds.OWN,
 }
 STRATEGIES: dict[Kind, Strategy] = {kind: _OWN.get(kind, Strategy)(kind) for kind in KINDS}

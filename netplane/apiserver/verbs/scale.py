@@ -82,6 +82,6 @@ async def _change(call: Call, alter: Any, options_kind: str) -> Reply:
 
 HANDLERS = {
     (plural, "scale", verb): handler
-    for plural in ("deployments", "replicasets", "statefulsets")
+    for plural in ("deployments", "replicasets", "replicationcontrollers", "statefulsets")
     for verb, handler in (("get", get), ("update", put), ("patch", patch))
 }
