@@ -90,7 +90,7 @@ async def update(call: Call) -> Reply:
 def _replaced(body: Json, old: Json, *, conditional: bool, call: Call) -> Json:
     if conditional and body["metadata"].get("resourceVersion") in (None, "", "0"):
         problem = fields.invalid("metadata.resourceVersion", 0, "must be specified for an update")
-        raise errors.invalid(call.kind.group, call.kind.kind, old["metadata"]["name"], [problem])
+        raise errors.invalid(call.kind.group, call.kind.plural, old["metadata"]["name"], [problem])
     return {**body, "metadata": dict(body["metadata"])}
 
 
