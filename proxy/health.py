@@ -6,6 +6,7 @@ it has endpoints here. A node that is about to go (deleted, or tainted by the au
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -29,15 +30,20 @@ TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 class State:
     """Whether the proxy keeps up. `now` gives seconds of the event loop's clock.
 
-    Healthy means: nothing has waited longer than `patience_s` to reach the kernel.
+    Healthy means: nothing has waited longer than `patience_s` to reach the kernel. `families` are those whose rules
+    are kept; one run writes all, so they are told alike. `node` is what the node's object said last.
     """
 
-    def __init__(self, now: Callable[[], float], patience_s: float = 60.0) -> None:
+    def __init__(
+        self, now: Callable[[], float], patience_s: float = 60.0, families: Iterable[str] = ("IPv4", "IPv6")
+    ) -> None:
         self._now = now
         self._patience_s = patience_s
+        self._families = tuple(families)
         self._waiting_since: float | None = now()
         self.node: Node | None = None
         self.updated: datetime | None = None
+        self._started = datetime.now(UTC)
 
     def changed(self) -> None:
         """Something is to be written to the kernel."""
@@ -55,9 +61,9 @@ class State:
 
     @property
     def eligible(self) -> bool:
-        """Whether the node should get new connections."""
+        """Whether the node should get new connections: it is there, and is to stay."""
         if self.node is None:
-            return True
+            return False
         taints = self.node.spec.taints or ()
         return self.node.metadata.deletion_timestamp is None and all(taint.key != TO_BE_DELETED for taint in taints)
 
@@ -71,19 +77,22 @@ class State:
 
     def _answer(self, good: bool, more: Mapping[str, bool]) -> Answer:
         """As in the reference: while it is well, it was updated right now; else, when it last was."""
-        now = datetime.now(UTC)
-        updated = now if good else self.updated or _NEVER
-        body = {"lastUpdated": _go_time(updated), "currentTime": _go_time(now), **more}
+        now, updated = datetime.now(UTC), self.updated or self._started
+        of_family = {"lastUpdated": _go_time(updated), "healthy": self.healthy}
+        body = {
+            "lastUpdated": _go_time(now if good else updated),
+            "currentTime": _go_time(now),
+            **more,
+            "healthy": self.healthy,
+            "status": dict.fromkeys(self._families, of_family),
+        }
         return (200 if good else 503), health.JSON, msgspec.json.encode(body)
 
 
-_NEVER = datetime(1, 1, 1, tzinfo=UTC)
-
-
 def _go_time(when: datetime) -> str:
-    """As Go prints a time: `2006-01-02 15:04:05.999999 +0000 UTC`."""
-    text = when.replace(tzinfo=None).isoformat(sep=" ")
-    return f"{text.rstrip('0') if '.' in text else text} +0000 UTC"
+    """As Go writes a time into JSON: `2006-01-02T15:04:05.999999Z`."""
+    text = when.replace(tzinfo=None).isoformat()
+    return f"{text.rstrip('0') if '.' in text else text}Z"
 
 
 def routes(state: State, stats: metrics.Stats, config: bytes) -> dict[str, health.Route]:
@@ -106,8 +115,8 @@ def _counting(route: Callable[[], Answer], answers: Counter[int]) -> health.Rout
 
 
 def metric_routes(state: State, stats: metrics.Stats, config: bytes) -> dict[str, health.Route]:
-    """The routes of the metrics server, which answers all the others too."""
-    return {**routes(state, stats, config), "/metrics": metrics.route(stats)}
+    """The routes of the metrics server, which answers the others too; its own /healthz says that it answers."""
+    return {**routes(state, stats, config), "/healthz": health.alive, "/metrics": metrics.route(stats)}
 
 
 class NodePortChecks:
@@ -165,13 +174,12 @@ class NodePortChecks:
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         namespace, _, name = check.service.partition("/")
         good = check.local_endpoints > 0 and self._state.healthy
-        body = msgspec.json.encode(
-            {
-                "service": {"namespace": namespace, "name": name},
-                "localEndpoints": check.local_endpoints,
-                "serviceProxyHealthy": self._state.healthy,
-            }
-        )
+        said = {
+            "service": {"namespace": namespace, "name": name},
+            "localEndpoints": check.local_endpoints,
+            "serviceProxyHealthy": self._state.healthy,
+        }
+        body = json.dumps(said, indent="\t").encode()
         lines = (
             f"HTTP/1.1 {'200 OK' if good else '503 Service Unavailable'}",
             "Content-Type: application/json",

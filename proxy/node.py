@@ -25,21 +25,19 @@ def local_addresses(netns_fd: int | None = None) -> frozenset[bytes]:
         return frozenset(address.interface.ip.packed for address in door.addresses())
 
 
-def describe(name: str, said: NodeObject | None, addresses: frozenset[bytes], fallback: tuple[bytes, ...]) -> Node:
+def describe(name: str, said: NodeObject | None, addresses: frozenset[bytes], given: tuple[bytes, ...]) -> Node:
     """The node as the plan needs it.
 
-    The primary address of a family is the first InternalIP of the Node object, else its first ExternalIP, else what
-    `fallback` (the bind address) gives.
+    The primary address of a family is what is `given` (the bind address), else the first InternalIP of the Node object,
+    else its first ExternalIP.
     """
-    if said is None:
-        return Node(name, "", fallback, addresses)
-    zone = (said.metadata.labels or {}).get(ZONE, "")
-    return Node(name, zone, _primary(said) or fallback, addresses)
+    zone = (said.metadata.labels or {}).get(ZONE, "") if said is not None else ""
+    return Node(name, zone, _primary(said, given), addresses)
 
 
-def _primary(said: NodeObject) -> tuple[bytes, ...]:
-    found: dict[int, bytes] = {}
-    listed = (said.status.addresses if said.status else None) or []
+def _primary(said: NodeObject | None, given: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    found = {len(address): address for address in given}
+    listed = (said.status.addresses if said and said.status else None) or []
     for kind in ("InternalIP", "ExternalIP"):
         for address in listed:
             if address.type == kind:

@@ -75,16 +75,17 @@ class Program:
         self._once_synced = once_synced
         self._addresses = node.local_addresses()
         bind = packed(config.bind_address)
-        self._fallback = () if not any(bind) else (bind,)
+        self._given = () if not any(bind) else (bind,)
         self._nft = nft
         self._planes = [Plane(family, configuration.options(config, family, node_cidrs), nft) for family in families]
-        first = node.describe(node_name, None, self._addresses, self._fallback)
+        first = node.describe(node_name, None, self._addresses, self._given)
         self._syncer = Syncer(self._planes, Cleaner(Conntrack()), first, self._options, self._poke)
         self._stats.by_service = Counters(Nft(), self._planes, self._syncer.tracker).gather
         pace = Pace(resync_s=FULL_RESYNC_S, min_interval_s=durations.parse_s(config.nftables.min_sync_period))
         self._runner = Runner("proxy", self._sync, pace)
         self._sweeper = Runner("proxy.flows", self._sweep, Pace(resync_s=0, min_interval_s=SWEEP_INTERVAL_S))
-        self._state = health.State(time.monotonic)
+        patience_s = 2 * durations.parse_s(config.nftables.sync_period)
+        self._state = health.State(time.monotonic, patience_s, [family.name for family in families])
         self._checks = health.NodePortChecks(self._state)
         self._synced = asyncio.Event()
         self._ranges_known = asyncio.Event()
@@ -163,6 +164,9 @@ class Program:
         self._syncer.slice_changed(old, new)
 
     def _node_changed(self, _: Node | None, new: Node | None) -> None:
+        if new is None:
+            log.warning("the node's object is gone; what it said last goes on to count")
+            return
         self._state.node = new
         self._describe_node()
         if self._options.detect_local == "NodeCIDR":
@@ -173,7 +177,7 @@ class Program:
         self._describe_node()
 
     def _describe_node(self) -> None:
-        self._syncer.node_changed(node.describe(self._node_name, self._state.node, self._addresses, self._fallback))
+        self._syncer.node_changed(node.describe(self._node_name, self._state.node, self._addresses, self._given))
 
     def _ranges_changed(self, *_: ServiceCIDR | None) -> None:
         listed = self._service_cidrs.objects.values() if self._service_cidrs is not None else ()
@@ -181,7 +185,7 @@ class Program:
         ranges = cidrs.of_services(listed, problems)
         pods: Sequence[str] = self._config.cluster_cidrs
         if self._options.detect_local == "NodeCIDR":
-            # A node that is not there (yet, or any more) says nothing: what it said last goes on to count.
+            # A node that is not there yet says nothing: what it said at the start counts.
             if self._state.node is not None:
                 self._node_cidrs = cidrs.of_node(self._state.node, problems)
             pods = self._node_cidrs

@@ -88,12 +88,18 @@ def parse_bind(text: str, flag: str, *, default_port: int) -> tuple[str, int]:
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
-    """A listening TCP socket; fails at once and by the flag's name when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    """A listening TCP socket; fails at once and by the flag's name when the address cannot be had.
+
+    0.0.0.0 and :: mean every address of both families, as for programs in Go.
+    """
+    every = host in ("0.0.0.0", "::")  # noqa: S104 - what the operator asked for
+    both = every and socket.has_dualstack_ipv6()
+    sock = socket.socket(socket.AF_INET6 if both or ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
+        if both:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::" if both else host, port))
         sock.listen(128)
     except OSError as error:
         sock.close()

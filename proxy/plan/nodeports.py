@@ -12,6 +12,8 @@ PRIMARY = "primary"
 def addresses(family: Family, node: Node, options: Options) -> tuple[bytes, ...]:
     """The node's addresses of a family that nodePortAddresses selects, sorted: CIDRs, or `primary`.
 
+    A primary address that no interface has is somebody else's, whose packets only pass here.
+
     Loopback addresses never answer: nat in the output hook cannot bring such a packet out of the host.
     """
     found = selected(family, node, options)
@@ -23,7 +25,7 @@ def selected(family: Family, node: Node, options: Options) -> tuple[bytes, ...]:
     policy = options.node_port_addresses
     size = family.address.size
     if PRIMARY in policy:
-        return tuple(address for address in node.primary if len(address) == size)
+        return tuple(address for address in node.primary if len(address) == size and address in node.addresses)
     mine = [n for n in (ipaddress.ip_network(cidr, strict=False) for cidr in policy) if n.version == family.version]
     everything = matches_all(family, options)
     return tuple(sorted(a for a in node.addresses if len(a) == size and (everything or _within(a, mine))))

@@ -238,9 +238,10 @@ def test_health_of_proxy_node_and_service(namespace: str) -> None:
             status, headers, body = await asked("/healthz")
             said = json.loads(body)
             assert (status, headers["content-type"]) == (200, "application/json")
-            assert set(said) == {"lastUpdated", "currentTime", "nodeEligible"}
+            assert set(said) == {"lastUpdated", "currentTime", "nodeEligible", "healthy", "status"}
             assert said["lastUpdated"] == said["currentTime"]
-            assert set(json.loads((await asked("/livez"))[2])) == {"lastUpdated", "currentTime"}
+            assert set(json.loads((await asked("/livez"))[2])) == set(said) - {"nodeEligible"}
+            assert (await asked("/healthz", 10_249))[2] == b"ok"
 
             # The check listens where NodePorts answer: at the node's primary address.
             status, headers, body = await asked("/", CHECK, "192.0.2.1")
@@ -260,6 +261,8 @@ def test_health_of_proxy_node_and_service(namespace: str) -> None:
             it.store.put(kinds.NODE, tainted)
             assert json.loads(await answered(503, "/healthz"))["nodeEligible"] is False
             assert (await asked("/livez"))[0] == 200
+            it.store.remove(kinds.NODE, "here")
+            await answered(503, "/healthz")
             it.store.put(kinds.NODE, node())
             await answered(200, "/healthz")
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from netplane.api.objects import Node as NodeObject
 from netplane.net.addresses import packed
 from netplane.nft.types import IPV4, PROTOCOLS
 from proxy import health
@@ -66,6 +67,7 @@ if TABLES.is_dir():
         """The table's 14 steps tell the families apart; one run writes both here, so the older change counts."""
         clock = [0.0]
         state = health.State(lambda: clock[0], patience_s=10)
+        state.node = NodeObject()
         state.synced()
         state.changed()
         clock[0] = 20.0 if late else 5.0

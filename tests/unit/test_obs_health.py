@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 
 import httpx2
 import pytest
@@ -65,6 +66,13 @@ def test_a_bad_or_taken_address_names_the_flag() -> None:
         health.parse_bind("x:http", "--bind", default_port=1)
     with health.listen("127.0.0.1", 0, "--bind") as sock, pytest.raises(UsageError, match="--bind: cannot listen"):
         health.listen("127.0.0.1", sock.getsockname()[1], "--bind")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_every_address_is_every_address_of_both_families(host: str) -> None:
+    with health.listen(host, 0, "--bind") as sock:
+        for near in ("127.0.0.1", "::1"):
+            socket.create_connection((near, sock.getsockname()[1])).close()
 
 
 def test_timed_observes_failures_too() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from netplane.api.objects import EndpointSlice, Service
+from netplane.api.objects import Node as NodeObject
 from netplane.kernel.nft import Counted, Nft, NftError
 from netplane.net.addresses import packed
 from netplane.nft.elements import Transaction, Value
@@ -79,6 +80,7 @@ class World:
         self.syncer = Syncer([self.plane], cast(Cleaner, _NoFlows()), Node("here"), Options(), lambda: None)
         self.now = 0.0
         self.state = health.State(lambda: self.now, patience_s=60)
+        self.state.node = NodeObject()
         self.runs: list[bool] = []
 
     def put(self, made: Service, *items: EndpointSlice) -> None:

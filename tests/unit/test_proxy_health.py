@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -42,6 +43,9 @@ def test_the_primary_address_is_the_first_internal_one_of_each_family() -> None:
     assert described.zone == "z"
     assert node.describe("n", None, frozenset(), (packed("192.0.2.7"),)).primary == (packed("192.0.2.7"),)
     assert node.describe("n", node_object(), frozenset(), (packed("192.0.2.7"),)).primary == (packed("192.0.2.7"),)
+    # The bind address is the primary one of its family.
+    bound = node.describe("n", said, frozenset(), (packed("192.0.2.7"),))
+    assert bound.primary == (packed("192.0.2.7"), packed("2001:db8::1"))
 
 
 # Health -------------------------------------------------------------------------------------------------------------
@@ -70,19 +74,27 @@ def test_healthy_while_nothing_waits_longer_than_patience() -> None:
 @pytest.mark.parametrize(
     ("said", "eligible"),
     [
-        (None, True),
+        (None, False),
         (node_object(), True),
         (node_object(taint="other"), True),
         (node_object(taint=health.TO_BE_DELETED), False),
         (node_object(deleted="2026-01-01T00:00:00Z"), False),
     ],
 )
-def test_a_node_that_is_about_to_go_is_alive_but_not_healthy(said: NodeObject | None, eligible: bool) -> None:
+def test_a_node_that_is_not_there_or_about_to_go_is_alive_but_not_healthy(
+    said: NodeObject | None, eligible: bool
+) -> None:
     state = health.State(Clock())
     state.node = said
     status, _, body = state.healthz()
     assert status == (200 if eligible else 503)
-    assert json.loads(body)["nodeEligible"] is eligible
+    said_of_both = json.loads(body)
+    assert list(said_of_both) == ["lastUpdated", "currentTime", "nodeEligible", "healthy", "status"]
+    assert said_of_both["nodeEligible"] is eligible
+    assert said_of_both["healthy"]
+    assert {family: of["healthy"] for family, of in said_of_both["status"].items()} == {"IPv4": True, "IPv6": True}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d*[1-9])?Z", said_of_both["lastUpdated"])
+    assert "nodeEligible" not in json.loads(state.livez()[2])
     assert state.livez()[0] == 200
 
 
@@ -237,8 +249,12 @@ def test_metrics_tell_what_is_asked_and_answered() -> None:
     stats.network_s.observe(1.5)
     stats.service_changes = 3
     stats.without_local = lambda: {("IPv6", "external"): 2}
-    routes = health.metric_routes(health.State(Clock()), stats, b"{}")
-    routes["/healthz"]()
+    state = health.State(Clock())
+    state.node = node_object()
+    routes = health.metric_routes(state, stats, b"{}")
+    health.routes(state, stats, b"{}")["/healthz"]()
+    # On the port of metrics it only says that somebody answers, and is not counted.
+    assert asyncio.run(_answer(routes["/healthz"]))[2] == b"ok"
     text = asyncio.run(_answer(routes["/metrics"]))[2].decode()
     for line in (
         'rest_client_requests_total{code="200",host="10.96.0.1:443",method="GET"} 1.0',

@@ -234,6 +234,11 @@ def test_node_port_addresses(policy: tuple[str, ...], family: Any, expected: lis
     assert [family.address.text(address) for address in found] == expected
 
 
+def test_a_primary_address_that_no_interface_has_is_somebody_elses() -> None:
+    elsewhere = Node("here", "a", (packed("192.0.2.1"),), frozenset({packed("192.0.2.9")}))
+    assert nodeports.addresses(IPV4, elsewhere, Options()) == ()
+
+
 @pytest.mark.parametrize("mode", ["BridgeInterface", "InterfaceNamePrefix"])
 def test_local_pods_told_by_their_interface(mode: Any) -> None:
     options = Options(detect_local=mode, local="eth" if mode == "InterfaceNamePrefix" else "eth0")
