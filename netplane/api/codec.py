@@ -7,6 +7,7 @@
 Stored bytes always begin with `{"metadata":{"`, so the two others are made by joining bytes: no decoding, no encoding.
 """
 
+from functools import cache
 from typing import Any
 
 import orjson
@@ -49,11 +50,15 @@ def object_bytes(kind: Kind, value: bytes, rev: int) -> bytes:
     """A stored value as an object of its own."""
     if kind.stored_in is not None:
         value = viewed(value)
-    return b'{"kind":"%b","apiVersion":"%b","metadata":{"resourceVersion":"%d",%b' % (
+    return b'%b%d",%b' % (_alone(kind), rev, value[_SKIP:])
+
+
+@cache
+def _alone(kind: Kind) -> bytes:
+    """How objects of their own begin, up to their revision."""
+    return b'{"kind":"%b","apiVersion":"%b","metadata":{"resourceVersion":"' % (
         kind.kind.encode(),
         kind.api_version.encode(),
-        rev,
-        value[_SKIP:],
     )
 
 

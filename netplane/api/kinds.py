@@ -11,8 +11,8 @@ PARTS = frozenset({"status", "ephemeralcontainers", "resize"})
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-class Kind(msgspec.Struct, frozen=True):
-    """One served kind.
+class Kind(msgspec.Struct, frozen=True, eq=False):
+    """One served kind: each is there once, so that it is known, and found in tables, by its identity.
 
     `group` is "" for core/v1. `plural` is the resource name in paths. `subresources` beside the object itself.
     `categories` and `short_names` are what kubectl expands; `verbs` what a collection and its objects can do.

@@ -68,12 +68,18 @@ def key(kind: Kind, namespace: str, name: str) -> str:
     return prefix(kind, namespace if kind.namespaced else "") + name
 
 
+def _by_header(users: Mapping[str, User]) -> dict[bytes, User]:
+    """Static tokens as most clients send them; others find their user by taking the header apart."""
+    return {f"Bearer {token}".encode(): user for token, user in users.items() if token.isascii()}
+
+
 class Cluster:
     """The state of one apiserver process.
 
     Attributes:
         allocator: hands out ClusterIPs and node ports.
         policies: who may do what.
+        users, known: users by static token, and by the whole header that carries it.
         limits: how much is taken on at once.
         audit: tells the audit log of requests; None when there is none.
         issuer: gives tokens to ServiceAccounts and knows them again.
@@ -97,6 +103,7 @@ class Cluster:
         self.store = store
         self.settings = settings
         self.users = users
+        self.known = _by_header(users)
         self.allocator = allocator
         self.issuer = issuer
         self.policies = policies

@@ -20,14 +20,12 @@ _SELECTING = frozenset({"list", "watch", "deletecollection"})
 _NOTHING: Mapping[str, str] = {}
 
 
-async def authenticate(authorization: bytes, peer: User | None, cluster: Cluster) -> User:
-    """The user of a connection's certificate (`peer`) or of an Authorization header; anonymous without either.
+async def authenticate(authorization: bytes, cluster: Cluster) -> User:
+    """The user of an Authorization header; anonymous without one.
 
     Raises:
         StatusError: 401, when the header carries something nobody knows, or nothing and --anonymous-auth is off.
     """
-    if peer is not None:
-        return peer
     if not authorization:
         return _anonymous(cluster)
     scheme, _, token = authorization.decode("latin-1").partition(" ")

@@ -20,22 +20,23 @@ class Policies:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._current: Policy | None = None
+        self.now: Policy | None = None
+        """What holds, if that is known; else `current` finds out."""
         self._version = 0
 
     def changed(self, kind: Kind) -> None:
         """An object of a kind was written or deleted."""
         if kind in _KINDS:
-            self._current = None
+            self.now = None
             self._version += 1
 
     async def current(self) -> Policy:
         """The policy of all that is stored."""
-        while (found := self._current) is None:
+        while (found := self.now) is None:
             version = self._version
             built = await self._build()
             if version == self._version:  # nothing changed while it was read
-                self._current = built
+                self.now = built
         return found
 
     async def _build(self) -> Policy:

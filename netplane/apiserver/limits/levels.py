@@ -131,13 +131,10 @@ class Limits:
             raise errors.bad_request(f"invalid timeout specified in the request URL - {error}") from error
         return min(asked, self.timeout_s) if asked > 0 else self.timeout_s
 
-    async def end(self, flight: Flight) -> bool:
-        """A request is over; whether its client was told before that it is too late."""
+    def end(self, flight: Flight) -> asyncio.Task[None] | None:
+        """A request is over; the task that tells its client that it is too late, if there is one."""
         self._flights.discard(flight)
-        if flight.late is None:
-            return False
-        await flight.late
-        return True
+        return flight.late
 
     async def run(self) -> None:
         """Look after what takes too long, until cancelled."""

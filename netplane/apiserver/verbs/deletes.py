@@ -42,7 +42,7 @@ async def delete(call: Call) -> Reply:
         raise errors.forbidden("", "namespaces", name, "this namespace may not be deleted")
     value, rev, removed = await remove(call.cluster, stored_kind(kind), call.target.namespace, name, options)
     if STRATEGIES[kind].answers_deleted or not removed:
-        return Reply(reads.shower(call).one(value, rev))
+        return Reply(reads.one(call, value, rev))
     return of_json(_success(kind, codec.decode(kind, value, rev)))
 
 

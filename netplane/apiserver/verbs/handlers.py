@@ -57,7 +57,8 @@ def subresource_verbs(plural: str, subresource: str) -> tuple[str, ...]:
 async def serve(call: Call, send: Send) -> Reply | None:
     """Answer a request; a watch sends for itself and has no reply left."""
     target = call.target
-    await freshness.ready(call)
+    if call.cluster.store.shared:
+        await freshness.ready(call)
     if target.verb == "watch" and not target.subresource and "watch" in call.kind.verbs:
         await watching.watch(call, send)
         return None

@@ -1,10 +1,11 @@
 """GET of an object, and of a collection: consistent, at a revision, or in chunks."""
 
-from netplane.api import errors
+from netplane.api import codec, errors
 from netplane.apiserver import cluster
 from netplane.apiserver.verbs import filtering
 from netplane.apiserver.verbs.show import Shower
 from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.negotiate import Form
 from netplane.apiserver.wire.options import (
     NEWEST,
     ListOptions,
@@ -22,7 +23,7 @@ PAGE = 500
 
 def shower(call: Call) -> Shower:
     """How this client wants its answer."""
-    return Shower(call.kind, call.form, call.query.get("includeObject", ""), cluster.now())
+    return Shower(call.kind, call.form, call.query.get("includeObject", ""), cluster.now)
 
 
 async def stored(call: Call) -> KV:
@@ -36,9 +37,14 @@ async def stored(call: Call) -> KV:
 async def get(call: Call) -> Reply:
     """One object. Raises StatusError 404."""
     kv = await stored(call)
-    if (rev := revision(call.query)) and rev > (current := await call.cluster.store.current_rev()):
+    if call.query and (rev := revision(call.query)) and rev > (current := await call.cluster.store.current_rev()):
         raise errors.too_large_resource_version(rev, current)
-    return Reply(shower(call).one(kv.value, kv.mod_rev))
+    return Reply(one(call, kv.value, kv.mod_rev))
+
+
+def one(call: Call, value: bytes, rev: int) -> bytes:
+    """An object as this client wants it: nearly always as it is."""
+    return codec.object_bytes(call.kind, value, rev) if call.form is Form.OBJECT else shower(call).one(value, rev)
 
 
 async def listing(call: Call) -> Reply:

@@ -1,6 +1,7 @@
 """Stored values as answers: plain objects, tables or bare metadata; alone, in lists and in watches."""
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -15,9 +16,9 @@ _LIST = "PartialObjectMetadataList"
 
 
 class Shower:
-    """How one client wants objects of one kind shown. `include` is includeObject of tables."""
+    """How one client wants objects of one kind shown. `include` is includeObject of tables, `now` the clock."""
 
-    def __init__(self, kind: Kind, form: Form, include: str, now: datetime.datetime) -> None:
+    def __init__(self, kind: Kind, form: Form, include: str, now: Callable[[], datetime.datetime]) -> None:
         self.kind = kind
         self.form = form
         self.include = include or "Metadata"
@@ -78,10 +79,10 @@ class Shower:
         return codec.event_bytes("BOOKMARK", orjson.dumps(obj))
 
     def _table(self, objects: list[Json], meta: Json) -> Json:
-        printer = table.printer(self.kind)
+        printer, now = table.printer(self.kind), self.now()
         rows = []
         for obj in objects:
-            row: Json = {"cells": printer.cells(obj, self.now)}
+            row: Json = {"cells": printer.cells(obj, now)}
             if self.include == "Metadata":
                 row["object"] = self._partial(obj["metadata"])
             elif self.include == "Object":

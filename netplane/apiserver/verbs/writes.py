@@ -12,7 +12,7 @@ from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.verbs import applying, commit
 from netplane.apiserver.verbs import patching as ways
 from netplane.apiserver.verbs.commit import Stored
-from netplane.apiserver.verbs.reads import shower
+from netplane.apiserver.verbs.reads import one
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
@@ -142,8 +142,7 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
 
 def answer(call: Call, stored: Stored) -> Reply:
     """The object as it now stands, with the warnings the request earned."""
-    show = shower(call)
-    body = show.one(stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
+    body = one(call, stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
     call.warnings += _earned(call, stored)
     told = tuple(warning(text) for text in dict.fromkeys(call.warnings))
     return Reply(body, 201 if stored.created else 200, headers=told)

@@ -55,7 +55,7 @@ class Call:
     @property
     def form(self) -> negotiate.Form:
         """The form of answer the client wants."""
-        return negotiate.form(self.headers.get(b"accept", b"").decode("latin-1"))
+        return negotiate.form(self.headers.get(b"accept", b""))
 
     @property
     def media(self) -> str:

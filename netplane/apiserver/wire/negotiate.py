@@ -16,10 +16,10 @@ _ANYTHING = frozenset({"*/*", "application/*", JSON})
 
 
 @lru_cache(maxsize=256)
-def output(accept: str) -> str:
+def output(accept: bytes) -> str:
     """The media type to answer in; "" when the client accepts none that is spoken."""
     found = ""
-    for media in accept.split(",") if accept.strip() else (JSON,):
+    for media in accept.decode("latin-1").split(",") if accept.strip() else (JSON,):
         base, parameters = split(media)
         if "as" in parameters and _transformed(parameters) is None:
             continue
@@ -57,9 +57,9 @@ _FORMS = {one.value: one for one in Form if one is not Form.OBJECT}
 
 
 @lru_cache(maxsize=256)
-def form(accept: str) -> Form:
+def form(accept: bytes) -> Form:
     """The first form of the Accept header that is spoken; plain objects when none is named."""
-    for media in accept.split(","):
+    for media in accept.decode("latin-1").split(","):
         base, parameters = split(media)
         if not parameters.get("as") and base in (JSON, "*/*", "application/*", PROTOBUF, YAML):
             return Form.OBJECT
