@@ -13,12 +13,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPConnection
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import click
 import orjson
 
 from netplane.client import fake_cluster
@@ -35,7 +36,18 @@ from proxy.plan.skeleton import NAME, skeleton
 PROXY = (sys.executable, "-m", "proxy")
 FLAGS = ("--cluster-cidr=10.128.0.0/9", "--hostname-override=node-0", "--healthz-bind-address=127.0.0.1:10256")
 TICK_S = 0.005
-GIVE_UP_S = 120.0
+GIVE_UP_S = 900.0
+REFERENCE_CONFIG = """\
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clusterCIDR: 10.128.0.0/9
+hostnameOverride: node-0
+healthzBindAddress: 127.0.0.1:10256
+clientConnection: {contentType: application/json, acceptContentTypes: application/json}
+conntrack: {maxPerCore: 0, min: 0}
+"""
+"""What kube-proxy needs in a namespace (where the number of connections cannot be set) with a server of JSON only."""
 _HZ = os.sysconf("SC_CLK_TCK")
 _SETS = {owner.name: owner for owner in skeleton(IPV4, Options()).sets}
 
@@ -78,6 +90,16 @@ class Space:
             route add default via 10.200.0.2
             route add local 10.128.0.0/9 dev lo"""
         subprocess.run(["ip", "-n", self.name, "-batch", "-"], input=commands, text=True, check=True)
+
+    @contextlib.contextmanager
+    def reference(self, binary: Path, url: str, folder: Path) -> Iterator["Proxy"]:
+        """The user's own kube-proxy in nftables mode, just started."""
+        config, log = folder / "reference.yaml", folder / "reference.log"
+        config.write_text(REFERENCE_CONFIG)
+        with log.open("wb") as out:
+            began = time.perf_counter()
+            with self.process(str(binary), f"--config={config}", f"--master={url}", stderr=out, stdout=out) as process:
+                yield Proxy(process, began, log)
 
     def socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         return netns.socket_in(self.fd, socket.AF_INET, kind)
@@ -143,6 +165,13 @@ class Space:
         return found
 
 
+def reference_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--reference-binary PATH`: measure a kube-proxy beside ours, in the same run."""
+    kind = click.Path(exists=True, dir_okay=False, path_type=Path)
+    about = "A kube-proxy of yours, to measure in the same run.  [default: figures measured once]"
+    return click.option("--reference-binary", "binary", type=kind, help=about)(command)
+
+
 class Usage(NamedTuple):
     """What a process has used: resident memory now and at most, and CPU time with its ended children's."""
 
@@ -152,7 +181,7 @@ class Usage(NamedTuple):
 
 
 class Proxy:
-    """A running netplane-proxy."""
+    """A running netplane-proxy, or a kube-proxy."""
 
     def __init__(self, process: subprocess.Popen[bytes], began: float, log: Path) -> None:
         self.pid, self.began, self._log = process.pid, began, log

@@ -1,12 +1,14 @@
 """One endpoint's change, from the apiserver's write to the kernel's commit; and 1,000 changes that arrive at once.
 
-    ./run bench proxy_change [--services 10000 …] [--repeats 300] [--scrape-ms 1000] [-o json]
+    ./run bench proxy_change [--services 10000 …] [--repeats 300] [--scrape-ms 1000] [--reference-binary PATH] [-o json]
 
 The clock starts before the change is sent to the fake apiserver (so its own work and the event's way over the socket
 count) and stops when nftables' notification of the committed element is there. "add" is one endpoint more, "remove" one
 less, "replace" another address. For the burst the proxy is stopped (SIGSTOP) until all 1,000 events wait in its socket;
 the clock starts as it goes on and stops at the last element. kube-proxy 1.36 in nftables mode took, by the same
-measure: 0.15 s at 1,000 services, 6 to 9 s at 10,000. With --scrape-ms somebody reads /metrics all the while.
+measure: 0.15 s at 1,000 services, 6 to 9 s at 10,000; with --reference-binary, that kube-proxy's median of a few
+changes in this run (in rest, so that it need not wait for its own interval of 1 s). With --scrape-ms somebody reads
+/metrics all the while.
 """
 
 import contextlib
@@ -22,12 +24,13 @@ from typing import Any
 
 import click
 
-from bench._proxy import Events, Fake, Proxy, Space, busy
+from bench._proxy import Events, Fake, Proxy, Space, busy, reference_option
 from bench._table import show
 from netplane.nft.wire import NEWSETELEM
 
 WARM_UP = 20
 METRICS_PORT = 10_249
+REFERENCE_CHANGES, REFERENCE_PATIENCE_S = 5, 300.0
 SPARE = [f"10.255.{i // 250}.{i % 250 + 1}" for i in range(2500)]
 
 
@@ -77,6 +80,32 @@ def burst(fake: Fake, events: Events, proxy: Proxy, count: int, changes: int) ->
             if heard.set.startswith("endpoints") and heard.kind == NEWSETELEM:
                 waiting -= len(heard.keys)
     return (time.perf_counter() - began) * 1e3
+
+
+def measure_reference(binary: Path, count: int, endpoints: int, folder: Path) -> dict[str, Any]:
+    """Median and longest of a few changes of kube-proxy's, each made when it rests."""
+    times = []
+    with (
+        Space() as space,
+        space.fake(count, endpoints) as fake,
+        space.reference(binary, fake.url, folder) as proxy,
+    ):
+        space.wait_reached(count - 1, proxy)
+        with space.events() as events:
+            for turn in range(REFERENCE_CHANGES):
+                _rest(events)
+                began = time.perf_counter()
+                fake.patch(turn, [SPARE[turn], *fake.addresses(turn)[1:]])
+                events.wait(REFERENCE_PATIENCE_S)
+                times.append((time.perf_counter() - began) * 1e3)
+    return {"reference p50 ms": statistics.median(times), "reference max ms": max(times)}
+
+
+def _rest(events: Events) -> None:
+    """Until nothing has been written for two of its intervals."""
+    with contextlib.suppress(TimeoutError):
+        while True:
+            events.wait(2.0)
 
 
 def p99(values: Sequence[float]) -> float:
@@ -153,6 +182,7 @@ def measure(
 @click.option("--at-once", default=1_000, show_default=True, help="Changes of the burst.")
 @click.option("--pause-ms", default=30.0, show_default=True, help="Between two changes.")
 @click.option("--scrape-ms", default=0.0, show_default=True, help="Between two readings of /metrics; 0: none.")
+@reference_option
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
 def main(
     counts: tuple[int, ...],
@@ -161,14 +191,16 @@ def main(
     at_once: int,
     pause_ms: float,
     scrape_ms: float,
+    binary: Path | None,
     output: str,
 ) -> None:
     """Measure each size in a namespace of its own."""
+    rows = []
     with tempfile.TemporaryDirectory(prefix="npt-bench-") as folder:
-        rows = [
-            measure(count, endpoints, repeats, at_once, pause_ms / 1e3, scrape_ms / 1e3, Path(folder))
-            for count in counts
-        ]
+        for count in counts:
+            row = measure(count, endpoints, repeats, at_once, pause_ms / 1e3, scrape_ms / 1e3, Path(folder))
+            beside = measure_reference(binary, count, endpoints, Path(folder)) if binary else {}
+            rows.append(row | beside)
     show(f"netplane-proxy: apiserver's write to kernel's commit, {busy()}", rows, as_json=output == "json")
 
 

@@ -1,6 +1,6 @@
 """Setting up a connection through the last of 10,000 services: ours, the reference's shape, and no service at all.
 
-    ./run bench proxy_connect [--services 10000] [--endpoints 3] [--rounds 40] [-o json]
+    ./run bench proxy_connect [--services 10000] [--endpoints 3] [--rounds 40] [--reference-binary PATH] [-o json]
 
 Namespaces that differ in nothing but their nftables: what a real netplane-proxy loads; one chain with one rule and an
 anonymous map per service, one verdict map in front (kube-proxy's shape, loaded with `nft -f`); and empty nat chains
@@ -8,8 +8,8 @@ with one rule that no packet reaches, since the kernel tracks connections only w
 "no service" would be the price without connection tracking. They take turns: in each round, each sets up a batch of
 TCP connections from a pod's address, to the service or directly to an endpoint. Timed is connect() alone: on loopback,
 the whole handshake. What it costs above no service is the first packet's way through the rules and the translation.
-With another service each time, the rules and elements are not in the processor's caches, as on a node with many
-services.
+With --reference-binary the rules of that kube-proxy take the place of those in its shape. With another service each
+time, the rules and elements are not in the processor's caches, as on a node with many services.
 """
 
 import itertools
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import cycle, islice
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from bench._proxy import Space, busy, cluster_ip
+from bench._proxy import Space, busy, cluster_ip, reference_option
 from bench._table import show
 from netplane.client import fake_cluster
 from netplane.kernel.nft import Nft
@@ -98,18 +99,28 @@ def load_reference(space: Space, count: int, endpoints: int) -> None:
     subprocess.run(["ip", "netns", "exec", space.name, "nft", "-f", "-"], input=script, text=True, check=True)
 
 
+def load_by(binary: Path, space: Space, count: int, endpoints: int) -> None:
+    """What that kube-proxy writes; it stays, as ours does."""
+    with (
+        tempfile.TemporaryDirectory(prefix="npt-bench-") as folder,
+        space.fake(count, endpoints) as fake,
+        space.reference(binary, fake.url, Path(folder)) as proxy,
+    ):
+        space.wait_reached(count - 1, proxy)
+
+
 def load_nothing(space: Space, _count: int, _endpoints: int) -> None:
     with closing(Nft(space.fd)) as nft:
         nft.run_text("\n".join((*hook_lines(), *TRACKED)) + "\n")
 
 
-def contestants(stack: ExitStack, count: int, endpoints: int) -> list[Contestant]:
+def contestants(stack: ExitStack, count: int, endpoints: int, binary: Path | None) -> list[Contestant]:
     last, direct = cycle([(cluster_ip(count - 1), 80)]), cycle([(endpoint(count - 1, endpoints, 0), 8080)])
     found = []
     kinds: tuple[tuple[str, Callable[[Space, int, int], None], Iterator[tuple[str, int]]], ...] = (
         ("no service", load_nothing, direct),
         ("netplane", load_ours, last),
-        ("reference's shape", load_reference, last),
+        ("kube-proxy", partial(load_by, binary), last) if binary else ("reference's shape", load_reference, last),
     )
     for name, load, targets in kinds:
         space = stack.enter_context(Space())
@@ -168,11 +179,12 @@ def row(name: str, found: list[float], base: list[float]) -> dict[str, Any]:
 @click.option("--services", "count", default=10_000, show_default=True)
 @click.option("--endpoints", default=3, show_default=True)
 @click.option("--rounds", default=40, show_default=True, help=f"Turns of {BATCH} connections each.")
+@reference_option
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
-def main(count: int, endpoints: int, rounds: int, output: str) -> None:
+def main(count: int, endpoints: int, rounds: int, binary: Path | None, output: str) -> None:
     """Measure in namespaces that are made for it."""
     with ExitStack() as stack:
-        rows = measure(contestants(stack, count, endpoints), rounds)
+        rows = measure(contestants(stack, count, endpoints, binary), rounds)
     title = f"connection setup through the last of {count:,} services x {endpoints}, {busy()}"
     show(title, rows, as_json=output == "json")
 
