@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
+_SEXTET = "[A-Za-z0-9+/]"
+_BASE64 = rf"^(?:{_SEXTET}{{4}})*(?:{_SEXTET}[AQgw]==|{_SEXTET}{{2}}[AEIMQUYcgkosw048]=)?\Z"
+
 _SCALARS: dict[str, Any] = {
     "string": str,
+    "bytes": Annotated[str, msgspec.Meta(pattern=_BASE64)],
     "boolean": bool,
-    "integer": int,
     "number": int | float,
-    "int-or-string": int | str,
+    "int-or-string": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | str,
     "quantity": Annotated[str, msgspec.Meta(pattern=r"^(?:0|[1-9][0-9]{0,2}(?:m|k|M|G|T|Ki|Mi|Gi|Ti)?)\Z")],
     "time": Annotated[str, msgspec.Meta(pattern=rf"^(?:{TIME.pattern})\Z")],
     "any": Any,
@@ -90,7 +93,7 @@ def _struct(shape: "Shape", building: "dict[Shape, None]") -> Any:
 
 
 def _type(shape: "Shape", building: "dict[Shape, None]", *, optional: bool) -> Any:
-    if shape.bound:
+    if shape.type == "integer":
         return Annotated[int, msgspec.Meta(ge=-shape.bound, le=shape.bound - 1)]
     if shape.type in _SCALARS:
         return _SCALARS[shape.type]

@@ -3,10 +3,12 @@
 A `Shape` is a schema made fast: known members by name. Walking an ordinary Service takes some microseconds.
 
     unknown fields   dropped in place and named: `spec.ports[0].x`; the caller warns, refuses or keeps quiet
+    nulls            dropped; in a map or list they are the zero of its elements
     empty lists      and maps that are optional: dropped, for a typed decoder writes none
     zeros            of fields that are no pointers in Go: dropped, for it cannot tell "", 0 and false from absence
     wrong types      WrongType, in the words of Go's decoder: `json: cannot unmarshal string into Go struct field …`
     amounts          written in place as the API shows them: 0.5 is 500m, 1024Mi is 1Gi
+    base64           the same, in its one form
 """
 
 import re
@@ -16,15 +18,15 @@ from typing import Any
 
 import orjson
 
-from netplane.api import accept, protobuf, quantity, schema
+from netplane.api import accept, base64_text, protobuf, quantity, schema
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
 
 _BY_FORMAT = {
-    "int-or-string": ("int-or-string", "intstr.IntOrString"),
-    "date-time": ("time", "v1.Time"),
-    "byte": ("string", "[]uint8"),
+    "int-or-string": ("int-or-string", "int32"),
+    "date-time": ("time", "string"),
+    "byte": ("bytes", "[]uint8"),
 }
 _GO_NAMES = {"string": "string", "boolean": "bool", "number": "float64"}
 
@@ -89,9 +91,21 @@ def _named(name: str, building: dict[str, Shape]) -> Shape:
     for member, node in definition.get("properties", {}).items():
         shape.members[member] = _member(node, building)
     shape.required = frozenset(definition.get("required", ()))
-    shape.zero = protobuf.zero_is_absence(".".join(_turned(name))) & shape.members.keys()
+    _as_in_go(shape, protobuf.members(".".join(_turned(name))))
     _shapes[name] = shape
     return shape
+
+
+def _as_in_go(shape: Shape, fields: dict[str, protobuf.Field]) -> None:
+    """What schemas do not say: which scalars are no pointers, and the names of types that are strings or the like."""
+    fields = {name: field for name, field in fields.items() if name in shape.members}
+    plain = {name: one for name, one in fields.items() if not (one.repeated or one.pointer or one.kept)}
+    shape.zero = frozenset(name for name, one in plain.items() if one.type in protobuf.ZEROES)
+    for name, field in fields.items():
+        member = shape.members[name]
+        member.go = field.go or member.go
+        if field.go.startswith("[]") and member.item is not None:
+            member.item.go = field.go.removeprefix("[]")
 
 
 def _turned(name: str) -> list[str]:
@@ -134,7 +148,8 @@ def _of(node: Json, building: dict[str, Shape], go: str) -> Shape:
 
 
 _ZERO: dict[str, Callable[[], Any]] = {
-    **dict.fromkeys(("string", "time", "quantity"), str),
+    **dict.fromkeys(("string", "bytes", "time"), str),
+    "quantity": lambda: "0",
     **dict.fromkeys(("integer", "number", "int-or-string"), int),
     "boolean": bool,
     "array": list,
@@ -183,12 +198,12 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
                 strangers = [name] if strangers is None else [*strangers, name]
             elif child.bound and _beyond(value, child.bound):
                 raise _wrong(value, shape, path, name, child)
-        elif not value and type(value) is _EMPTY.get(child.type) and name not in shape.required:
+        elif value is None or (not value and type(value) is _EMPTY.get(child.type) and name not in shape.required):
             strangers = [name] if strangers is None else [*strangers, name]
-        elif value is not None:
+        else:
             _value(shape, child, value, path, name, unknown)
-            if child.type == "quantity":
-                obj[name] = _amount(value)
+            if child.type in _WRITTEN:
+                obj[name] = _WRITTEN[child.type](value)
     for name in strangers or ():
         del obj[name]
 
@@ -209,10 +224,12 @@ def _value(parent: Shape, shape: Shape, value: Any, path: str, name: str, unknow
         assert shape.item is not None
         plain = shape.item.py
         for key, one in value.items():
-            if type(one) is not plain and one is not None:
-                _value(parent, shape.item, one, path, f"{name}.{key}", unknown)
-                if shape.item.type == "quantity":
-                    value[key] = _amount(one)
+            if one is None:
+                value[key] = _ZERO.get(shape.item.type, dict)()
+            elif type(one) is not plain:
+                _value(parent, shape.item, one, path, name, unknown)
+                if shape.item.type in _WRITTEN:
+                    value[key] = _WRITTEN[shape.item.type](one)
     elif not _scalar(kind, value):
         raise _wrong(value, parent, path, name, shape)
 
@@ -234,7 +251,7 @@ def _beyond(value: Any, bound: int) -> bool:
 
 
 def _scalar(kind: str, value: Any) -> bool:
-    if kind == "string":
+    if kind in ("string", "bytes"):
         return type(value) is str
     if kind == "integer":
         return False  # one that is right was seen to be
@@ -243,9 +260,7 @@ def _scalar(kind: str, value: Any) -> bool:
     if kind == "number":
         return type(value) in (int, float)
     if kind == "int-or-string":
-        return type(value) in (int, str)
-    if kind == "quantity":
-        return type(value) in (int, float, str)
+        return type(value) is str or (type(value) is int and not _beyond(value, _BOUNDS["int32"]))
     if kind == "time":
         return type(value) is str and accept.TIME.fullmatch(value) is not None
     return True
@@ -253,7 +268,7 @@ def _scalar(kind: str, value: Any) -> bool:
 
 def _amount(value: Any) -> str:
     """An amount in its one form. Raises WrongType."""
-    text = str(value).strip()
+    text = str(value).strip() if type(value) in (int, float, str) else ""
     if quantity.parse(text) is not None:
         return quantity.canonical(text)
     like = _LIKE_AN_AMOUNT.fullmatch(text) is not None
@@ -262,18 +277,30 @@ def _amount(value: Any) -> str:
     )
 
 
+def _bytes(text: str) -> str:
+    """Base64 in its one form. Raises WrongType."""
+    try:
+        return base64_text.canonical(text)
+    except ValueError as error:
+        raise WrongType(str(error)) from error
+
+
+_WRITTEN: dict[str, Callable[[Any], str]] = {"quantity": _amount, "bytes": _bytes}
+"""What has several forms is stored in one."""
+
+
 def _wrong(value: Any, parent: Shape, path: str, name: str, shape: Shape) -> WrongType:
     where = re.sub(r"\[\d+\]", "", f"{path}.{name}" if path else name)
     if shape.type == "time" and isinstance(value, str):
         return WrongType(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
     struct = parent.go.rpartition(".")[2]
-    said = f"number {value}" if shape.bound and type(value) is int else _json_type(value)
+    said = _json_type(value)
+    if said == "number" and shape.bound:
+        said = f"number {orjson.dumps(value).decode()}"
     return WrongType(f"json: cannot unmarshal {said} into Go struct field {struct}.{where} of type {shape.go}")
 
 
 def _json_type(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
-    if isinstance(value, float):
-        return f"number {orjson.dumps(value).decode()}"
-    return {dict: "object", list: "array", str: "string", int: "number"}[type(value)]
+    return {dict: "object", list: "array", str: "string", int: "number", float: "number"}[type(value)]

@@ -62,13 +62,17 @@ def test_spliced_bytes_say_what_the_decoded_object_says(rev: int, data: dict[str
         ({"publishNotReadyAddresses": "yes"}, "of type bool"),
         (
             {"selector": {"a": 1}},
-            "json: cannot unmarshal number into Go struct field ServiceSpec.spec.selector.a of type string",
+            "json: cannot unmarshal number into Go struct field ServiceSpec.spec.selector of type string",
         ),
         (
             {"clusterIP": True},
             "json: cannot unmarshal bool into Go struct field ServiceSpec.spec.clusterIP of type string",
         ),
-        ({"ports": [{"port": 1, "targetPort": []}]}, "of type intstr.IntOrString"),
+        (
+            {"ports": [{"port": 1, "targetPort": []}]},
+            "cannot unmarshal array into Go struct field ServicePort.spec.ports.targetPort of type int32",
+        ),
+        ({"type": 5}, "cannot unmarshal number into Go struct field ServiceSpec.spec.type of type v1.ServiceType"),
         (
             {"ports": [{"port": 2**31}]},
             "json: cannot unmarshal number 2147483648 into Go struct field ServicePort.spec.ports.port of type int32",
@@ -97,6 +101,23 @@ def test_empty_optional_lists_and_nulls_are_as_a_typed_decoder_sees_them() -> No
     obj: dict[str, Any] = {"metadata": {"name": "a", "labels": {}, "finalizers": []}, "spec": {"ports": [None]}}
     assert typecheck.clean(kinds.SERVICE, obj) == []
     assert obj == {"metadata": {"name": "a"}, "spec": {"ports": [{}]}}
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (None, ""), ("", ""), ("eA==", "eA=="), ("e\nA==", "eA=="), ("eB==", "eA=="), ("x", 0), ("!!!", 0), ("eA=", 3),
+        ("eA===", 4), ("eA==x", 4), ("eA=x", 2), ("e===", 1), ("eAA==", 4), ("aaaa!", 4), ("a\nb", 1),
+    ],
+)  # fmt: skip
+def test_base64_has_one_form_and_goes_wrong_where_go_says(given: str | None, stored: str | int) -> None:
+    obj: dict[str, Any] = {"metadata": {"name": "a"}, "data": {"k": given}}
+    if isinstance(stored, int):
+        with pytest.raises(typecheck.WrongType, match=f"^illegal base64 data at input byte {stored}$"):
+            typecheck.clean(kinds.SECRET, obj)
+    else:
+        assert typecheck.clean(kinds.SECRET, obj) == []
+        assert obj["data"] == {"k": stored}
 
 
 def test_zeros_of_fields_that_are_no_pointers_are_as_good_as_absent() -> None:

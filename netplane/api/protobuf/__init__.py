@@ -27,7 +27,10 @@ _META = "meta.k8s.io/v1"
 
 
 class Field(NamedTuple):
-    """How one field number reads. `pointer`: empty values count; `kept`: JSON shows it even when empty."""
+    """How one field number reads. `pointer`: empty values count; `kept`: JSON shows it even when empty.
+
+    `go` is what Go calls its type, where that has a name and is no struct.
+    """
 
     name: str
     type: str
@@ -35,6 +38,7 @@ class Field(NamedTuple):
     inline: bool
     pointer: bool
     kept: bool
+    go: str = ""
 
 
 Message = dict[int, Field]
@@ -46,8 +50,8 @@ def _table() -> tuple[dict[str, str], dict[str, Message]]:
     raw = orjson.loads(gzip.decompress(files(__package__).joinpath("fields.json.gz").read_bytes()))
     messages = {
         name: {
-            int(number): Field(json, kind, "r" in flags, "i" in flags, "p" in flags, "k" in flags)
-            for number, (json, kind, flags) in fields.items()
+            int(number): Field(json, kind, "r" in flags, "i" in flags, "p" in flags, "k" in flags, *go)
+            for number, (json, kind, flags, *go) in fields.items()
         }
         for name, fields in raw["messages"].items()
     }
@@ -59,15 +63,12 @@ def fields_of(name: str) -> Message:
     return _table()[1][name]
 
 
-def zero_is_absence(name: str) -> frozenset[str]:
-    """The scalars of a message that Go cannot tell from absent ones when they are "", 0 or false, and leaves out."""
-    found: set[str] = set()
+def members(name: str) -> dict[str, Field]:
+    """The fields of a message by their names, those of inlined messages among them; none for one nobody knows."""
+    found: dict[str, Field] = {}
     for field in _table()[1].get(name, {}).values():
-        if field.inline:
-            found |= zero_is_absence(field.type)
-        elif field.type in _ZEROES and not (field.repeated or field.pointer or field.kept):
-            found.add(field.name)
-    return frozenset(found)
+        found |= members(field.type) if field.inline else {field.name: field}
+    return found
 
 
 def empty(api_version: str, kind: str) -> Json:
@@ -85,18 +86,16 @@ def _empty(name: str) -> Json:
         elif field.pointer:
             continue
         elif field.repeated or field.type.startswith("map:"):
-            if field.kept or (name, field.name) in _KEPT_TOO:
+            if field.kept:
                 out[field.name] = [] if field.repeated else {}
         elif field.type in _table()[1]:
             out[field.name] = _empty(field.type)
-        elif field.kept and field.type in _ZEROES:
-            out[field.name] = _ZEROES[field.type]
+        elif field.kept and field.type in ZEROES:
+            out[field.name] = ZEROES[field.type]
     return out
 
 
-# The table does not know it of fields whose Go tags name a patch strategy; this one is the only list among them.
-_KEPT_TOO = frozenset({("k8s.io.api.core.v1.PodSpec", "containers")})
-_ZEROES: Json = {"string": "", "int": 0, "bool": False, "double": 0}
+ZEROES: Json = {"string": "", "int": 0, "bool": False, "double": 0}
 
 
 def decode(body: bytes) -> Json:

@@ -3,7 +3,8 @@
     python -m netplane.api.protobuf.build FOLDER      # holds the Go modules api and apimachinery of k8s.io, v0.36.3
 
 Two sources, joined by message and number: generated.proto says types, types.go says how a field looks in JSON (its
-name, inlined or not) and whether it is a pointer, so that "false" is told from "not said". Only facts are kept.
+name, inlined or not), whether it is a pointer, so that "false" is told from "not said", and the name of its type where
+it is a string or the like by another name. Only facts are kept.
 """
 
 import gzip
@@ -34,7 +35,9 @@ _SCALARS = {"string": "string", "bytes": "bytes", "bool": "bool", "double": "dou
 _MESSAGE = re.compile(r"^message (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^\s+(optional|repeated|map<\w+, ([\w.]+)>)\s*([\w.]*) ?(\w+) = (\d+);", re.MULTILINE)
 _STRUCT = re.compile(r"^type (\w+) struct \{(.*?)^\}", re.MULTILINE | re.DOTALL)
-_MEMBER = re.compile(r'^\s+(?:\w+ +)?(\S+) +`json:"([^"]*)" protobuf:"\w+,(\d+)', re.MULTILINE)
+_MEMBER = re.compile(r'^\s+(?:\w+ +)?(\S+) +`[^`]*?json:"([^"]*)"[^`]*?protobuf:"\w+,(\d+)', re.MULTILINE)
+_NAMED = re.compile(r"^type (\w+) (?!struct|interface)[\w\[]", re.MULTILINE)
+_GO_TYPE = re.compile(r"\*?((?:\[\])?)(?:(\w+)\.)?(\w+)")
 
 Field = list[str]
 
@@ -61,8 +64,11 @@ def _type(name: str, package: str) -> str:
     return _SPECIAL.get(full, full)
 
 
-def refine(table: dict[str, dict[str, Field]], text: str, package: str) -> None:
-    """Add what the Go types know. Flags: r repeated, i inlined, p pointer, k kept when empty."""
+def refine(table: dict[str, dict[str, Field]], text: str, package: str, names: set[str]) -> None:
+    """Add what the Go types know. Flags: r repeated, i inlined, p pointer, k kept when empty.
+
+    `names` are those of strings, numbers, lists and maps that have one, whichever package they are in.
+    """
     for name, body in _STRUCT.findall(text):
         fields = table.get(f"{package}.{name}", {})
         for kind, tag, number in _MEMBER.findall(body):
@@ -73,18 +79,34 @@ def refine(table: dict[str, dict[str, Field]], text: str, package: str) -> None:
                 field[2] += "i" if "inline" in options else ""
                 field[2] += "p" if kind.startswith("*") else ""
                 field[2] += "k" if "omitempty" not in options and "inline" not in options else ""
+                field += _go_type(kind, package, names)
+
+
+def _go_type(kind: str, package: str, names: set[str]) -> list[str]:
+    """[what Go calls a field's type], [] for one that has no name of its own."""
+    parts = _GO_TYPE.fullmatch(kind)
+    if parts is None or parts[3] not in names:
+        return []
+    version = package.rpartition(".")[2]
+    return [f"{parts[1]}{'types' if parts[2] == 'types' else 'v1' if parts[2] else version}.{parts[3]}"]
 
 
 def extract(root: Path) -> dict[str, object]:
     """The whole table: messages, and the message of every served apiVersion and kind."""
     table: dict[str, dict[str, Field]] = {}
     kinds: dict[str, str] = {}
+    names = {"UID", "NodeName"}
     folders = [(f"api/{group}", f"k8s.io.api.{group.replace('/', '.')}") for group in _GROUPS]
-    for folder, package in [*folders, ("apimachinery/pkg/apis/meta/v1", _META)]:
+    folders.append(("apimachinery/pkg/apis/meta/v1", _META))
+    sources = {
+        package: [one.read_text() for one in sorted((root / folder).glob("*types*.go"))] for folder, package in folders
+    }
+    names |= {name for texts in sources.values() for text in texts for name in _NAMED.findall(text)}
+    for folder, package in folders:
         found = messages((root / folder / "generated.proto").read_text(), package)
         table |= found
-        for source in sorted((root / folder).glob("*types*.go")):
-            refine(table, source.read_text(), package)
+        for text in sources[package]:
+            refine(table, text, package, names)
         group = re.search(r'GroupName = "([^"]*)"', (root / folder / "register.go").read_text())
         served = folder.rpartition("/")[2]
         version = f"{group[1]}/{served}" if group and group[1] else served

@@ -47,7 +47,7 @@ def _refused(call: Call, why: str) -> errors.StatusError:
 async def _sent(call: Call, kind: str, api_version: str) -> Json:
     """The body of a create, as far as it can be read: what is wrong with it is told later."""
     try:
-        sent: Json = await bodies.read(call, kind, api_version, optional=True)
+        sent: Json = bodies.drop_nulls(await bodies.read(call, kind, api_version, optional=True))
     except errors.StatusError:
         return {}
     return sent if isinstance(sent.get("metadata") or {}, dict) and isinstance(sent.get("spec") or {}, dict) else {}

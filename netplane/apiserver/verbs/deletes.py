@@ -27,7 +27,7 @@ AT_ONCE = 256
 async def options_of(call: Call) -> DeleteOptions:
     """DeleteOptions from the body and the query."""
     raw = await call.body()
-    body = bodies.parse(raw, call.media, "DeleteOptions") if raw else {}
+    body = bodies.drop_nulls(bodies.parse(raw, call.media, "DeleteOptions")) if raw else {}
     if body.get("kind", "DeleteOptions") != "DeleteOptions":
         raise errors.bad_request("decoded object cannot be converted to DeleteOptions")
     bodies.check_types(body, "", "v1", "DeleteOptions")
@@ -69,7 +69,7 @@ async def remove(
 async def _once(cluster: Cluster, kind: Kind, kv: KV, options: DeleteOptions) -> tuple[bytes, int, bool] | None:
     """One attempt; None when somebody was faster."""
     obj = codec.decode(kind, kv.value, kv.mod_rev)
-    _check_preconditions(kind, obj, options)
+    check_preconditions(kind, obj, options)
     told = propagation.prepare(kind, obj, options.propagation)
     grace_s = STRATEGIES[kind].grace_s(obj, options)
     if not grace_s and not STRATEGIES[kind].holds(obj):
@@ -85,7 +85,8 @@ async def _once(cluster: Cluster, kind: Kind, kv: KV, options: DeleteOptions) ->
     return (value, done.rev, False) if done.succeeded else None
 
 
-def _check_preconditions(kind: Kind, obj: Json, options: DeleteOptions) -> None:
+def check_preconditions(kind: Kind, obj: Json, options: DeleteOptions) -> None:
+    """The object must be the one that the options name. Raises StatusError 409."""
     metadata = obj["metadata"]
     if options.uid and options.uid != metadata["uid"]:
         why = errors.uid_precondition(options.uid, metadata["uid"])

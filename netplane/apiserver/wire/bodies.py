@@ -58,7 +58,7 @@ def parse(raw: bytes, media: str, kind: str) -> Json:
         raise errors.unsupported_media_type(ACCEPTED)
     if not isinstance(obj, dict):
         raise _unrecognized(kind, f"json: cannot unmarshal {_go_type(obj)} into Go value of type {_META}", raw)
-    return drop_nulls(obj) if b"null" in raw or b"~" in raw else obj
+    return obj
 
 
 def _json(raw: bytes, kind: str) -> Any:
@@ -180,8 +180,8 @@ def drop_nulls(value: Any) -> Any:
 
 def check_kind(obj: Json, kind: str, api_version: str) -> None:
     """Fill in a missing kind and apiVersion; refuse others. Raises StatusError 400."""
-    have_kind = obj.setdefault("kind", kind) or kind
-    have_version = obj.setdefault("apiVersion", api_version) or api_version
+    have_kind = obj["kind"] = obj.get("kind") or kind
+    have_version = obj["apiVersion"] = obj.get("apiVersion") or api_version
     if have_kind == kind and have_version == api_version:
         return
     if not isinstance(have_kind, str) or not isinstance(have_version, str):
