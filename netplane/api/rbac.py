@@ -14,6 +14,7 @@ from netplane.api import selectors
 
 Json = dict[str, Any]
 
+GROUP = "rbac.authorization.k8s.io"
 _ALL = "*"
 REMEMBERED = 10_000
 
@@ -59,11 +60,20 @@ def _resource_fits(resources: Sequence[str], ask: Ask) -> bool:
 
 
 class Grant(NamedTuple):
-    """Rules that somebody has, in one namespace or ("") everywhere; `source` is the binding, in Kubernetes' words."""
+    """Rules that somebody has, in one namespace or ("") everywhere.
+
+    `source` is the binding, in Kubernetes' words, `order` its place among all; `missing` is a role that is not there.
+    """
 
     namespace: str
     rules: Sequence[Json]
     source: str = ""
+    order: int = 0
+    missing: str = ""
+
+    def holds_in(self, namespace: str) -> bool:
+        """Whether it counts for a question about a namespace ("": about none)."""
+        return not self.namespace or self.namespace == namespace
 
 
 def rules_of(role: Json, cluster_roles: Sequence[Json]) -> list[Json]:
@@ -106,6 +116,7 @@ class Policy:
         cluster_role_bindings: Iterable[Json] = (),
     ) -> None:
         self._grants: dict[tuple[str, str], list[Grant]] = {}
+        self._bindings = 0
         listed = list(cluster_roles)
         everywhere = {one["metadata"]["name"]: rules_of(one, listed) for one in listed}
         local = {(one["metadata"]["namespace"], one["metadata"]["name"]): one.get("rules") or () for one in roles}
@@ -113,30 +124,40 @@ class Policy:
         self._roles |= local
         self._answers: dict[tuple[str, tuple[str, ...], Ask], bool] = {}
         for binding in cluster_role_bindings:
-            self._bind(binding, "", everywhere.get(binding["roleRef"].get("name", ""), ()))
+            self._bind(binding, "", everywhere.get(binding["roleRef"].get("name", "")))
         for binding in role_bindings:
             namespace, ref = binding["metadata"]["namespace"], binding["roleRef"]
             name = ref.get("name", "")
-            rules = everywhere.get(name, ()) if ref.get("kind") == "ClusterRole" else local.get((namespace, name), ())
-            self._bind(binding, namespace, rules)
+            self._bind(
+                binding,
+                namespace,
+                everywhere.get(name) if ref.get("kind") == "ClusterRole" else local.get((namespace, name)),
+            )
 
-    def _bind(self, binding: Json, namespace: str, rules: Sequence[Json]) -> None:
+    def _bind(self, binding: Json, namespace: str, rules: Sequence[Json] | None) -> None:
         ref, name = binding["roleRef"], (binding.get("metadata") or {}).get("name", "")
         source = f'ClusterRoleBinding "{name}"' if not namespace else f'RoleBinding "{name}/{namespace}"'
         source += f' of {ref.get("kind", "")} "{ref.get("name", "")}"'
+        missing = f'{ref.get("kind", "").lower()}.{GROUP} "{ref.get("name", "")}" not found' if rules is None else ""
+        self._bindings += 1
         for subject in binding.get("subjects") or ():
             kind, name = subject.get("kind", ""), subject.get("name", "")
             whom = f'{kind} "{name}"'
             if kind == "ServiceAccount":
                 place = subject.get("namespace") or namespace
                 kind, name, whom = "User", f"system:serviceaccount:{place}:{name}", f'{kind} "{name}/{place}"'
-            self._grants.setdefault((kind, name), []).append(Grant(namespace, rules, f"{source} to {whom}"))
+            grant = Grant(namespace, rules or (), f"{source} to {whom}", self._bindings, missing)
+            self._grants.setdefault((kind, name), []).append(grant)
 
-    def grants(self, user: str, groups: Iterable[str]) -> Iterator[Grant]:
-        """All that a user has, for itself and through its groups."""
+    def _all(self, user: str, groups: Iterable[str]) -> Iterator[Grant]:
         yield from self._grants.get(("User", user), ())
         for group in groups:
             yield from self._grants.get(("Group", group), ())
+
+    def grants(self, user: str, groups: Iterable[str], namespace: str) -> list[Grant]:
+        """What a user has in a namespace, for itself and through its groups: each binding once, in their order."""
+        found = {grant.order: grant for grant in self._all(user, groups) if grant.holds_in(namespace)}
+        return [found[order] for order in sorted(found)]
 
     def rules(self, plural: str, namespace: str, name: str) -> Sequence[Json]:
         """The rules of a role (none when there is no such role)."""
@@ -153,14 +174,24 @@ class Policy:
         return found
 
     def reason(self, user: str, groups: tuple[str, ...], ask: Ask) -> str:
-        """Why the answer is yes: the binding that says so first; "" when it is no."""
-        for grant in self.grants(user, groups):
-            if grant.namespace in ("", ask.namespace) and any(allows(rule, ask) for rule in grant.rules):
+        """Why the answer is yes: the binding that says so first. When it is no: which roles are not there, if any."""
+        grants = self.grants(user, groups, ask.namespace)
+        for grant in grants:
+            if any(allows(rule, ask) for rule in grant.rules):
                 return f"RBAC: allowed by {grant.source}"
-        return ""
+        missing = self._missing(grants)
+        return f"RBAC: {missing}" if missing else ""
+
+    def problems(self, user: str, groups: tuple[str, ...], namespace: str) -> str:
+        """Which roles a user's bindings name that are not there; "" when all are."""
+        return self._missing(self.grants(user, groups, namespace))
+
+    def _missing(self, grants: Iterable[Grant]) -> str:
+        names = list(dict.fromkeys(grant.missing for grant in grants if grant.missing))
+        return names[0] if len(names) == 1 else f"[{', '.join(names)}]" if names else ""
 
     def _decide(self, user: str, groups: tuple[str, ...], ask: Ask) -> bool:
         return any(
-            (not grant.namespace or grant.namespace == ask.namespace) and any(allows(rule, ask) for rule in grant.rules)
-            for grant in self.grants(user, groups)
+            grant.holds_in(ask.namespace) and any(allows(rule, ask) for rule in grant.rules)
+            for grant in self._all(user, groups)
         )

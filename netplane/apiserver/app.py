@@ -119,7 +119,9 @@ def _schemas(app: FastAPI, cluster: Cluster) -> None:
 def _issuer(app: FastAPI, cluster: Cluster) -> None:
     @_get(app, cluster, "/.well-known/openid-configuration")
     async def issuer(request: Request) -> Reply:
-        return service_tokens.configuration(f"{request.url.scheme}://{request.url.netloc}/openid/v1/jwks")
+        return service_tokens.configuration(
+            cluster.issuer, f"{request.url.scheme}://{request.url.netloc}/openid/v1/jwks"
+        )
 
     @_get(app, cluster, "/openid/v1/jwks")
     async def keys(request: Request) -> Reply:

@@ -126,7 +126,7 @@ class ResourceRoute(BaseRoute):
                     record.read(body, call.media)
             answer = await self._seated(call, send)
         except errors.StatusError as error:
-            answer = reply.of_error(error)
+            answer = reply.of_error(error, call.warnings)
         except Exception as error:
             answer = _failed(scope, error)
         late = limits.end(flight)

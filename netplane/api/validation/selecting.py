@@ -20,11 +20,13 @@ def label_selector(selector: Json | None, path: str) -> list[FieldError]:
     selector = selector or {}
     errors = meta.labels(selector.get("matchLabels"), f"{path}.matchLabels")
     for i, one in enumerate(selector.get("matchExpressions") or ()):
-        errors += _requirement(one, f"{path}.matchExpressions[{i}]", compares=False)
+        errors += requirement(one, f"{path}.matchExpressions[{i}]")
     return errors
 
 
-def _requirement(one: Json, path: str, *, compares: bool, any_value: bool = False) -> list[FieldError]:
+def requirement(
+    one: Json, path: str, *, compares: bool = False, any_value: bool = False, any_operator: bool = False
+) -> list[FieldError]:
     """One term of a selector; `compares`: by Gt and Lt too, as nodes are."""
     operator, values, key = one.get("operator") or "", one.get("values") or [], one.get("key") or ""
     errors: list[FieldError] = []
@@ -34,7 +36,7 @@ def _requirement(one: Json, path: str, *, compares: bool, any_value: bool = Fals
         errors += [forbidden(f"{path}.values", _NO_VALUES)] if values else []
     elif compares and operator in ("Gt", "Lt"):
         errors += [] if len(values) == 1 else [required(f"{path}.values", _ONE_VALUE)]
-    else:
+    elif not any_operator:
         errors.append(invalid(f"{path}.operator", operator, _NOT_AN_OPERATOR))
     errors += all_invalid(f"{path}.key", key, names.qualified_name(key))
     if any_value:
@@ -54,7 +56,7 @@ def node_selector_term(term: Json, path: str, *, any_value: bool = False) -> lis
     """Requirements about a node's labels and fields; `any_value`: also values that no label can have."""
     errors: list[FieldError] = []
     for i, one in enumerate(term.get("matchExpressions") or ()):
-        errors += _requirement(one, f"{path}.matchExpressions[{i}]", compares=True, any_value=any_value)
+        errors += requirement(one, f"{path}.matchExpressions[{i}]", compares=True, any_value=any_value)
     for i, one in enumerate(term.get("matchFields") or ()):
         errors += _node_field(one, f"{path}.matchFields[{i}]")
     return errors

@@ -11,12 +11,14 @@ Members of system:masters may do everything, whatever the rules say: nobody can 
 from collections.abc import Mapping
 
 from netplane.api import errors, selectors
+from netplane.api.fields import go_quote
 from netplane.api.rbac import Ask, Policy
 from netplane.apiserver.access.tokens import ANONYMOUS, MASTERS, User
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.wire.target import Target
 
 _SELECTING = frozenset({"list", "watch", "deletecollection"})
+_VERBS = _SELECTING | {"get", "create", "update", "patch", "delete"}
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -28,14 +30,19 @@ async def authenticate(authorization: bytes, cluster: Cluster) -> User:
     """
     if not authorization:
         return _anonymous(cluster)
-    scheme, _, token = authorization.decode("latin-1").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
+    token = bearer(authorization.decode("latin-1"))
+    if not token:
         return _anonymous(cluster)
     user = await of_token(token, cluster)
     if user is None:
         raise errors.unauthorized()
     return user
+
+
+def bearer(authorization: str) -> str:
+    """The token of an Authorization header: its second word; "" when there is none, or two spaces are before it."""
+    parts = authorization.strip().split(" ", 2)
+    return parts[1] if len(parts) > 1 and parts[0].lower() == "bearer" else ""
 
 
 def _anonymous(cluster: Cluster) -> User:
@@ -66,7 +73,8 @@ def ask_of(target: Target | None, method: str, path: str, query: Mapping[str, st
     name = target.name
     if not name and target.verb in _SELECTING and (selector := query.get("fieldSelector")):
         name = _selected(selector)
-    return Ask(target.verb, target.group, target.resource, target.subresource, target.namespace, name)
+    verb = target.verb if target.verb in _VERBS else ""
+    return Ask(verb, target.group, target.resource, target.subresource, target.namespace, name)
 
 
 def _selected(selector: str) -> str:
@@ -80,8 +88,15 @@ def refusal(user: User, ask: Ask, more: str = "") -> errors.StatusError:
     """403: what a user may not do, and `more` about why."""
     more = f": {more}" if more else ""
     if ask.path:
-        return errors.forbidden("", "", "", f'User "{user.name}" cannot {ask.verb} path "{ask.path}"{more}')
+        return errors.forbidden("", "", "", _harmless(f"User {go_quote(user.name)} cannot {ask.verb} path "
+                                                      f"{go_quote(ask.path)}") + more)  # fmt: skip
     resource = f"{ask.resource}/{ask.subresource}" if ask.subresource else ask.resource
-    scope = f'in the namespace "{ask.namespace}"' if ask.namespace else "at the cluster scope"
-    why = f'User "{user.name}" cannot {ask.verb} resource "{resource}" in API group "{ask.group}" {scope}{more}'
-    return errors.forbidden(ask.group, ask.resource, ask.name, why)
+    scope = f"in the namespace {go_quote(ask.namespace)}" if ask.namespace else "at the cluster scope"
+    what = f"resource {go_quote(resource)} in API group {go_quote(ask.group)} {scope}"
+    why = _harmless(f"User {go_quote(user.name)} cannot {ask.verb} {what}")
+    return errors.forbidden(ask.group, ask.resource, ask.name, f"{why}{more}")
+
+
+def _harmless(text: str) -> str:
+    """What a browser would not take for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

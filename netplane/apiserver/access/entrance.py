@@ -61,8 +61,8 @@ async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope,
     verdict = Verdict(auth.allows(policy, user, ask))
     if record is not None and verdict.allowed:
         record.grants = (policy, user, ask)
-    if not verdict.allowed and node_authorizer.node_of(user) is not None:
-        verdict = await node_authorizer.decide(cluster.nodes, user, ask, query.get("fieldSelector", ""))
+    if not verdict.allowed:
+        verdict = await node_authorizer.also(cluster.nodes, policy, user, ask, query.get("fieldSelector", ""))
     if record is not None:
         record.decision, record.why = "allow" if verdict.allowed else "forbid", verdict.why
     if not verdict.allowed:

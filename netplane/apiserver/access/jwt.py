@@ -31,6 +31,17 @@ def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
+def issuer_of(token: str) -> str:
+    """Who a token says has issued it, before anything of it is known to be true; "" when it is no token."""
+    parts = token.split(".")
+    try:
+        claims = orjson.loads(_decode(parts[1])) if len(parts) == 3 else {}
+    except (ValueError, binascii.Error):
+        return ""
+    issuer = claims.get("iss") if isinstance(claims, dict) else ""
+    return issuer if isinstance(issuer, str) else ""
+
+
 class Key:
     """A P-256 key pair; `kid` names it in headers and in the key set."""
 

@@ -55,13 +55,30 @@ async def ownerless(store: Store, namespace: str, secret: Json) -> bool:
     return not have or annotations.get(UID, have) != have
 
 
-async def account_of(store: Store, claims: Json, token: str) -> tuple[str, Json] | None:
-    """Namespace and {name, uid} of the account whose token it is; None: not good any more. Raises KeyError."""
+async def account_of(store: Store, claims: Json, token: str) -> tuple[str, Json, str]:
+    """Namespace and {name, uid} of the account whose token it is, and why it is not good any more (""). KeyError."""
     namespace, name = claims[f"{_OURS}namespace"], claims[f"{_OURS}service-account.name"]
     account = {"name": name, "uid": claims[f"{_OURS}service-account.uid"]}
     kv = await store.get(cl.key(kinds.SECRET, namespace, claims[f"{_OURS}secret.name"]))
-    held = (orjson.loads(kv.value).get("data") or {}).get("token", "") if kv is not None else ""
-    return (namespace, account) if held == base64.b64encode(token.encode()).decode() else None
+    if kv is None or orjson.loads(kv.value)["metadata"].get("deletionTimestamp"):
+        return namespace, account, "Token has been invalidated"
+    held = (orjson.loads(kv.value).get("data") or {}).get("token", "")
+    if held != base64.b64encode(token.encode()).decode():
+        return namespace, account, "Token does not match server's copy"
+    return namespace, account, await _account_problem(store, namespace, account)
+
+
+async def _account_problem(store: Store, namespace: str, account: Json) -> str:
+    name = account["name"]
+    kv = await store.get(cl.key(kinds.SERVICE_ACCOUNT, namespace, name))
+    if kv is None:
+        return f'serviceaccounts "{name}" not found'
+    metadata = orjson.loads(kv.value)["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return f"ServiceAccount {namespace}/{name} has been deleted"
+    if metadata["uid"] != account["uid"]:
+        return f"ServiceAccount UID ({metadata['uid']}) does not match claim ({account['uid']})"
+    return ""
 
 
 def _claims(namespace: str, secret: str, account: Json) -> Json:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from netplane.api import bootstrap_roles, selectors
 from netplane.api.errors import StatusError
-from netplane.api.rbac import Ask, allows
+from netplane.api.rbac import Ask, Policy, allows
 from netplane.apiserver.access.node_index import NodeIndex
 from netplane.apiserver.access.tokens import User
 
@@ -53,6 +53,13 @@ async def decide(index: NodeIndex, user: User, ask: Ask, fields: str = "") -> Ve
     if rule is not None and not ask.path:
         return await rule(index, node, ask, fields)
     return YES if any(allows(one, ask) for one in bootstrap_roles.rules()["system:node"]) else NO
+
+
+async def also(index: NodeIndex, policy: Policy, user: User, ask: Ask, fields: str = "") -> Verdict:
+    """What a user may do for being a node, whom no rule lets do it; both say why not."""
+    allowed, why = await decide(index, user, ask, fields)
+    reasons = (why, "" if allowed else policy.reason(user.name, user.groups, ask))
+    return Verdict(allowed, "\n".join(one for one in reasons if one))
 
 
 async def _related(index: NodeIndex, node: str, ask: Ask) -> Verdict:

@@ -2,63 +2,53 @@
 
 from typing import Any
 
-from netplane.api import errors, fields
+import orjson
+
+from netplane.api import errors
+from netplane.api.fields import FieldError
 from netplane.api.managed import entries
 from netplane.api.rbac import Ask
+from netplane.api.validation import reviews as checks
 from netplane.apiserver import cluster as cl
-from netplane.apiserver.access import auth, node_authorizer, service_tokens
-from netplane.apiserver.access.tokens import MASTERS, User
-from netplane.apiserver.admission.incoming import strict
+from netplane.apiserver.access import auth, node_authorizer
+from netplane.apiserver.access.jwt import BadToken
+from netplane.apiserver.access.service_tokens import UNKNOWN
+from netplane.apiserver.access.tokens import ANONYMOUS, MASTERS, User
+from netplane.apiserver.admission.incoming import place, strict
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
-from netplane.apiserver.wire.reply import Reply, of_json
+from netplane.apiserver.wire.reply import Reply, of_json, warning
 
 Json = dict[str, Any]
+
+_NOT_FROM_CLIENTS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 
 
 async def access(call: Call) -> Reply:
     """POST selfsubjectaccessreviews: may I?"""
     review = await _read(call)
-    spec = review.get("spec") or {}
-    _check(call, _attribute_problems(spec))
-    return _reviewed(review, await _answer(call, call.user, spec))
+    spec = review["spec"]
+    _check(call, checks.about_me(spec) + checks.no_metadata(review["metadata"], namespaced=False))
+    return _reviewed(call, review, await _answer(call, call.user, spec))
 
 
 async def access_of(call: Call) -> Reply:
     """POST subjectaccessreviews and localsubjectaccessreviews: may they?"""
     review = await _read(call)
-    spec = review.get("spec") or {}
-    groups = tuple(spec.get("groups") or ())
-    problems = _attribute_problems(spec)
-    if not spec.get("user") and not groups:
-        why = "at least one of user or group must be specified"
-        problems.append(fields.invalid("spec.user", "", why))
+    spec, namespace = review["spec"], call.target.namespace
+    problems = checks.about(spec) + checks.no_metadata(review["metadata"], namespaced=call.kind.namespaced)
+    if call.kind.namespaced:
+        problems += checks.local(spec, namespace)
     _check(call, problems)
-    if call.target.namespace:
-        inside = (spec.get("resourceAttributes") or {}).get("namespace")
-        if inside != call.target.namespace:
-            why = "must match metadata.namespace"
-            problem = fields.invalid("spec.resourceAttributes.namespace", inside or "", why)
-            raise errors.invalid(call.kind.group, call.kind.kind, "", [problem])
-    return _reviewed(review, await _answer(call, User(spec.get("user") or "", "", groups), spec))
+    user = User(spec.get("user") or "", spec.get("uid") or "", tuple(spec.get("groups") or ()))
+    return _reviewed(call, review, await _answer(call, user, spec))
 
 
-def _attribute_problems(spec: Json) -> list[fields.FieldError]:
-    """A review asks about a resource or about a path."""
-    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if resource is not None and path is not None:
-        why = "cannot be specified in combination with resourceAttributes"
-        return [fields.invalid("spec.nonResourceAttributes", path, why)]
-    if resource is None and path is None:
-        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        return [fields.invalid("spec.resourceAttributes", None, why)]
-    return []
-
-
-def _check(call: Call, problems: list[fields.FieldError]) -> None:
+def _check(call: Call, problems: list[FieldError]) -> None:
+    """A refusal names no kind: as the real server."""
     if problems:
-        raise errors.invalid(call.kind.group, call.kind.kind, "", problems)
+        raise errors.invalid(call.kind.group, "", "", problems)
 
 
 async def _answer(call: Call, user: User, spec: Json) -> Json:
@@ -69,74 +59,100 @@ async def _answer(call: Call, user: User, spec: Json) -> Json:
     else:
         wanted = spec.get("nonResourceAttributes") or {}
         ask = Ask(wanted.get("verb") or "", path=wanted.get("path") or "")
-    if not auth.allows(call.policy, user, ask):
-        allowed, why = await node_authorizer.decide(call.cluster.nodes, user, ask, _selector(resource or {}))
-        return {"allowed": allowed, **({"reason": why} if why else {})}
-    reason = "" if MASTERS in user.groups else call.policy.reason(user.name, user.groups, ask)
-    return {"allowed": True, **({"reason": reason} if reason else {})}
-
-
-def _selector(resource: Json) -> str:
-    """The field selector of a list or watch that is asked about, as a request would carry it."""
-    given = resource.get("fieldSelector") or {}
-    if given.get("rawSelector"):
-        return str(given["rawSelector"])
-    equal = [one for one in given.get("requirements") or () if one.get("operator") == "In" and len(one["values"]) == 1]
-    return ",".join(f"{one['key']}={one['values'][0]}" for one in equal)
+    allowed, why = auth.allows(call.policy, user, ask), ""
+    if not allowed:
+        fields = checks.fields_asked(resource or {})
+        allowed, why = await node_authorizer.also(call.cluster.nodes, call.policy, user, ask, fields)
+    elif MASTERS not in user.groups:
+        why = call.policy.reason(user.name, user.groups, ask)
+    unread = checks.unread(resource or {})
+    told = {"reason": why, "evaluationError": unread}
+    return {"allowed": allowed, **{name: text for name, text in told.items() if text}}
 
 
 async def token(call: Call) -> Reply:
     """POST tokenreviews: whose token is this?"""
     review = await _read(call)
-    spec = review.get("spec") or {}
-    given, audiences = spec.get("token") or "", tuple(spec.get("audiences") or ())
-    user = call.cluster.users.get(given)
-    if user is None and given:
-        user = await call.cluster.issuer.user(given, cl.now(), audiences or (service_tokens.ISSUER,))
-    if user is None:
-        return _reviewed(review, {"user": {}})
-    return _reviewed(review, {"authenticated": True, "user": user.info(), "audiences": list(audiences) or None})
+    spec = review["spec"]
+    if not spec.get("token"):
+        raise errors.bad_request("token is required for TokenReview in authentication")
+    return _reviewed(call, review, await _whose(call, spec["token"], tuple(spec.get("audiences") or ())))
+
+
+async def _whose(call: Call, given: str, audiences: tuple[str, ...]) -> Json:
+    issuer = call.cluster.issuer
+    wanted = audiences or (issuer.name,)
+    text = auth.bearer(f"Bearer {given}")
+    static = call.cluster.users.get(text) if text else ANONYMOUS
+    try:
+        user, fit = await issuer.known(text, cl.now(), wanted) if static is None else (static, (issuer.name,))
+    except BadToken as error:
+        return {"user": {}, "error": str(error)}
+    if not set(fit) & set(wanted):
+        return {"user": {}, "error": UNKNOWN}
+    return {"authenticated": True, "user": user.info(), "audiences": list(fit)}
 
 
 async def rules(call: Call) -> Reply:
-    """POST selfsubjectrulesreviews: what may I?"""
+    """POST selfsubjectrulesreviews: what may I? The answer tells nothing of the question."""
     review = await _read(call)
-    namespace = (review.get("spec") or {}).get("namespace") or ""
-    if MASTERS in call.user.groups:
-        granted: list[Json] = [
-            {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
-            {"verbs": ["*"], "nonResourceURLs": ["*"]},
-        ]
-    else:
-        grants = call.policy.grants(call.user.name, call.user.groups)
-        granted = [one for grant in grants if grant.namespace in ("", namespace) for one in grant.rules]
-    status = {
-        "resourceRules": [one for one in granted if not one.get("nonResourceURLs")],
-        "nonResourceRules": [one for one in granted if one.get("nonResourceURLs")],
-        "incomplete": False,
+    namespace = review["spec"].get("namespace")
+    if not namespace:
+        raise errors.bad_request("no namespace on request")
+    user = call.user
+    grants = call.policy.grants(user.name, user.groups, namespace)
+    granted = [rule for grant in grants for rule in grant.rules]
+    status: Json = {
+        "resourceRules": [_picked(rule, _RESOURCE_RULE) for rule in granted if rule.get("resources")],
+        "nonResourceRules": [_picked(rule, _PATH_RULE) for rule in granted if rule.get("nonResourceURLs")],
+        "incomplete": node_authorizer.node_of(user) is not None,
     }
-    return _reviewed(review, status)
+    why = "node authorizer does not support user rule resolution" if status["incomplete"] else ""
+    problems = [one for one in (why, call.policy.problems(user.name, user.groups, namespace)) if one]
+    if problems:
+        status["evaluationError"] = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+    return _reviewed(call, {**review, "metadata": {}, "spec": {}}, status)
+
+
+_RESOURCE_RULE, _PATH_RULE = ("verbs", "apiGroups", "resources", "resourceNames"), ("verbs", "nonResourceURLs")
+
+
+def _picked(rule: Json, parts: tuple[str, ...]) -> Json:
+    return {part: rule[part] for part in parts if rule.get(part)}
 
 
 async def subject(call: Call) -> Reply:
     """POST selfsubjectreviews: who am I?"""
     review = await _read(call)
-    return _reviewed(review, {"userInfo": call.user.info()})
+    metadata = {"creationTimestamp": cl.timestamp(cl.now())}
+    head = {"kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": metadata}
+    return _told(call, {**head, "status": {"userInfo": call.user.info()}})
 
 
 async def _read(call: Call) -> Json:
     options = write_options(call.query, "CreateOptions")
     review = await bodies.read(call, *bodies.of_kind(call.kind))
     strict(call, review, options)
+    place(call, review)
+    metadata = review["metadata"]
+    for name in (*_NOT_FROM_CLIENTS, *(() if call.kind.namespaced else ("namespace",))):
+        metadata.pop(name, None)
+    review["spec"] = review.get("spec") or {}
     writer = entries.Writer(call.manager, cl.timestamp(cl.now()), "", frozenset({"f:status"}))
+    metadata.pop("managedFields", None)
     if owned := entries.created(call.kind, review, writer):
-        review["metadata"] = {**(review.get("metadata") or {}), "managedFields": owned}
+        tree = orjson.loads(orjson.dumps(owned[0]["fieldsV1"], option=orjson.OPT_SORT_KEYS))
+        metadata["managedFields"] = [{**owned[0], "fieldsV1": tree}]
     return review
 
 
-def _reviewed(review: Json, status: Json) -> Reply:
-    head = {"kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": review.get("metadata") or {}}
-    return of_json({**head, "spec": review.get("spec") or {}, "status": status}, 201)
+def _reviewed(call: Call, review: Json, status: Json) -> Reply:
+    head = {"kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": review["metadata"]}
+    return _told(call, {**head, "spec": review["spec"], "status": status})
+
+
+def _told(call: Call, answer: Json) -> Reply:
+    return of_json(answer, 201)._replace(headers=tuple(warning(text) for text in dict.fromkeys(call.warnings)))
 
 
 HANDLERS = {

@@ -6,21 +6,24 @@ memory at each request. Only the signature, which costs most, is remembered.
 
 import datetime
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from netplane.api import errors, kinds
-from netplane.api.kinds import Kind
+from netplane.api import errors
+from netplane.api.fields import go_quote, invalid
 from netplane.api.validation.volumes import token_lifetime
 from netplane.apiserver import cluster as cl
-from netplane.apiserver.access import legacy_tokens
-from netplane.apiserver.access.jwt import BadToken, Key
+from netplane.apiserver.access import legacy_tokens, token_bounds
+from netplane.apiserver.access.jwt import BadToken, Key, issuer_of
 from netplane.apiserver.access.tokens import AUTHENTICATED, User, account_groups, account_user
+from netplane.apiserver.admission.incoming import strict_as
 from netplane.apiserver.process.files import write_atomic
 from netplane.apiserver.verbs import reads
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
-from netplane.apiserver.wire.reply import Reply, of_json
+from netplane.apiserver.wire.options import write_options
+from netplane.apiserver.wire.reply import Reply, of_json, warning
 from netplane.errors import NetplaneError
 from netplane.store.protocol import Store
 
@@ -29,8 +32,12 @@ Json = dict[str, Any]
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_S = 3600
 REMEMBERED = 4096
+LEEWAY_S = 60
+"""Clocks may differ by as much; so long is a token good that is over, or whose object is being deleted."""
+KUBELET_S, EXTENDED_S = 3607, 365 * 24 * 3600
+"""A pod's token of just this time (ServiceAccount admission asks for it) lasts a year: old clients never read anew."""
 _OURS = "kubernetes.io"
-_BOUND: dict[str, Kind] = {"pod": kinds.POD, "node": kinds.NODE, "secret": kinds.SECRET}
+_EXTRA = "authentication.kubernetes.io"
 
 
 def load_key(path: Path) -> Key:
@@ -45,10 +52,11 @@ def load_key(path: Path) -> Key:
 
 
 class Issuer:
-    """Gives tokens out and knows them again."""
+    """Gives tokens out and knows them again; `name` is who it says to be, and the audience of tokens for us."""
 
-    def __init__(self, key: Key, store: Store) -> None:
+    def __init__(self, key: Key, store: Store, name: str = ISSUER) -> None:
         self.key = key
+        self.name = name
         self._store = store
         self._signed: dict[str, Json] = {}
 
@@ -58,14 +66,16 @@ class Issuer:
         at = int(now.timestamp())
         own = {
             "namespace": metadata["namespace"],
-            "serviceaccount": {"name": metadata["name"], "uid": metadata["uid"]},
             **bound,
+            "serviceaccount": {"name": metadata["name"], "uid": metadata["uid"]},
         }
+        if "pod" in bound and seconds == KUBELET_S and set(audiences) <= {self.name}:
+            own["warnafter"], seconds = at + seconds, EXTENDED_S
         claims = {
-            "aud": audiences or [ISSUER],
+            "aud": audiences,
             "exp": at + seconds,
             "iat": at,
-            "iss": ISSUER,
+            "iss": self.name,
             "jti": str(uuid.uuid4()),
             _OURS: own,
             "nbf": at,
@@ -73,73 +83,112 @@ class Issuer:
         }
         return self.key.sign(claims)
 
-    async def user(self, token: str, now: datetime.datetime, audiences: tuple[str, ...] = (ISSUER,)) -> User | None:
-        """Whose token it is; None when it is not good (any more)."""
+    async def user(self, token: str, now: datetime.datetime) -> User | None:
+        """Whose token it is, and meant for us; None when it is not good (any more)."""
         try:
-            claims = self._claims(token)
+            found, _ = await self.known(token, now, (self.name,))
+        except BadToken:
+            return None
+        return found
+
+    async def known(
+        self, token: str, now: datetime.datetime, audiences: tuple[str, ...]
+    ) -> tuple[User, tuple[str, ...]]:
+        """Whose token it is, and for which of these audiences. Raises BadToken, in Kubernetes' words."""
+        claims = self._claims(token)
+        try:
             if claims["iss"] == legacy_tokens.ISSUER:
                 return await self._legacy(claims, token, audiences)
-            own = claims[_OURS]
-            account = own["serviceaccount"]
-            if claims["iss"] != ISSUER or not claims["nbf"] <= now.timestamp() < claims["exp"]:
-                return None
-            if not set(claims["aud"]) & set(audiences):
-                return None
-            namespace = own["namespace"]
-            if not await self._there(kinds.SERVICE_ACCOUNT, namespace, account):
-                return None
-            for name, kind in _BOUND.items():
-                if name in own and not await self._there(kind, namespace, own[name]):
-                    return None
-        except (BadToken, KeyError, TypeError):
-            return None
-        return _user(namespace, account)
+            fit = tuple(one for one in claims["aud"] if one in audiences)
+            if not fit:
+                raise _bad(f"token audiences {_listed(claims['aud'])} is invalid for the target audiences "
+                           f"{_listed(audiences)}")  # fmt: skip
+            if now.timestamp() > claims["exp"] + LEEWAY_S:
+                raise _bad("service account token has expired")
+            if now.timestamp() < claims["nbf"] - LEEWAY_S:
+                raise _bad("service account token is not valid yet")
+            return await self._bound(claims, now), fit
+        except (KeyError, TypeError) as error:
+            raise BadToken(UNKNOWN) from error
 
-    async def _legacy(self, claims: Json, token: str, audiences: tuple[str, ...]) -> User | None:
-        """A token that a Secret holds is for the apiserver only. Raises KeyError."""
-        found = await legacy_tokens.account_of(self._store, claims, token) if ISSUER in audiences else None
-        if found is None or not await self._there(kinds.SERVICE_ACCOUNT, *found):
-            return None
-        return _user(*found)
+    async def _bound(self, claims: Json, now: datetime.datetime) -> User:
+        """The account's user, when it and all the token is bound to is there. Raises BadToken, KeyError."""
+        own, there = claims[_OURS], token_bounds.There(self._store, now)
+        namespace = own["namespace"]
+        problem = await there.account(namespace, own["serviceaccount"]) or await there.bound(namespace, own)
+        if problem:
+            raise _bad(problem)
+        extra = [(f"{_EXTRA}/credential-id", (f"JTI={claims['jti']}",))] if claims.get("jti") else []
+        for kind in ("node", "pod"):
+            if ref := own.get(kind):
+                extra += [(f"{_EXTRA}/{kind}-{part}", (ref[part],)) for part in ("name", "uid") if ref.get(part)]
+        return _user(namespace, own["serviceaccount"], tuple(extra))
+
+    async def _legacy(self, claims: Json, token: str, audiences: tuple[str, ...]) -> tuple[User, tuple[str, ...]]:
+        """A token that a Secret holds is for the apiserver only. Raises BadToken, KeyError."""
+        if self.name not in audiences:
+            raise _bad(f"token audiences {_listed((self.name,))} is invalid for the target audiences "
+                       f"{_listed(audiences)}")  # fmt: skip
+        namespace, account, problem = await legacy_tokens.account_of(self._store, claims, token)
+        if problem:
+            raise _bad(problem)
+        return _user(namespace, account), (self.name,)
 
     def _claims(self, token: str) -> Json:
+        """What a token says, that this key signed. Raises BadToken."""
         found = self._signed.get(token)
         if found is None:
-            found = self._signed[token] = self.key.verify(token)
+            if issuer_of(token) not in (self.name, legacy_tokens.ISSUER):
+                raise BadToken(UNKNOWN)
+            try:
+                found = self._signed[token] = self.key.verify(token)
+            except BadToken as error:
+                raise _bad("go-jose/go-jose: error in cryptographic primitive") from error
             if len(self._signed) > REMEMBERED:
                 del self._signed[next(iter(self._signed))]
         return found
 
-    async def _there(self, kind: Kind, namespace: str, ref: Json) -> bool:
-        kv = await self._store.get(cl.key(kind, namespace, ref["name"]))
-        return kv is not None and ref["uid"].encode() in kv.value
+
+UNKNOWN = "invalid bearer token"
 
 
-def _user(namespace: str, account: Json) -> User:
-    return User(account_user(namespace, account["name"]), account["uid"], (*account_groups(namespace), AUTHENTICATED))
+def _bad(why: str) -> BadToken:
+    return BadToken(f"[{UNKNOWN}, {why}]")
+
+
+def _listed(audiences: Iterable[str]) -> str:
+    return f"[{' '.join(go_quote(one) for one in audiences)}]"
+
+
+def _user(namespace: str, account: Json, extra: tuple[tuple[str, tuple[str, ...]], ...] = ()) -> User:
+    groups = (*account_groups(namespace), AUTHENTICATED)
+    return User(account_user(namespace, account["name"]), account["uid"], groups, extra)
 
 
 async def request(call: Call) -> Reply:
     """POST serviceaccounts/NAME/token."""
-    asked = await bodies.read(call, "TokenRequest", "authentication.k8s.io/v1", optional=True)
-    bodies.check_types(asked, "authentication.k8s.io", "v1", "TokenRequest")
-    spec = asked.get("spec") or {}
-    seconds = spec.get("expirationSeconds", DEFAULT_S)
-    if problems := token_lifetime(seconds, "spec.expirationSeconds"):
-        raise errors.invalid("authentication.k8s.io", "TokenRequest", "", problems)
+    options = write_options(call.query, "CreateOptions")
+    asked = await bodies.read(call, _KIND, _VERSION)
+    strict_as(call, asked, _KIND, _VERSION, options)
+    metadata, spec = _metadata(call, asked), asked.setdefault("spec", {})
+    seconds = spec.setdefault("expirationSeconds", DEFAULT_S)
+    owned = _owned(call, metadata, spec)
     account = call.cluster.decoded(await reads.stored(call))
-    bound = await _bound(call, spec.get("boundObjectRef"))
-    audiences = spec.get("audiences") or [ISSUER]
+    uid = account["metadata"]["uid"]
+    if metadata.get("uid") not in (None, "", uid):
+        why = f"the UID in the token request ({metadata['uid']}) does not match the UID of the service account ({uid})"
+        raise errors.conflict(_GROUP, _KIND, call.target.name, why)
+    if problems := token_lifetime(seconds, "spec.expirationSeconds"):
+        raise errors.invalid(_GROUP, _KIND, "", problems)
+    bound = await token_bounds.bound(call, spec.get("boundObjectRef"))
     issuer, now = call.cluster.issuer, cl.now()
-    token = issuer.issue(account, audiences, seconds, bound, now)
+    audiences = spec.get("audiences") or [issuer.name]
+    token = "" if options.dry_run else issuer.issue(account, audiences, seconds, bound, now)
+    said = {"name": call.target.name, "namespace": call.target.namespace, "uid": uid}
     answer = {
-        "kind": "TokenRequest",
-        "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {
-            "name": call.target.name,
-            "namespace": call.target.namespace,
-            "creationTimestamp": cl.timestamp(now),
-        },
+        "kind": _KIND,
+        "apiVersion": _VERSION,
+        "metadata": {**metadata, **said, "creationTimestamp": cl.timestamp(now), **owned},
         "spec": {
             "audiences": audiences,
             "expirationSeconds": seconds,
@@ -147,42 +196,51 @@ async def request(call: Call) -> Reply:
         },
         "status": {"token": token, "expirationTimestamp": cl.timestamp(now + datetime.timedelta(seconds=seconds))},
     }
-    return of_json(answer, 201)
+    return of_json(answer, 201)._replace(headers=tuple(warning(text) for text in dict.fromkeys(call.warnings)))
 
 
-async def _bound(call: Call, ref: Json | None) -> Json:
-    """What a token is bound to, with its uid. Raises StatusError 400, 404, 409."""
-    if not ref:
-        return {}
-    kind = _BOUND.get((ref.get("kind") or "").lower())
-    if kind is None or ref.get("apiVersion") != "v1":
-        raise errors.bad_request(f"cannot bind token to object of type {ref.get('apiVersion')}/{ref.get('kind')}")
-    name = ref.get("name") or ""
-    kv = await call.cluster.store.get(cl.key(kind, call.target.namespace, name))
-    if kv is None:
-        raise errors.not_found("", kind.plural, name)
-    uid = call.cluster.decoded(kv)["metadata"]["uid"]
-    if ref.get("uid") not in (None, "", uid):
-        why = f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record ({uid})"
-        raise errors.conflict("", kind.plural, name, why)
-    return {kind.kind.lower(): {"name": name, "uid": uid}}
+_GROUP, _KIND = "authentication.k8s.io", "TokenRequest"
+_VERSION = f"{_GROUP}/v1"
 
 
-def configuration(jwks_uri: str) -> Reply:
+def _metadata(call: Call, asked: Json) -> Json:
+    """A request may name its account, and no other. Raises StatusError 422."""
+    metadata: Json = asked.setdefault("metadata", {})
+    for part, want in (("name", call.target.name), ("namespace", call.target.namespace)):
+        if metadata.get(part) not in (None, "", want):
+            problem = invalid(f"metadata.{part}", metadata[part], f"must match the service account {part} if specified")
+            raise errors.invalid(_GROUP, _KIND, call.target.name, [problem])
+    return metadata
+
+
+def _owned(call: Call, metadata: Json, spec: Json) -> Json:
+    tree: Json = {f"f:{name}": {} for name in ("audiences", "boundObjectRef", "expirationSeconds") if spec.get(name)}
+    if isinstance(spec.get("boundObjectRef"), dict) and spec["boundObjectRef"]:
+        tree["f:boundObjectRef"] = {".": {}, **{f"f:{name}": {} for name in sorted(spec["boundObjectRef"])}}
+    entry = {
+        "manager": call.manager, "operation": "Update", "apiVersion": _VERSION, "time": cl.timestamp(cl.now()),
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": tree}, "subresource": "token",
+    }  # fmt: skip
+    metadata.pop("managedFields", None)
+    return {"managedFields": [entry]}
+
+
+def configuration(issuer: Issuer, jwks_uri: str) -> Reply:
     """GET /.well-known/openid-configuration."""
     document = {
-        "issuer": ISSUER,
+        "issuer": issuer.name,
         "jwks_uri": jwks_uri,
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     }
-    return of_json(document)
+    return of_json(document)._replace(cache=_KEYS_CACHE)
 
 
 def key_set(key: Key) -> Reply:
     """GET /openid/v1/jwks."""
-    return of_json({"keys": [key.jwk()]})._replace(content_type=b"application/jwk-set+json")
+    return of_json({"keys": [key.jwk()]})._replace(content_type=b"application/jwk-set+json", cache=_KEYS_CACHE)
 
 
+_KEYS_CACHE = (b"cache-control", b"public, max-age=3600")
 HANDLERS = {("serviceaccounts", "token", "create"): request}

@@ -57,6 +57,22 @@ def strict(
     escalation.check(call.policy, call.user, kind, obj)
 
 
+def strict_as(call: Call, obj: Json, kind: str, api_version: str, options: WriteOptions) -> None:
+    """The same for a body that is no stored kind. Raises StatusError 400."""
+    group, _, version = api_version.rpartition("/")
+    try:
+        problems = [
+            f'unknown field "{path}"' for path in typecheck.clean_as(typecheck.of_name(group, version, kind), obj)
+        ]
+    except typecheck.WrongType as error:
+        raise errors.cannot_handle(kind, api_version, str(error)) from error
+    if (problems or call.duplicates) and options.validation == "Strict":
+        why = f"strict decoding error: {', '.join([*problems, *_strictly(call.duplicates)])}"
+        raise errors.cannot_handle(kind, api_version, why)
+    if options.validation == "Warn":
+        call.warnings += [*problems, *call.duplicates]
+
+
 def _strictly(duplicates: list[str]) -> list[str]:
     """As a strict refusal names them: what YAML finds is one error of many lines."""
     if not duplicates or not duplicates[0].startswith("line "):

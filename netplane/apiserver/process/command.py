@@ -52,6 +52,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help='CSV: token,user,uid,"groups". Group system:masters may do everything, others what RBAC says.  '
     "[default: one admin token is made]",
 )
+@click.option(
+    "--service-account-issuer",
+    default="https://kubernetes.default.svc.cluster.local",
+    metavar="URL",
+    help="Who ServiceAccount tokens say has issued them, and whom they are for.",
+)
 @click.option("--tls-cert-file", type=_FILE, help="PEM certificate (chain).  [default: a CA and certificate are made]")
 @click.option("--tls-private-key-file", type=_FILE, help="PEM key of --tls-cert-file.")
 @click.option(

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from netplane.apiserver.process.files import checked_target
 from netplane.apiserver.process.settings import (
@@ -47,6 +48,7 @@ def settings(data_dir: Path, given: Given) -> Settings:
         audit=_audit(given, data_dir),
         etcd=_etcd(given),
         fsync=_fsync(given),
+        issuer=issuer("--service-account-issuer", given["service_account_issuer"]),
         without_plugins=plugins("--disable-admission-plugins", given["disable_admission_plugins"]),
     )
 
@@ -113,6 +115,16 @@ def duration_s(flag: str, text: str) -> float:
     if found <= 0:
         raise UsageError(f"{flag}: {text} is not longer than nothing", hint="give one like 60s or 1m30s")
     return found
+
+
+def issuer(flag: str, text: str) -> str:
+    """An https URL that OpenID Connect takes: without query and fragment."""
+    url = urlsplit(text)
+    if url.scheme != "https" or not url.netloc or url.query or url.fragment:
+        raise UsageError(
+            f"{flag}: {text!r} is not a plain https URL", hint="give one like https://kubernetes.default.svc"
+        )
+    return text
 
 
 PLUGINS = ("NodeRestriction", "ServiceAccount")

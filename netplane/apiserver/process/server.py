@@ -87,7 +87,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     serving = _certificate(settings)
     store = await storage.open_store(settings.data_dir, settings.etcd, fsync=settings.fsync)
     try:
-        issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store)
+        issuer = Issuer(load_key(settings.data_dir / "pki" / "sa.pem"), store, settings.issuer)
         await identity.check(store, settings, issuer.key.kid, serving.ca_pem)
         allocator = await Allocator.load(store, settings)
         limits = Limits(*settings.load)
@@ -123,9 +123,9 @@ def _users(settings: Settings) -> Mapping[str, User]:
 
 def _certificate(settings: Settings) -> pki.Serving:
     if settings.tls_cert is not None and settings.tls_key is not None:
-        return pki.given(settings.tls_cert, settings.tls_key)._replace(client_ca=settings.client_ca)
+        return pki.given(settings.tls_cert, settings.tls_key)._replace(client_ca=settings.clients_ca)
     own = pki.ensure(settings.data_dir / "pki", server_names(settings), now())
-    return own._replace(client_ca=settings.client_ca or settings.data_dir / "pki" / "ca.crt")
+    return own._replace(client_ca=settings.clients_ca)
 
 
 def server_names(settings: Settings) -> list[str]:

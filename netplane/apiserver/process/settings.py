@@ -80,11 +80,19 @@ class Settings(NamedTuple):
     etcd: EtcdServers | None = None
     without_plugins: frozenset[str] = frozenset()
     fsync: bool = True
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
 
     @property
     def service_ip(self) -> Address:
         """The address of the `kubernetes` Service: the first of the primary range."""
         return self.networks[0].network_address + 1
+
+    @property
+    def clients_ca(self) -> Path | None:
+        """The CAs of client certificates: those given, or the cluster's own, which then signs the server's, too."""
+        if self.client_ca is not None or self.tls_cert is not None:
+            return self.client_ca
+        return self.data_dir / "pki" / "ca.crt"
 
     @property
     def advertise_port(self) -> int:

@@ -1,6 +1,6 @@
 """Answers: bytes that were encoded once, and how they go out."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -40,12 +40,12 @@ def text(body: str, status: int = 200) -> Reply:
     return Reply(body.encode(), status, _TEXT)
 
 
-def of_error(error: StatusError) -> Reply:
-    """A refusal, as a Status object."""
-    headers: tuple[Header, ...] = ()
+def of_error(error: StatusError, warnings: Iterable[str] = ()) -> Reply:
+    """A refusal, as a Status object; `warnings` is what was said of the body before."""
+    headers = tuple(warning(text) for text in dict.fromkeys(warnings))
     retry = (error.details or {}).get("retryAfterSeconds")
     if retry:
-        headers = ((b"retry-after", str(retry).encode()),)
+        headers = (*headers, (b"retry-after", str(retry).encode()))
     return Reply(orjson.dumps(error.status()), error.code, _JSON, headers)
 
 
