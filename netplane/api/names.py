@@ -8,7 +8,6 @@ import re
 
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
-_LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = f"({_QUALIFIED})?"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
@@ -18,7 +17,6 @@ _DNS_LABEL_RE = re.compile(_DNS_LABEL)
 _SUBDOMAIN_RE = re.compile(_SUBDOMAIN)
 _WILDCARD = rf"\*\.{_SUBDOMAIN}"
 _WILDCARD_RE = re.compile(_WILDCARD)
-_LABEL_1035_RE = re.compile(_LABEL_1035)
 _QUALIFIED_RE = re.compile(_QUALIFIED)
 _LABEL_VALUE_RE = re.compile(_LABEL_VALUE)
 _CONFIG_KEY_RE = re.compile(_CONFIG_KEY)
@@ -119,18 +117,6 @@ def host(value: str) -> list[str]:
         "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
     )
     return [*_length(value, SUBDOMAIN_BYTES), _pattern(text, _WILDCARD, "*.example.com")]
-
-
-def dns_label_1035(value: str) -> list[str]:
-    """RFC 1035 label: the names of Services."""
-    errors = _length(value, LABEL_BYTES)
-    if not _LABEL_1035_RE.fullmatch(value):
-        text = (
-            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
-            "start with an alphabetic character, and end with an alphanumeric character"
-        )
-        errors.append(_pattern(text, _LABEL_1035, "my-name", "abc-123"))
-    return errors
 
 
 def qualified_name(value: str) -> list[str]:

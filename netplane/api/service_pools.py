@@ -1,23 +1,23 @@
-"""Allocation for Services: takes addresses and ports out of the pools, and knows how to put them back.
+"""The pools that Services' addresses and ports are taken from, and what one write takes of them.
 
 A claim is made before the write. When the write succeeded, `keep` gives back what only the old object had; when it did
-not (or was a dry run), `give_back` undoes the claim. So the pools always hold exactly what stored Services have, plus
-the claims under way. Wording: kube-apiserver 1.36.
+not, `give_back` undoes the claim. So the pools always hold exactly what stored Services have, plus the claims under
+way. A dry run takes nothing: it is told numbers that look right. What is taken when: netplane.api.service_claims.
 """
 
 import contextlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from netplane.api import services
-from netplane.api.errors import StatusError, internal
-from netplane.api.errors import invalid as invalid_object
-from netplane.api.fields import FieldError, invalid
-from netplane.api.validation.service import needs_health_check
-from netplane.net.bitmap import Addresses, AllocationError, Full, Ports
+from netplane.api.errors import StatusError
+from netplane.api.service_claims import Taking
+from netplane.net.bitmap import Addresses, AllocationError, Ports, Taken
 
 Json = dict[str, Any]
+
+DRY_PORT = 32_768
+"""A dry run's first port comes after it."""
 
 
 class Claim:
@@ -31,9 +31,9 @@ class Claim:
         """Remember, to give it back if the write fails."""
         self._taken.append((pool, value))
 
-    def unneeded(self, pool: Addresses | Ports, value: Any) -> None:
+    def unneeded(self, held: Iterable[tuple[Addresses | Ports, Any]]) -> None:
         """Remember, to give it back when the write succeeded."""
-        self._unneeded.append((pool, value))
+        self._unneeded = list(held)
 
     def lost(self, value: str) -> None:
         """Another process has this address or port: it stays out of the pool."""
@@ -51,6 +51,60 @@ class Claim:
         for pool, value in held:
             pool.release(value)
         self._taken, self._unneeded = [], []
+
+
+class _Taking:
+    """A pool whose values go to a claim."""
+
+    def __init__(self, pool: Addresses | Ports, claim: Claim) -> None:
+        self._pool, self._claim = pool, claim
+
+    def take(self, value: Any) -> None:
+        """Take this one. Raises AllocationError."""
+        self._pool.take(value)
+        self._claim.took(self._pool, value)
+
+    def pick(self) -> Any:
+        """Take any. Raises Full."""
+        value = self._pool.pick()
+        self._claim.took(self._pool, value)
+        return value
+
+
+class _DryAddresses:
+    """What a dry run is told of addresses: any of the range is free, and one that is picked is the network's own."""
+
+    def __init__(self, pool: Addresses) -> None:
+        self._pool = pool
+
+    def take(self, value: Any) -> None:
+        """Raises OutOfRange."""
+        if not self._pool.holds(value):
+            raise self._pool.out_of_range(value)
+
+    def pick(self) -> Any:
+        """Nobody's address."""
+        return self._pool.network.network_address
+
+
+class _DryPorts:
+    """What a dry run is told of ports: those that are picked lie above the usual range, one after the other."""
+
+    def __init__(self, pool: Ports) -> None:
+        self._pool = pool
+        self._taken: list[int] = []
+
+    def take(self, value: int) -> None:
+        """Raises Taken."""
+        if value in self._pool or value in self._taken:
+            raise Taken("provided port is already allocated")
+        self._taken.append(value)
+
+    def pick(self) -> int:
+        """The next one."""
+        value = max(self._taken, default=DRY_PORT) + 1
+        self._taken.append(value)
+        return value
 
 
 class ServicePools:
@@ -109,94 +163,29 @@ class ServicePools:
         held: set[tuple[Addresses | Ports, Any]] = {(self._ports, number) for number in numbers}
         return held | {(self._addresses[f"IPv{ip.version}"], ip) for ip in ips if f"IPv{ip.version}" in self._addresses}
 
-    def claim(self, obj: Json, old: Json | None) -> Claim:
-        """Fill in everything allocated, in place. Families must be settled; the object must be valid otherwise.
+    def claim(self, obj: Json, old: Json | None, *, dry_run: bool = False) -> Claim:
+        """Fill in everything allocated, in place. Families must be settled; the rest is not known to be valid yet.
 
         Raises StatusError 422 (taken, out of range) or 500 (nothing left); then nothing is taken.
         """
         claim = Claim()
-        spec = obj.get("spec") or {}
-        had = self._held((old or {}).get("spec") or {})
+        taking = Taking((obj.get("metadata") or {}).get("name") or "", *self._doors(claim, dry_run), dry_run=dry_run)
         try:
-            errors = [*self._take_addresses(spec, had, claim), *self._take_ports(spec, had, claim)]
-            errors += self._take_health_port(spec, had, claim)
-            if errors:
-                raise invalid_object("", "Service", (obj.get("metadata") or {}).get("name", ""), errors)
+            if old is None:
+                taking.create(obj["spec"])
+            else:
+                taking.change(obj["spec"], old.get("spec") or {})
         except StatusError:
             claim.give_back()
             raise
-        for pool, value in had - self._held(spec):
-            claim.unneeded(pool, value)
         return claim
 
-    def _take_addresses(self, spec: Json, had: set[tuple[Any, Any]], claim: Claim) -> list[FieldError]:
-        ips = list(spec.get("clusterIPs") or ())
-        if not services.needs_cluster_ip(spec) or ips == ["None"]:
-            return []
-        families = spec.get("ipFamilies") or list(self.families[:1])
-        ips += [""] * (len(families) - len(ips))
-        got: list[str] = []
-        for family, ip in zip(families, ips, strict=False):
-            pool = self._addresses[family]
-            try:
-                got.append(ip if ip and (pool, ipaddress.ip_address(ip)) in had else self._address(pool, ip, claim))
-            except AllocationError as error:
-                return [
-                    invalid("spec.clusterIPs", ips, f"failed to allocate IP{' ' if ip else ''}{ip}: {error.message}")
-                ]
-        spec["clusterIP"], spec["clusterIPs"] = got[0], got
-        return []
+    def _doors(self, claim: Claim, dry_run: bool) -> tuple[dict[str, Any], Any]:
+        if dry_run:
+            return {family: _DryAddresses(pool) for family, pool in self._addresses.items()}, _DryPorts(self._ports)
+        doors = {family: _Taking(pool, claim) for family, pool in self._addresses.items()}
+        return doors, _Taking(self._ports, claim)
 
-    def _address(self, pool: Addresses, ip: str, claim: Claim) -> str:
-        if ip:
-            address = ipaddress.ip_address(ip)
-            pool.take(address)
-        else:
-            address = pool.pick()
-        claim.took(pool, address)
-        return str(address)
-
-    def _take_ports(self, spec: Json, had: set[tuple[Any, Any]], claim: Claim) -> list[FieldError]:
-        if not services.needs_node_ports(spec):
-            return []
-        errors: list[FieldError] = []
-        ports = spec.get("ports") or []
-        ours = {number for pool, number in had if pool is self._ports}
-        # TCP and UDP of one port number share a node port: the same number asked for, or picked, before.
-        by_port = {port["port"]: port["nodePort"] for port in reversed(ports) if port.get("nodePort")}
-        for i, port in enumerate(ports):
-            number = port.get("nodePort") or by_port.get(port["port"], 0)
-            if not number and not services.allocates_node_ports(spec):
-                continue
-            try:
-                if number not in ours:
-                    number = self._port(number, claim)
-            except Full as error:
-                raise internal(f"failed to allocate a nodePort: {error.message}") from error
-            except AllocationError as error:
-                errors.append(invalid(f"spec.ports[{i}].nodePort", number, error.message))
-                continue
-            ours.add(number)
-            port["nodePort"] = by_port[port["port"]] = number
-        return errors
-
-    def _port(self, number: int, claim: Claim) -> int:
-        if number:
-            self._ports.take(number)
-        else:
-            number = self._ports.pick()
-        claim.took(self._ports, number)
-        return number
-
-    def _take_health_port(self, spec: Json, had: set[tuple[Any, Any]], claim: Claim) -> list[FieldError]:
-        number = spec.get("healthCheckNodePort") or 0
-        if not needs_health_check(spec) or (self._ports, number) in had:
-            return []
-        try:
-            spec["healthCheckNodePort"] = self._port(number, claim)
-        except Full as error:
-            raise internal(f"failed to allocate a HealthCheck NodePort: {error.message}") from error
-        except AllocationError as error:
-            why = f"failed to allocate requested HealthCheck NodePort {number}: {error.message}"
-            return [invalid("spec.healthCheckNodePort", number, why)]
-        return []
+    def settle(self, claim: Claim, obj: Json, old: Json | None) -> None:
+        """The object is as it will be stored: what only `old` had is not needed when it is."""
+        claim.unneeded(self._held((old or {}).get("spec") or {}) - self._held(obj.get("spec") or {}))

@@ -1,6 +1,6 @@
-"""What a change of a Service means before anything is allocated: addresses kept, fields of the old type dropped.
+"""What a change of a Service means before and after allocation: addresses kept, fields of the old type dropped.
 
-    client's object ─> normalize ─> keep_allocated ─> drop_of_old_type ─> settle_families ─> validation ─> allocation
+    client's object ─> keep_allocated ─> normalize ─> settle_families ─> allocation ─> drop_of_old_type ─> validation
 
 A client may send back less than it was given (an old one knows no clusterIPs, one that edits a manifest knows no node
 ports), or switch the type and leave what belonged to the old one. Nothing it said explicitly is changed.
@@ -21,7 +21,7 @@ _POLICY = "spec.ipFamilyPolicy"
 
 def needs_cluster_ip(spec: Json) -> bool:
     """Every type but ExternalName has one, or says None."""
-    return spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer")
+    return spec.get("type") != "ExternalName"
 
 
 def needs_node_ports(spec: Json) -> bool:
@@ -54,48 +54,54 @@ def normalize(spec: Json, old: Json | None) -> None:
 def keep_allocated(spec: Json, old: Json) -> None:
     """What was allocated and is not mentioned stays."""
     if needs_cluster_ip(old) and needs_cluster_ip(spec):
-        if not spec.get("clusterIP") and old.get("clusterIP"):
-            spec["clusterIP"] = old["clusterIP"]
-        if not spec.get("clusterIPs") and spec.get("clusterIP") == old.get("clusterIP") and old.get("clusterIPs"):
-            spec["clusterIPs"] = list(old["clusterIPs"])
-    if needs_node_ports(old) and needs_node_ports(spec):
+        for field in ("clusterIP", "clusterIPs"):
+            if not spec.get(field) and old.get(field):
+                spec[field] = old[field] if field == "clusterIP" else list(old[field])
+    if allocates_node_ports(old) and allocates_node_ports(spec):
         _keep_node_ports(spec.get("ports") or [], old.get("ports") or [])
     if needs_health_check(old) and needs_health_check(spec) and not spec.get("healthCheckNodePort"):
         spec["healthCheckNodePort"] = old.get("healthCheckNodePort", 0)
 
 
 def _keep_node_ports(ports: list[Json], before: list[Json]) -> None:
-    """By the port's name, unless the number is already used by another port."""
-    used = {port.get("nodePort") for port in ports} & {port.get("nodePort") for port in before}
+    """By the port's name, unless both have that number for some port."""
+    used = _node_ports(ports) & _node_ports(before)
     named = {port.get("name") or "": port.get("nodePort") or 0 for port in before}
     for port in ports:
         number = named.get(port.get("name") or "", 0)
         if not port.get("nodePort") and number and number not in used:
             port["nodePort"] = number
-            used.add(number)
+
+
+def _node_ports(ports: list[Json]) -> set[int]:
+    return {port["nodePort"] for port in ports if port.get("nodePort")}
 
 
 def drop_of_old_type(spec: Json, old: Json) -> None:
     """Fields that the new type does not have go, if the client left them as they were."""
     if needs_cluster_ip(old) and not needs_cluster_ip(spec):
-        _drop_same(spec, old, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
+        _drop_same(spec, old, "clusterIP", "clusterIPs")
+        _drop_same(spec, old, "ipFamilies")
+        _drop_same(spec, old, "ipFamilyPolicy")
     if needs_node_ports(old) and not needs_node_ports(spec):
-        had = [port.get("nodePort") for port in old.get("ports") or ()]
-        for port in spec.get("ports") or ():
-            if port.get("nodePort") in had:
-                del port["nodePort"]
+        ports = spec.get("ports") or []
+        if _node_ports(ports) <= _node_ports(old.get("ports") or []):
+            for port in ports:
+                port.pop("nodePort", None)
     if needs_health_check(old) and not needs_health_check(spec):
         _drop_same(spec, old, "healthCheckNodePort")
     if old.get("type") == "LoadBalancer" != spec.get("type"):
-        _drop_same(spec, old, "allocateLoadBalancerNodePorts", "loadBalancerClass")
+        _drop_same(spec, old, "allocateLoadBalancerNodePorts")
+        _drop_same(spec, old, "loadBalancerClass")
     if externally_accessible(old) and not externally_accessible(spec):
         _drop_same(spec, old, "externalTrafficPolicy")
 
 
 def _drop_same(spec: Json, old: Json, *fields: str) -> None:
-    for field in fields:
-        if field in spec and spec[field] == old.get(field):
-            del spec[field]
+    """All of them, if all are as they were."""
+    if all((spec.get(field) or None) == (old.get(field) or None) for field in fields):
+        for field in fields:
+            spec.pop(field, None)
 
 
 def settle_families(spec: Json, old: Json | None, cluster: Sequence[str]) -> list[FieldError]:
@@ -103,7 +109,7 @@ def settle_families(spec: Json, old: Json | None, cluster: Sequence[str]) -> lis
 
     Returns what is wrong; then the fields may be half filled in and the object must not be stored.
     """
-    if spec.get("type") == "ExternalName" or _still_prefers_dual(spec, old):
+    if spec.get("type") == "ExternalName" or still_prefers_dual(spec, old):
         return []
     _policy(spec, old)
     errors = service_ips.validate(spec)
@@ -121,18 +127,21 @@ def settle_families(spec: Json, old: Json | None, cluster: Sequence[str]) -> lis
     return []
 
 
-def _still_prefers_dual(spec: Json, old: Json | None) -> bool:
+def still_prefers_dual(spec: Json, old: Json | None) -> bool:
     """A PreferDualStack Service is not moved between one and two families by a change that says nothing of them."""
-    fields = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "type")
     return (
         old is not None
         and spec.get("ipFamilyPolicy") == "PreferDualStack"
-        and all(spec.get(field) == old.get(field) for field in fields)
+        and spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer")
+        and all((spec.get(field) or None) == (old.get(field) or None) for field in _FAMILY_FIELDS)
     )
 
 
+_FAMILY_FIELDS = ("clusterIPs", "ipFamilies", "ipFamilyPolicy", "type")
+
+
 def _policy(spec: Json, old: Json | None) -> None:
-    if spec.get("ipFamilyPolicy"):
+    if spec.get("ipFamilyPolicy") is not None:
         return
     free = spec.get("clusterIP") == "None" and not spec.get("selector")
     spec["ipFamilyPolicy"] = (old or {}).get("ipFamilyPolicy") or ("RequireDualStack" if free else "SingleStack")
@@ -146,7 +155,7 @@ def _shrink(spec: Json, old: Json | None) -> list[FieldError]:
         if spec["ipFamilyPolicy"] == "SingleStack":
             if old is not None and now == was and len(now) > 1:
                 spec[field] = now[:1]
-        elif len(was) == 2 and len(now) == 1 and now[0] == was[0]:
+        elif 0 < len(now) < len(was):
             why = f"must be 'SingleStack' to release the secondary {words}"
             errors.append(invalid(_POLICY, spec["ipFamilyPolicy"], why))
     return errors

@@ -151,11 +151,15 @@ class _Allocator(ABC, Generic[T]):
         """Take this one. Raises Taken, OutOfRange."""
         slot = self._slot(value)
         if slot is None:
-            raise OutOfRange(
-                f"{self._refused(value)} is not in the valid range. The range of valid {self.what}s is {self}"
-            )
+            raise self.out_of_range(value)
         if not self.pool.take(slot):
             raise Taken(f"provided {self.what} is already allocated")
+
+    def out_of_range(self, value: T) -> OutOfRange:
+        """The failure of one that is none of these."""
+        return OutOfRange(
+            f"{self._refused(value)} is not in the valid range. The range of valid {self.what}s is {self}"
+        )
 
     def pick(self) -> T:
         """Take any. Raises Full."""

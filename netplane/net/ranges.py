@@ -13,6 +13,7 @@ from netplane.net.bitmap import (
     Full,
     IPAddress,
     IPNetwork,
+    OutOfRange,
     Taken,
 )
 
@@ -65,12 +66,16 @@ class Ranges(Addresses):
         """How many are left, in all networks that give (what two of them hold counts twice)."""
         return super().free + sum(pool.free for network, pool in self._more.items() if network not in self._retired)
 
+    def holds(self, value: IPAddress) -> bool:
+        """Whether it is one of those that are given, taken or free."""
+        more = (pool for network, pool in self._more.items() if network not in self._retired)
+        return super().holds(value) or any(pool.holds(value) for pool in more)
+
     def take(self, value: IPAddress) -> None:
-        """Take this one. Raises Taken, OutOfRange (in words about the first network)."""
-        holders = [network for network, pool in self._more.items() if pool.holds(value)]
-        if not any(network not in self._retired for network in holders):
-            super().take(value)
-        elif value in self:
+        """Take this one. Raises Taken, OutOfRange."""
+        if not self.holds(value):
+            raise OutOfRange("the provided network does not match the current range")
+        if value in self:
             raise Taken(f"provided {self.what} is already allocated")
         self._mark(value)
 

@@ -49,7 +49,7 @@ def test_a_full_cluster_goes_on_with_the_range_that_is_added() -> None:
             await ask.create(SERVICES, service(f"s{i}"))
         assert "range is full" in (await ask("POST", SERVICES, service("more"))).json["message"]
         outside = await ask("POST", SERVICES, service("fixed", clusterIP="10.97.0.7"))
-        assert (outside.status, "not in the valid range" in outside.json["message"]) == (422, True)
+        assert (outside.status, "does not match the current range" in outside.json["message"]) == (422, True)
         await ask.create(CIDRS, cidr("more", "10.97.0.0/24"))
         await service_cidrs.settle(ask.cluster, known)
         made = (await ask("GET", f"{CIDRS}/more")).json
@@ -77,7 +77,7 @@ def test_a_range_in_use_stays_until_its_last_address_is_free() -> None:
         assert (held["status"], held["reason"]) == ("False", "Terminating")
         assert held["message"].startswith("There are still IPAddresses referencing the ServiceCIDR")
         none = await ask("POST", SERVICES, service("t", clusterIP="10.97.0.8"))
-        assert (none.status, "not in the valid range" in none.json["message"]) == (422, True)
+        assert (none.status, "does not match the current range" in none.json["message"]) == (422, True)
         assert (await ask("DELETE", f"{SERVICES}/s")).status == 200
         await service_cidrs.settle(ask.cluster, known)
         assert (await ask("GET", f"{CIDRS}/more")).status == 404
@@ -139,7 +139,7 @@ def test_what_is_retired_gives_nothing_and_remembers() -> None:
     pool.retire(net("10.1.0.0/29"))
     assert pool.free == 6
     assert ip("10.1.0.4") in pool
-    with pytest.raises(OutOfRange, match=r"range of valid IPs is 10\.0\.0\.0/29"):
+    with pytest.raises(OutOfRange, match="does not match the current range"):
         pool.take(ip("10.1.0.5"))
     for _ in range(6):
         assert pool.pick() in net("10.0.0.0/29")
@@ -161,7 +161,7 @@ def test_any_address_of_a_large_range_is_given_to_who_asks_for_it() -> None:
         near = await ask.create(SERVICES, service("near"))
         assert ip(near["spec"]["clusterIP"]) in net("fd00:96::/108")
         outside = await ask("POST", SERVICES, service("out", clusterIP="fd00:96:0:1::1"))
-        assert "is not in the valid range" in outside.json["message"]
+        assert "does not match the current range" in outside.json["message"]
         await ask("DELETE", f"{SERVICES}/far")
         await ask.create(SERVICES, service("again", clusterIP=far))
 

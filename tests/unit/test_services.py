@@ -8,6 +8,7 @@ import pytest
 
 from netplane.api import defaults, kinds, services, validation
 from netplane.api.errors import StatusError
+from netplane.api.fields import FieldError
 from netplane.api.service_pools import ServicePools
 from netplane.net.bitmap import Addresses, Ports
 
@@ -23,17 +24,27 @@ def pools(*networks: ipaddress.IPv4Network | ipaddress.IPv6Network, high: int = 
 def store(pool: ServicePools, spec: Json, old: Json | None = None, name: str = "s") -> Json:
     """What an apiserver does with a Service, in order; the claim is kept."""
     obj: Json = {"metadata": {"name": name, "namespace": "n"}, "spec": copy.deepcopy(spec)}
+    defaults.apply(kinds.SERVICE, obj)
     if old is not None:
         services.keep_allocated(obj["spec"], old["spec"])
-        services.drop_of_old_type(obj["spec"], old["spec"])
     services.normalize(obj["spec"], old and old["spec"])
-    defaults.apply(kinds.SERVICE, obj)
-    problems = services.settle_families(obj["spec"], old and old["spec"], pool.families)
-    problems += validation.validate(kinds.SERVICE, obj, old)
+    refuse(services.settle_families(obj["spec"], old and old["spec"], pool.families))
+    claim = pool.claim(obj, old)
+    try:
+        if old is not None:
+            services.drop_of_old_type(obj["spec"], old["spec"])
+        refuse(validation.validate(kinds.SERVICE, obj, old))
+    except ValueError:
+        claim.give_back()
+        raise
+    pool.settle(claim, obj, old)
+    claim.keep()
+    return obj
+
+
+def refuse(problems: list[FieldError]) -> None:
     if problems:
         raise ValueError("; ".join(map(str, problems)))
-    pool.claim(obj, old).keep()
-    return obj
 
 
 @pytest.mark.parametrize(
@@ -184,7 +195,7 @@ def test_exhaustion() -> None:
         store(pool, {"type": "NodePort", "ports": [{"port": 80}]})
     assert failure.value.code == 500
     store(pool, {"ports": [{"port": 80}]})
-    with pytest.raises(StatusError, match="failed to allocate IP: range is full"):
+    with pytest.raises(StatusError, match='failed to allocate a serviceIP for Service "s": range is full'):
         store(pool, {"ports": [{"port": 80}]})
 
 
@@ -213,3 +224,90 @@ def test_dual_stack_up_and_down() -> None:
     assert pool._addresses["IPv6"].free == 255
     with pytest.raises(ValueError, match=r"spec\.clusterIPs\[0\]: Invalid value: .* may not change once set"):
         store(pool, {**down["spec"], "clusterIP": "10.96.0.99"}, down)
+
+
+NP: Json = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30007}]}
+LOCAL: Json = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]}
+
+
+@pytest.mark.parametrize(
+    ("old", "spec", "wanted"),
+    [
+        ({}, {}, {"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "ipFamilies": ["IPv4"]}),
+        ({}, {"clusterIP": "", "clusterIPs": []}, {"clusterIPs": ["10.96.0.7"]}),
+        ({}, {"ipFamilyPolicy": "PreferDualStack"}, {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4"]}),
+        (NP, {"type": "NodePort"}, {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30007}]}),
+        (NP, {**NP, "type": "ClusterIP"}, {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]}),
+        ({**LOCAL, "healthCheckNodePort": 30009}, LOCAL, {"healthCheckNodePort": 30009}),
+        ({**LOCAL, "loadBalancerClass": "a.b/c"}, {"loadBalancerClass": "a.b/c"}, {"loadBalancerClass": None}),
+    ],
+)
+def test_a_manifest_is_sent_again(old: Json, spec: Json, wanted: Json) -> None:
+    pool, http = pools(), {"ports": [{"port": 80}]}
+    before = store(pool, {**http, "clusterIP": "10.96.0.7", **old})
+    made = store(pool, {**http, **spec}, before)["spec"]
+    assert {field: made.get(field) for field in wanted} == wanted
+
+
+FIRST = 'Service "s" is invalid: '
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "message"),
+    [
+        (
+            {
+                "type": "NodePort",
+                "ports": [{"name": "a", "port": 1, "nodePort": 30001}, {"port": 2, "nodePort": 30001}],
+            },
+            422,
+            FIRST + "spec.ports[1].nodePort: Invalid value: 30001: provided port is already allocated",
+        ),
+        (
+            {"type": "NodePort", "ports": [{"port": 1, "nodePort": 1}, {"port": 2, "nodePort": 2}]},
+            422,
+            FIRST + "spec.ports[0].nodePort: Invalid value: 1: provided port is not in the valid range. "
+            "The range of valid ports is 30000-30100",
+        ),
+        (
+            {**LOCAL, "healthCheckNodePort": 30007},
+            500,
+            "Internal error occurred: failed to allocate requested HealthCheck NodePort 30007: "
+            "provided port is already allocated",
+        ),
+    ],
+)
+def test_the_first_that_cannot_be_had_is_all_that_is_told(spec: Json, code: int, message: str) -> None:
+    pool = pools()
+    store(pool, NP)
+    with pytest.raises(StatusError) as failure:
+        store(pool, spec)
+    assert (failure.value.code, failure.value.message) == (code, message)
+
+
+def test_two_ports_without_names_were_one_before() -> None:
+    pool = pools()
+    old = store(pool, NP)
+    with pytest.raises(StatusError, match=r"^duplicate nodePort: \{TCP 30007\}$"):
+        store(pool, {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}, old)
+
+
+def test_a_name_that_no_address_can_refer_to() -> None:
+    with pytest.raises(StatusError, match=r'"10\.96\.0\.\d+" is invalid: spec\.parentRef\.name: Required value'):
+        store(pools(), {"ports": [{"port": 80}]}, name="")
+
+
+def test_a_dry_run_takes_nothing() -> None:
+    pool = pools()
+    store(pool, {**NP, "clusterIP": "10.96.0.7"})
+    before = (pool._ports.free, pool._addresses["IPv4"].free)
+    obj: Json = {"metadata": {"name": "d"}, "spec": {**copy.deepcopy(LOCAL), "ipFamilies": ["IPv4"]}}
+    pool.claim(obj, None, dry_run=True).keep()
+    spec = obj["spec"]
+    assert (spec["clusterIP"], spec["ports"][0]["nodePort"], spec["healthCheckNodePort"]) == ("10.96.0.0", 32769, 32770)
+    for spec in ({"clusterIPs": ["10.96.0.7"]}, {"type": "NodePort", "ports": [{"port": 80, "nodePort": 1}]}):
+        pool.claim({"spec": {"ipFamilies": ["IPv4"], **spec}}, None, dry_run=True).keep()
+    for spec in ({"clusterIPs": ["10.97.0.7"]}, copy.deepcopy(NP)):
+        with pytest.raises(StatusError):
+            pool.claim({"spec": {"ipFamilies": ["IPv4"], **spec}}, None, dry_run=True)
+    assert (pool._ports.free, pool._addresses["IPv4"].free) == before

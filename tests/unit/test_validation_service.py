@@ -54,9 +54,9 @@ def test_good_services(spec: Json) -> None:
 
 
 LABEL = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
-    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
-    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 REFUSED: list[tuple[Json, list[str]]] = [
     ({"ports": []}, ["spec.ports: Required value"]),
@@ -196,7 +196,9 @@ def test_refused_services(spec: Json, expected: list[str]) -> None:
 
 
 def test_names() -> None:
-    assert problems(service(name="1a")) == [f'metadata.name: Invalid value: "1a": {LABEL}']
+    assert problems(service(name="1a")) == []
+    assert problems(service(name="A1")) == [f'metadata.name: Invalid value: "A1": {LABEL}']
+    assert problems(service(name="a.b")) == ['metadata.name: Invalid value: "a.b": must not contain dots']
     assert problems(service(name="", generateName="A_b-")) == [
         f'metadata.generateName: Invalid value: "A_b-": {LABEL}',
         "metadata.name: Required value: name or generateName is required",

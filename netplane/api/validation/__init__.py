@@ -49,7 +49,7 @@ def _same_content(obj: Json, old: Json) -> bool:
 _READ_METADATA = frozenset({("", "Service"), ("", "Event"), ("", "Secret"), ("batch", "CronJob")})
 _RBAC = "rbac.authorization.k8s.io"
 _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
-    ("", "Service"): (meta.label_1035, service.validate),
+    ("", "Service"): (meta.label, service.validate),
     ("", "Namespace"): (meta.label, others.namespace),
     ("", "Node"): (meta.subdomain, nodes.node),
     ("", "Pod"): (meta.subdomain, pod.validate),

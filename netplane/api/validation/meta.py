@@ -31,7 +31,6 @@ def _masked(check: Callable[[str], list[str]]) -> NameCheck:
 
 subdomain = _masked(names.dns_subdomain)
 label = _masked(names.dns_label)
-label_1035 = _masked(names.dns_label_1035)
 segment = _masked(names.path_segment)
 
 

@@ -28,7 +28,7 @@ def validate(obj: Json, old: Json | None) -> list[FieldError]:
     """Everything wrong with spec and status."""
     spec = obj.get("spec") or {}
     before = (old or {}).get("spec") or {}
-    known = {*(before.get("externalIPs") or ()), *(before.get("loadBalancerSourceRanges") or ())}
+    known = before.get("externalIPs") or ()
     changes = [*service_ips.changes(spec, before), *_changes(spec, before)] if old else []
     return [
         *changes,
@@ -41,10 +41,10 @@ def validate(obj: Json, old: Json | None) -> list[FieldError]:
         *(error for i, ip in enumerate(spec.get("externalIPs") or ()) for error in _external_ip(i, ip, known)),
         *meta.one_of("spec.type", spec.get("type"), TYPES),
         *_duplicates(spec),
-        *_source_ranges(obj, known),
+        *_source_ranges(obj, old or {}),
         *_balancer(spec),
         *_traffic(spec),
-        *_status(obj),
+        *status(obj, old),
     ]
 
 
@@ -162,45 +162,56 @@ def _duplicate_port(i: int, field: str, protocol: str, number: int) -> FieldErro
     return duplicate(f"spec.ports[{i}]", key)
 
 
-def _source_ranges(obj: Json, known: Collection[str]) -> list[FieldError]:
+def _source_ranges(obj: Json, old: Json) -> list[FieldError]:
+    """In the field, or for old clients in an annotation; what was there before may stay."""
     spec = obj.get("spec") or {}
-    annotation = ((obj.get("metadata") or {}).get("annotations") or {}).get(SOURCE_RANGES)
+    annotation = _annotated(obj)
     if spec.get("loadBalancerSourceRanges"):
         path, ranges = "spec.LoadBalancerSourceRanges", spec["loadBalancerSourceRanges"]
-        paths = [f"{path}[{i}]" for i in range(len(ranges))]
+        known = {one.strip() for one in (old.get("spec") or {}).get("loadBalancerSourceRanges") or ()}
+        places = [f"{path}[{i}]" for i in range(len(ranges))]
     elif annotation is not None:
-        path = f"metadata.annotations[{SOURCE_RANGES}]"
-        ranges = annotation.strip().split(",") if annotation.strip() else []
-        paths = [path] * len(ranges)
+        path, known = f"metadata.annotations[{SOURCE_RANGES}]", set()
+        changed = annotation.strip() and annotation != _annotated(old)
+        ranges = annotation.strip().split(",") if changed else []
+        places = [path] * len(ranges)
     else:
         return []
     errors = [] if spec.get("type") == "LoadBalancer" else [forbidden(path, _ONLY_LB)]
-    for where, value in zip(paths, ranges, strict=True):
-        errors += [] if value in known else all_invalid(where, value.strip(), addresses.cidr(value.strip()))
+    for where, value in zip(places, map(str.strip, ranges), strict=True):
+        errors += [] if value in known else all_invalid(where, value, addresses.cidr(value))
     return errors
+
+
+def _annotated(obj: Json) -> str | None:
+    return ((obj.get("metadata") or {}).get("annotations") or {}).get(SOURCE_RANGES)
 
 
 def _balancer(spec: Json) -> list[FieldError]:
     errors: list[FieldError] = []
-    balanced = spec.get("type") == "LoadBalancer"
-    if spec.get("allocateLoadBalancerNodePorts") is not None and not balanced:
+    if spec.get("allocateLoadBalancerNodePorts") is not None and spec.get("type") != "LoadBalancer":
         errors.append(forbidden("spec.allocateLoadBalancerNodePorts", _ONLY_LB))
-    if (name := spec.get("loadBalancerClass")) is not None:
-        if balanced:
-            errors += all_invalid("spec.loadBalancerClass", name, names.qualified_name(name))
-        else:
-            errors.append(forbidden("spec.loadBalancerClass", _ONLY_LB))
-    return errors
+    return errors + _balancer_class(spec)
+
+
+def _balancer_class(spec: Json) -> list[FieldError]:
+    path, name = "spec.loadBalancerClass", spec.get("loadBalancerClass")
+    if name is None:
+        return []
+    if spec.get("type") != "LoadBalancer":
+        return [forbidden(path, _ONLY_LB)]
+    return all_invalid(path, name, names.qualified_name(name))
 
 
 def _changes(spec: Json, old: Json) -> list[FieldError]:
-    """What a balancer relies on stays while it is one."""
+    """What a balancer relies on stays while it is one. Its class is looked at here too: the real server tells twice."""
     errors: list[FieldError] = []
     both = spec.get("type") == old.get("type") == "LoadBalancer"
     if both and spec.get("loadBalancerClass") != old.get("loadBalancerClass"):
         errors.append(invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), "may not change once set"))
-    before, now = (one.get("healthCheckNodePort") for one in (old, spec))
-    if needs_health_check(spec) and needs_health_check(old) and before and now and before != now:
+    errors += _balancer_class(spec)
+    before, now = (one.get("healthCheckNodePort") or 0 for one in (old, spec))
+    if needs_health_check(spec) and needs_health_check(old) and before != now:
         errors.append(forbidden("spec.healthCheckNodePort", meta.IMMUTABLE))
     return errors
 
@@ -237,18 +248,24 @@ def _traffic(spec: Json) -> list[FieldError]:
     return errors
 
 
-def _status(obj: Json) -> list[FieldError]:
-    ingresses = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+def status(obj: Json, old: Json | None) -> list[FieldError]:
+    """Everything wrong with the status, which a balancer writes; an address that was there before may stay."""
+    ingresses = _balanced(obj)
     path = "status.loadBalancer.ingress"
     if ingresses and (obj.get("spec") or {}).get("type") != "LoadBalancer":
         return [forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")]
-    return [error for i, one in enumerate(ingresses) for error in _ingress(one, f"{path}[{i}]")]
+    known = {one.get("ip") for one in _balanced(old or {})}
+    return [error for i, one in enumerate(ingresses) for error in _ingress(one, f"{path}[{i}]", known)]
 
 
-def _ingress(ingress: Json, path: str) -> list[FieldError]:
+def _balanced(obj: Json) -> list[Json]:
+    return ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+
+
+def _ingress(ingress: Json, path: str, known: Collection[str | None]) -> list[FieldError]:
     errors: list[FieldError] = []
     ip, mode, host = ingress.get("ip") or "", ingress.get("ipMode"), ingress.get("hostname") or ""
-    if ip:
+    if ip and ip not in known:
         errors += all_invalid(f"{path}.ip", ip, addresses.ip(ip))
     if ip and mode is None:
         errors.append(required(f"{path}.ipMode", "must be specified when `ip` is set"))

@@ -12,6 +12,7 @@ Json = dict[str, Any]
 
 FAMILIES = frozenset({"IPv4", "IPv6"})
 POLICIES = frozenset({"SingleStack", "PreferDualStack", "RequireDualStack"})
+MOST = 2
 _UNCHANGED = "may not change once set"
 
 
@@ -30,13 +31,13 @@ def validate(spec: Json) -> list[FieldError]:
     if spec.get("type") == "ExternalName":
         return []
     ips: list[str] = spec.get("clusterIPs") or []
-    errors = [*_first(spec, ips), *_families(spec)]
     bad = _addresses(ips)
+    errors = [*_first(spec, ips), *_families(spec), *bad]
+    if len(ips) > MOST:
+        errors.append(invalid("spec.clusterIPs", ips, f"may only hold up to {MOST} values"))
     if bad:
-        return errors + bad
-    if len(ips) > 2:
-        errors.append(invalid("spec.clusterIPs", ips, "may only hold up to 2 values"))
-    if len(ips) > 1 and len({family(ip) for ip in ips}) != len(ips):
+        return errors
+    if len(ips) > 1 and {family(ip) for ip in ips} != FAMILIES:
         errors.append(invalid("spec.clusterIPs", ips, "may specify no more than one IP for each IP family"))
     return errors + _matching(spec, ips)
 
@@ -67,14 +68,13 @@ def _families(spec: Json) -> list[FieldError]:
 
 
 def _addresses(ips: list[str]) -> list[FieldError]:
-    if ips[:1] == ["None"] and len(ips) > 1:
-        return [invalid("spec.clusterIPs", ips, "'None' must be the first and only value")]
-    return [
-        error
-        for i, ip in enumerate(ips)
-        if (i, ip) != (0, "None")
-        for error in all_invalid(f"spec.clusterIPs[{i}]", ip, addresses.ip(ip))
-    ]
+    errors: list[FieldError] = []
+    for i, ip in enumerate(ips):
+        if (i, ip) != (0, "None"):
+            errors += all_invalid(f"spec.clusterIPs[{i}]", ip, addresses.ip(ip))
+        elif len(ips) > 1:
+            errors.append(invalid("spec.clusterIPs", ips, "'None' must be the first and only value"))
+    return errors
 
 
 def _matching(spec: Json, ips: list[str]) -> list[FieldError]:
@@ -97,16 +97,17 @@ def changes(spec: Json, old: Json) -> list[FieldError]:
 
 
 def _changed(spec: Json, old: Json, field: str, word: str) -> list[FieldError]:
-    now, was = spec.get(field) or [], old.get(field) or []
+    """What is wrong with the new list. The real server shows the addresses when the number of families changed."""
+    now, was, ips = spec.get(field) or [], old.get(field) or [], spec.get("clusterIPs") or []
     path = f"spec.{field}"
     if len(now) == len(was):
         at = [i for i, (a, b) in enumerate(zip(now, was, strict=True)) if a != b]
         return [invalid(f"{path}[{i if field == 'clusterIPs' else 0}]", now, _UNCHANGED) for i in at]
     errors: list[FieldError] = []
-    if not now:
+    if len(now) < len(was) and not ips:
         errors.append(invalid(f"{path}[0]", now, f"primary {word} can not be unset"))
     if now and was and now[0] != was[0]:
-        errors.append(invalid(f"{path}[0]", now, _UNCHANGED))
+        errors.append(invalid(f"{path}[0]", ips, _UNCHANGED))
     policy = spec.get("ipFamilyPolicy")
     if len(was) > len(now) == 1 and policy != "SingleStack":
         why = f"must be set to 'SingleStack' when releasing the secondary {word}"

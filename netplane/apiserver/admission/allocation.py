@@ -1,6 +1,7 @@
 """ClusterIPs and node ports: taken with the Service that needs them, given back when it goes or its write fails.
 
     with allocator.claim(…) as claim:      takes what is missing, writes it into the object
+        validate …; claim.complete(…)      the object is whole and right
         commit …; claim.keep()             taken for good; what the old object alone had is free again
                                            not kept: everything taken is free again
 
@@ -18,7 +19,7 @@ from typing import Any, Self
 
 import orjson
 
-from netplane.api import errors, fields, kinds, services
+from netplane.api import errors, kinds, services
 from netplane.api.kinds import Kind
 from netplane.api.service_pools import Claim as PoolClaim
 from netplane.api.service_pools import ServicePools
@@ -37,15 +38,21 @@ SEED_BITS = 64
 class Claim:
     """What one write took, and what else its transaction compares and writes. Unless it is kept, it is given back."""
 
-    def __init__(self) -> None:
-        self.pools: PoolClaim | None = None
+    def __init__(self, kind: Kind, pools: ServicePools) -> None:
+        self._kind, self._pools = kind, pools
+        self.taken: PoolClaim | None = None
         self.kept = False
         self.ops: list[ip_objects.Op] = []
         self.compares: list[Compare] = []
         self._asked = b"{}"
 
-    def write(self, new: Json, old: Json | None) -> None:
-        """The transaction also does this, if nobody has what it takes."""
+    def complete(self, new: Json, old: Json | None) -> None:
+        """The object is valid and as it will be stored: its transaction also does this, if nobody has what it takes."""
+        if self._kind is kinds.IP_ADDRESS and old is None:
+            self.taken = self._pools.reserve(new["metadata"].get("name", ""))
+        if self.taken is None or self._kind is not kinds.SERVICE:
+            return
+        self._pools.settle(self.taken, new, old)
         self.ops = [*ip_objects.changes(new, old), *port_keys.changes(new, old)]
         self.compares = [Compare(op.key, 0) for op in self.ops if isinstance(op, Put)]
 
@@ -63,8 +70,8 @@ class Claim:
         wanted = {one.key for one in self.compares}
         keys = [kv.key for kv in failed if kv is not None and kv.key in wanted]
         for key in keys:
-            if self.pools is not None and await store.get(key) is not None:
-                self.pools.lost(key.rpartition("/")[2])
+            if self.taken is not None and await store.get(key) is not None:
+                self.taken.lost(key.rpartition("/")[2])
         return bool(keys)
 
     def keep(self) -> None:
@@ -73,11 +80,11 @@ class Claim:
 
     def settle(self) -> None:
         """The write is over."""
-        if self.pools is not None:
+        if self.taken is not None:
             if self.kept:
-                self.pools.keep()
+                self.taken.keep()
             else:
-                self.pools.give_back()
+                self.taken.give_back()
 
 
 class Allocator:
@@ -88,7 +95,6 @@ class Allocator:
         ports = Ports(settings.node_ports.first, settings.node_ports.last, seed)
         self._ranges = {network.version: Ranges(network, seed) for network in settings.networks}
         self._pools = ServicePools(list(self._ranges.values()), ports)
-        self._first = str(settings.service_ip)
 
     @classmethod
     async def load(cls, store: Store, settings: Settings) -> Self:
@@ -127,37 +133,27 @@ class Allocator:
         if ranges is not None:
             (ranges.drop if gone else ranges.retire)(network)
 
-    def before_validation(self, kind: Kind, obj: Json) -> None:
-        """A Service without a name fails in its address' name first, as on the real server."""
-        if kind is not kinds.SERVICE or obj["metadata"].get("name"):
-            return
-        spec = obj["spec"]
-        if services.needs_cluster_ip(spec) and not spec.get("clusterIP"):
-            why = f'failed to allocate IP: IPAddress.networking.k8s.io "{self._first}" is invalid: '
-            problem = fields.invalid("spec.clusterIPs", [""], why + "spec.parentRef.name: Required value")
-            raise errors.invalid("", "Service", "", [problem])
-
     @contextmanager
-    def claim(self, kind: Kind, obj: Json, old: Json | None) -> Iterator[Claim]:
-        """Take what `obj` needs beyond what `old` has, and write it into `obj`. Raises StatusError 422, 500."""
-        claim = Claim()
+    def claim(self, kind: Kind, obj: Json, old: Json | None, *, dry_run: bool = False) -> Iterator[Claim]:
+        """Take what `obj` needs beyond what `old` has, and write it into `obj`. Raises StatusError 422, 500.
+
+        Whoever has a claim validates the object, which has all its numbers now, and then completes the claim.
+        """
+        claim = Claim(kind, self._pools)
         try:
-            if kind is kinds.SERVICE:
+            if kind is kinds.SERVICE and (old is None or obj["spec"] != old.get("spec")):
                 claim.remember(obj["spec"])
-                claim.pools = self._allocate(obj, old)
-                claim.write(obj, old)
-            elif kind is kinds.IP_ADDRESS and old is None:
-                claim.pools = self._pools.reserve(obj["metadata"].get("name", ""))
+                claim.taken = self._allocate(obj, old, dry_run=dry_run)
             yield claim
         finally:
             claim.settle()
 
-    def _allocate(self, obj: Json, old: Json | None) -> PoolClaim:
-        before = old.get("spec") or {} if old is not None else None
-        problems = services.settle_families(obj["spec"], before, self._pools.families)
+    def _allocate(self, obj: Json, old: Json | None, *, dry_run: bool) -> PoolClaim:
+        spec, before = obj["spec"], old.get("spec") or {} if old is not None else None
+        problems = services.settle_families(spec, before, self._pools.families)
         if problems:
             raise errors.invalid("", "Service", obj["metadata"].get("name", ""), problems)
-        return self._pools.claim(obj, old)
+        return self._pools.claim(obj, old, dry_run=dry_run)
 
     def released(self, kind: Kind, obj: Json) -> None:
         """An object is gone: all it had is free."""

@@ -133,13 +133,16 @@ class ServiceStrategy(Strategy):
         obj.setdefault("status", {"loadBalancer": {}})
 
     def prepare_update(self, new: Json, old: Json) -> None:
-        """What the old type alone had goes; what was allocated stays."""
+        """What was allocated stays, if nothing else is said."""
         super().prepare_update(new, old)
         spec, before = new["spec"], old.get("spec") or {}
-        services.normalize(spec, before)
         services.keep_allocated(spec, before)
-        services.drop_of_old_type(spec, before)
-        if before.get("type") == "LoadBalancer" != spec.get("type"):
+        services.normalize(spec, before)
+
+    def after_allocation(self, new: Json, old: Json) -> None:
+        """What the old type alone had goes."""
+        services.drop_of_old_type(new["spec"], old.get("spec") or {})
+        if new["spec"].get("type") != "LoadBalancer":
             new["status"] = {**(new.get("status") or {}), "loadBalancer": {}}
 
 

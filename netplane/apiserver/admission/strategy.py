@@ -49,6 +49,9 @@ class Strategy:
         if self.has_status:
             keep(new, old, "status")
 
+    def after_allocation(self, new: Json, old: Json) -> None:
+        """After a write of the main resource got its addresses and ports, before validation."""
+
     def generation(self, new: Json, old: Json) -> int:
         """metadata.generation of an updated object (0: none)."""
         have = int(old["metadata"].get("generation", 0))

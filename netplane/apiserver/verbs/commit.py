@@ -1,7 +1,7 @@
 """Objects on their way into the store: what the server adds to each, and transactions that try again.
 
-    create   prepare → defaults → server's additions → validate → claim addresses → commit with its namespace unchanged
-    change   read → change → prepare → defaults → validate → claim → commit if nobody was faster, else once more
+    create   prepare → defaults → server's additions → claim addresses → validate → commit with its namespace unchanged
+    change   read → change → prepare → defaults → claim → validate → commit if nobody was faster, else once more
 
 A claim (netplane.apiserver.admission.allocation) is given back when its transaction does not happen.
 """
@@ -115,23 +115,23 @@ async def create(
         await accounts.admit(cluster, namespace, obj)
     if kind is kinds.SECRET:
         await legacy_tokens.admit(cluster, namespace, obj)
-    cluster.allocator.before_validation(kind, obj)
-    if not own:
-        check(kind, obj, None)
     for _ in range(ATTEMPTS):
-        stored = await _insert(cluster, kind, namespace, obj, dry_run=dry_run, generated=generated)
+        stored = await _insert(cluster, kind, namespace, obj, dry_run=dry_run, generated=generated, own=own)
         if stored is not None:
             return stored
     raise _too_busy(kind, obj["metadata"]["name"])
 
 
 async def _insert(
-    cluster: Cluster, kind: Kind, namespace: str, obj: Json, *, dry_run: bool, generated: bool
+    cluster: Cluster, kind: Kind, namespace: str, obj: Json, *, dry_run: bool, generated: bool, own: bool
 ) -> Stored | None:
     """Commit a new object; None when somebody was faster, or took an address that it was to have."""
-    name = obj["metadata"]["name"]
-    key = cl.key(kind, namespace, name)
-    with cluster.allocator.claim(kind, obj, None) as claim:
+    with cluster.allocator.claim(kind, obj, None, dry_run=dry_run) as claim:
+        if not own:
+            check(kind, obj, None)
+        claim.complete(obj, None)
+        name = obj["metadata"]["name"]
+        key = cl.key(kind, namespace, name)
         value = codec.encode(obj)
         place = await namespace_open(cluster, kind, namespace, name)
         compares = [Compare(key, 0), *([] if place is None else [place]), *claim.compares]
@@ -181,7 +181,7 @@ async def change(
         new = alter(codec.decode(kind, kv.value, kv.mod_rev))
         _check_identity(kind, new, old)
         prepare(kind, new, old, scope, manager)
-        stored = await _store(cluster, kind, kv, new, old, dry_run=dry_run)
+        stored = await _store(cluster, kind, kv, new, old, scope, dry_run=dry_run)
         if stored is not None:
             return stored
     raise _too_busy(kind, name)
@@ -192,7 +192,7 @@ def _too_busy(kind: Kind, name: str) -> errors.StatusError:
 
 
 def prepare(kind: Kind, new: Json, old: Json, scope: Scope, manager: str = "") -> None:
-    """Give a changed object what clients may not change, then defaults, then validation."""
+    """Give a changed object what clients may not change, then defaults."""
     strategy = STRATEGIES[kind]
     metadata, before = new["metadata"], old["metadata"]
     for field in _NEVER_CHANGE:
@@ -209,8 +209,6 @@ def prepare(kind: Kind, new: Json, old: Json, scope: Scope, manager: str = "") -
         strategy.prepare_update(new, old)
     if scope == "main" and (generation := strategy.generation(new, old)):
         metadata["generation"] = generation
-    if scope != "all":
-        check(kind, new, old)
 
 
 def _own(kind: Kind, new: Json, old: Json, scope: Scope, manager: str) -> None:
@@ -242,9 +240,16 @@ def _check_identity(kind: Kind, new: Json, old: Json) -> None:
         raise errors.conflict(kind.group, kind.plural, name, why)
 
 
-async def _store(cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, *, dry_run: bool) -> Stored | None:
+async def _store(
+    cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, scope: Scope, *, dry_run: bool
+) -> Stored | None:
     """Commit a change of `kv`; None when somebody was faster."""
-    with cluster.allocator.claim(kind, new, old) as claim:
+    with cluster.allocator.claim(kind, new, old, dry_run=dry_run) as claim:
+        if scope == "main":
+            STRATEGIES[kind].after_allocation(new, old)
+        if scope != "all":
+            check(kind, new, old)
+        claim.complete(new, old)
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.
         if value == kv.value or (len(value) == len(kv.value) and orjson.loads(value) == orjson.loads(kv.value)):
