@@ -206,8 +206,25 @@ class Proxy:
             self.pause("no sync")
         return time.perf_counter() - self.began
 
+    def wait_at_rest(self, quiet_s: float = 0.5) -> None:
+        """Until no child of its has run for so long: what a child used counts once it has ended."""
+        since = time.perf_counter()
+        while time.perf_counter() - since < quiet_s:
+            if self.pid in _parents():
+                since = time.perf_counter()
+            self.pause("it does not come to rest")
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+
+def _parents() -> set[int]:
+    """Processes that have children just now."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            found.add(int(stat.read_text().rpartition(")")[2].split()[1]))
+    return found
 
 
 class Fake:

@@ -44,6 +44,7 @@ def measure_reference(binary: Path, services: int, endpoints: int, folder: Path)
         space.reference(binary, fake.url, folder) as proxy,
     ):
         reached_s = space.wait_reached(services - 1, proxy)
+        proxy.wait_at_rest()
         used = proxy.usage()
     return Reference(reached_s, used.rss_mb, used.cpu_s)
 
