@@ -13,6 +13,8 @@ Ref = tuple[str, str]
 
 MIRROR = "kubernetes.io/config.mirror"
 """The annotation of a pod that its node made itself, to show a static pod."""
+APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+"""Annotations that begin so confined a container, named by their end, before there was a field for it."""
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 

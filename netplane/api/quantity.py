@@ -51,6 +51,17 @@ def canonical(text: str | float) -> str:
     return f"{number}{_SUFFIX[exponent]}"
 
 
+def plus(one: str, other: str) -> str:
+    """The sum of two amounts, in the units of the first (of the second when that is nothing)."""
+    first, second = parse(one), parse(other)
+    if not first or not second:
+        return canonical(one if first else other)
+    total = first + second
+    if _suffix(one) in _BINARY and total.denominator == 1 and abs(total) >= 1024:
+        return _binary(total.numerator)
+    return canonical(f"{math.ceil(total * _NANO)}n")
+
+
 def _suffix(text: str) -> str:
     found = _QUANTITY.fullmatch(text)
     return (found[2] or "") if found else ""

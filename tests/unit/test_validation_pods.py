@@ -249,8 +249,8 @@ TABLE: list[tuple[Json, list[str]]] = [
     (
         volume(gcePersistentDisk={"pdName": "", "partition": 300}),
         [
-            "spec.volumes[0].gcePersistentDisk.pdName: Required value",
-            "spec.volumes[0].gcePersistentDisk.partition: Invalid value: 300: must be between 1 and 255, inclusive",
+            "spec.volumes[0].persistentDisk.pdName: Required value",
+            "spec.volumes[0].persistentDisk.partition: Invalid value: 300: must be between 1 and 255, inclusive",
         ],
     ),
     (
@@ -292,9 +292,9 @@ TABLE: list[tuple[Json, list[str]]] = [
     (
         volume(image={"reference": "", "pullPolicy": "Some"}),
         [
+            "spec.volumes[0].image.reference: Required value",
             'spec.volumes[0].image.pullPolicy: Unsupported value: "Some": supported values: "Always", '
             '"IfNotPresent", "Never"',
-            "spec.volumes[0].image.reference: Required value",
         ],
     ),
     (

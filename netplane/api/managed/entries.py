@@ -37,8 +37,10 @@ class Writer(NamedTuple):
 
     def own(self, tree: Tree | None) -> Tree | None:
         """The part of a difference that this write can cause."""
-        if self.subresource:
+        if self.subresource == "status":
             return restrict(tree, _OF_STATUS, only=True)
+        if self.subresource:  # as the real server: whatever was sent, and much of it is not taken
+            return tree
         return restrict(tree, self.ignored, only=False)
 
 

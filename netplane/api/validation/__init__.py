@@ -28,8 +28,11 @@ Json = dict[str, Any]
 Validate = Callable[[Json, Json | None], list[FieldError]]
 
 
-def validate(kind: Kind, obj: Json, old: Json | None = None) -> list[FieldError]:
-    """All field errors of an object; `old` is what it replaces, None when it is new."""
+def validate(kind: Kind, obj: Json, old: Json | None = None, part: str = "") -> list[FieldError]:
+    """All field errors of an object; `old` is what it replaces, None when it is new.
+
+    `part` is the subresource that was written ("": the object itself).
+    """
     name_check, own = _BY_KIND.get((kind.group, kind.kind), (meta.subdomain, None))
     if old is None:
         errors = meta.create(obj.get("metadata") or {}, kind.namespaced, name_check)
@@ -37,6 +40,7 @@ def validate(kind: Kind, obj: Json, old: Json | None = None) -> list[FieldError]
         errors = meta.update(obj.get("metadata") or {}, old.get("metadata") or {})
         if (kind.group, kind.kind) not in _READ_METADATA and _same_content(obj, old):
             return errors
+    own = _BY_PART.get((kind.group, kind.kind, part), own)
     return errors + (own(obj, old) if own else [])
 
 
@@ -76,3 +80,10 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     (_RBAC, "RoleBinding"): (meta.segment, access.binding),
     (_RBAC, "ClusterRoleBinding"): (meta.segment, access.binding),
 }
+_BY_PART: dict[tuple[str, str, str], Validate] = {
+    ("", "Service", "status"): service.status,
+    ("", "Pod", "ephemeralcontainers"): pod.looked_at,
+    ("", "Pod", "resize"): pod.resized,
+    ("", "Pod", "status"): pod.status,
+}
+"""What of those checks is another one where a part of the object is written."""

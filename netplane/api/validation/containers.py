@@ -6,7 +6,7 @@ Source: core/v1 validation of Kubernetes 1.36.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from netplane.api import addresses, names
+from netplane.api import names
 from netplane.api.fields import (
     FieldError,
     all_invalid,
@@ -16,6 +16,7 @@ from netplane.api.fields import (
     not_found,
     not_supported,
     required,
+    too_many,
 )
 from netplane.api.validation import environment, meta, mounts, probes, resources, security
 
@@ -25,6 +26,8 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _RESIZED, _RESIZE_POLICIES = ("cpu", "memory"), ("NotRequired", "RestartContainer")
+_ACTIONS, _OPERATORS = ("Restart", "RestartAllContainers"), ("In", "NotIn")
+_MOST_RULES, _MOST_CODES = 20, 255
 _NOT_INIT = "may not be set for init containers without restartPolicy=Always"
 _NOT_EPHEMERAL = "cannot be set for an Ephemeral Container"
 _LIFE = ("lifecycle", *probes.PROBES)
@@ -59,19 +62,36 @@ def _regular(around: Around, path: str) -> list[FieldError]:
         errors += _common(one, where, around)
         errors += [duplicate(f"{where}.name", name)] if name in seen else []
         seen.append(name)
-        errors += probes.life(one, where, _grace_s(around))
-        errors += _restarts(one, where)
+        errors += probes.life(one, where, _grace_s(around)) + _restarts(one, where)
     return errors + _host_ports(given, path)
 
 
 def _restarts(container: Json, path: str) -> list[FieldError]:
     """A container may say for itself when it starts again."""
     policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
-    if policy is None:
-        why = "must specify restartPolicy when restart rules are used"
-        return [required(f"{path}.restartPolicy", why)] if rules else []
-    known = policy in RESTART_POLICIES
-    return [] if known else [not_supported(f"{path}.restartPolicy", policy, RESTART_POLICIES)]
+    errors: list[FieldError] = []
+    if policy is None and rules:
+        errors.append(required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used"))
+    elif policy is not None and policy not in RESTART_POLICIES:
+        errors.append(not_supported(f"{path}.restartPolicy", policy, frozenset(RESTART_POLICIES)))
+    return errors + _rules(rules, f"{path}.restartPolicyRules")
+
+
+def _rules(rules: list[Json], path: str) -> list[FieldError]:
+    """When it starts again in spite of its policy, by how it ended."""
+    errors = [too_many(path, len(rules), _MOST_RULES)] if len(rules) > _MOST_RULES else []
+    for i, rule in enumerate(rules):
+        where, action, codes = f"{path}[{i}]", rule.get("action") or "", rule.get("exitCodes")
+        errors += [] if action in _ACTIONS else [not_supported(f"{where}.action", action, _ACTIONS)]
+        if codes is None:
+            errors.append(required(f"{where}.exitCodes", "must be specified"))
+            continue
+        operator, values = codes.get("operator") or "", codes.get("values") or []
+        if operator not in _OPERATORS:
+            errors.append(not_supported(f"{where}.exitCodes.operator", operator, _OPERATORS))
+        if len(values) > _MOST_CODES:
+            errors.append(too_many(f"{where}.exitCodes.values", len(values), _MOST_CODES))
+    return errors
 
 
 def _init(around: Around, path: str) -> list[FieldError]:
@@ -79,17 +99,34 @@ def _init(around: Around, path: str) -> list[FieldError]:
     seen = _names(around.spec, "containers")
     for i, one in enumerate(around.spec.get("initContainers") or ()):
         where, name = f"{path}[{i}]", one.get("name") or ""
-        errors += _common(one, where, around) + _restarts(one, where)
+        policy = one.get("restartPolicy")
+        errors += _common(one, where, around)
+        errors += _restarts(one, where) if policy is not None else _rules_alone(one, where)
         if name in seen:
             errors.append(duplicate(f"{where}.name", name))
         elif name:
             seen.append(name)
         errors += _host_ports([one], path)
-        if one.get("restartPolicy") == "Always":
+        if policy == "Always":
             errors += probes.life(one, where, _grace_s(around))
-        else:
-            errors += [forbidden(f"{where}.{field}", _NOT_INIT) for field in _LIFE if one.get(field) is not None]
+            continue
+        errors += [forbidden(f"{where}.{field}", _NOT_INIT) for field in _LIFE if one.get(field) is not None]
+        errors += _restarted_by_resize(one, where)
     return errors
+
+
+def _rules_alone(container: Json, path: str) -> list[FieldError]:
+    why = "must specify restartPolicy when restart rules are used"
+    return [required(f"{path}.restartPolicy", why)] if container.get("restartPolicyRules") else []
+
+
+def _restarted_by_resize(container: Json, path: str) -> list[FieldError]:
+    why = "must not be set to 'RestartContainer' for non-sidecar initContainers"
+    return [
+        invalid(f"{path}.resizePolicy[{j}].restartPolicy", "RestartContainer", why)
+        for j, one in enumerate(container.get("resizePolicy") or ())
+        if one.get("restartPolicy") == "RestartContainer"
+    ]
 
 
 def _names(spec: Json, *fields: str) -> list[str]:
@@ -107,7 +144,7 @@ def _ephemeral(around: Around, path: str) -> list[FieldError]:
     seen = list(others)
     for i, one in enumerate(around.spec.get("ephemeralContainers") or ()):
         where, name, target = f"{path}[{i}]", one.get("name") or "", one.get("targetContainerName") or ""
-        errors += _common(one, where, around) + ([] if around.is_pod else _no_spaces(one, where))
+        errors += _common(one, where, around) + _no_spaces(one, where)
         errors += [duplicate(f"{where}.name", name)] if name in seen else []
         seen.append(name)
         if target and target not in others:
@@ -116,10 +153,14 @@ def _ephemeral(around: Around, path: str) -> list[FieldError]:
     return errors
 
 
+_OF_WORK = ("ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", *probes.PROBES, "lifecycle")
+
+
 def _only_to_look(container: Json, path: str) -> list[FieldError]:
     """No container that a pod could rely on."""
-    fields = ("ports", "resources", *probes.PROBES, "lifecycle", "resizePolicy", "restartPolicy")
-    errors = [forbidden(f"{path}.{one}", _NOT_EPHEMERAL) for one in fields if container.get(one)]
+    errors = [
+        forbidden(f"{path}.{one}", _NOT_EPHEMERAL) for one in _OF_WORK if container.get(one) not in (None, {}, [])
+    ]
     for i, mount in enumerate(container.get("volumeMounts") or ()):
         where = f"{path}.volumeMounts[{i}]"
         errors += [forbidden(f"{where}.{one}", _NOT_EPHEMERAL) for one in ("subPath", "subPathExpr") if mount.get(one)]
@@ -132,7 +173,6 @@ def _common(container: Json, path: str, around: Around) -> list[FieldError]:
     return [
         *(all_invalid(f"{path}.name", name, names.dns_label(name)) if name else [required(f"{path}.name")]),
         *([] if container.get("image") else [required(f"{path}.image")]),
-        *(_no_spaces(container, path) if around.is_pod else []),
         *meta.one_of(f"{path}.terminationMessagePolicy", policy, MESSAGE_POLICIES),
         *_ports(container.get("ports") or [], f"{path}.ports"),
         *environment.environment(container, path),
@@ -144,6 +184,16 @@ def _common(container: Json, path: str, around: Around) -> list[FieldError]:
         *security.of_container(
             container.get("securityContext") or {}, f"{path}.securityContext", host_users=around.host_users
         ),
+    ]
+
+
+def no_spaces(spec: Json, path: str, *fields: str) -> list[FieldError]:
+    """Images of a pod's containers."""
+    return [
+        error
+        for field in fields
+        for i, one in enumerate(spec.get(field) or ())
+        for error in _no_spaces(one, f"{path}.{field}[{i}]")
     ]
 
 
@@ -168,8 +218,6 @@ def _ports(ports: list[Json], path: str) -> list[FieldError]:
         errors += all_invalid(at, number, names.port(number)) if number else [required(at)]
         if host_port := port.get("hostPort"):
             errors += all_invalid(f"{where}.hostPort", host_port, names.port(host_port))
-        if host_ip := port.get("hostIP"):
-            errors += all_invalid(f"{where}.hostIP", host_ip, addresses.ip(host_ip))
         errors += meta.one_of(f"{where}.protocol", port.get("protocol"), meta.PROTOCOLS)
     return errors
 
@@ -197,6 +245,6 @@ def _resize(given: list[Json], path: str, spec: Json) -> list[FieldError]:
         errors += [duplicate(f"{path}[{i}]", listed[i])] if listed[i] in listed[:i] else []
         errors += meta.one_of(path, listed[i], _RESIZED) + meta.one_of(path, policy, _RESIZE_POLICIES)
         if spec.get("restartPolicy") == "Never" and policy != "NotRequired":
-            why = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
             errors.append(invalid(path, policy, why))
     return errors

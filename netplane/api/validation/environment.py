@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from netplane.api import names, quantity
-from netplane.api.fields import FieldError, all_invalid, invalid, not_supported, required
+from netplane.api import names, pod_refs, quantity
+from netplane.api.fields import FieldError, all_invalid, invalid, not_found, not_supported, required
+from netplane.api.validation import meta
+from netplane.api.validation.paths import no_backsteps
 
 Json = dict[str, Any]
 Check = Callable[[Json, str], list[FieldError]]
@@ -48,7 +50,7 @@ def _value_from(env: Json, path: str) -> list[FieldError]:
     for one in given:
         errors += _VALUE_SOURCES[one](env["valueFrom"][one], f"{path}.{one}")
     if not given:
-        why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
+        why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
         errors.append(invalid(path, "", why))
     elif env.get("value"):
         errors.append(invalid(path, "", "may not be specified when `value` is not empty"))
@@ -121,12 +123,39 @@ def _key(ref: Json, path: str) -> list[FieldError]:
     return errors + (all_invalid(f"{path}.key", key, names.config_key(key)) if key else [required(f"{path}.key")])
 
 
+def _file_key(ref: Json, path: str) -> list[FieldError]:
+    """A variable of a file in a volume."""
+    errors: list[FieldError] = []
+    for field, check in (("key", names.env_name), ("volumeName", names.dns_label)):
+        value = ref.get(field) or ""
+        errors += all_invalid(f"{path}.{field}", value, check(value)) if value else [required(f"{path}.{field}")]
+    at = ref.get("path") or ""
+    return errors + (no_backsteps(at, f"{path}.path") if at else [required(f"{path}.path")])
+
+
+def file_volumes(spec: Json, path: str) -> list[FieldError]:
+    """Files of variables lie in volumes that the pod's own containers fill."""
+    volumes = {one.get("name") or "": one for one in reversed(spec.get("volumes") or ())}
+    errors: list[FieldError] = []
+    for where, container in pod_refs.placed(spec, path):
+        for j, env in enumerate(container.get("env") or ()):
+            ref = (env.get("valueFrom") or {}).get("fileKeyRef")
+            if ref is None:
+                continue
+            name, at = ref.get("volumeName") or "", f"{where}.env[{j}].valueFrom.fileKeyRef.volumeName"
+            if name not in volumes:
+                errors.append(not_found(at, name))
+            elif volumes[name].get("emptyDir") is None:
+                errors.append(invalid(at, name, "referenced volume must be of type emptyDir"))
+    return errors
+
+
 _VALUE_SOURCES: dict[str, Check] = {
     "fieldRef": field_ref,
     "resourceFieldRef": resource_ref,
     "configMapKeyRef": _key,
     "secretKeyRef": _key,
-    "fileKeyRef": lambda ref, path: [] if ref.get("key") else [required(f"{path}.key")],
+    "fileKeyRef": _file_key,
 }
 
 
@@ -137,8 +166,11 @@ def _env_from(source: Json, path: str, i: int) -> list[FieldError]:
     given = [one for one in ("configMapRef", "secretRef") if source.get(one) is not None]
     for one in given:
         name = source[one].get("name") or ""
-        bad = names.dns_subdomain(name[:-1] + "a" if name.endswith("-") else name)
-        errors += all_invalid(f"{where}.{one}.name", name, bad) if name else [required(f"{where}.{one}.name")]
+        errors += (
+            all_invalid(f"{where}.{one}.name", name, meta.subdomain(name, True))
+            if name
+            else [required(f"{where}.{one}.name")]
+        )
     if not given:
         errors.append(invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
     elif len(given) > 1:

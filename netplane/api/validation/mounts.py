@@ -33,19 +33,15 @@ def mounts(container: Json, path: str, volumes: Mapping[str, Json]) -> list[Fiel
         if any(at[i] == one.get("devicePath") for one in devices):
             errors.append(invalid(f"{where}.mountPath", at[i], "must not already exist as a path in volumeDevices"))
         # The real server names these four without the mount's index.
-        errors += _part(mount, where, path, volumes.get(name) or {})
+        errors += _part(mount, where, path)
         errors += _propagation(mount, container, f"{path}.mountPropagation")
         errors += _recursive(mount, f"{path}.recursiveReadOnly")
     return errors
 
 
-def _part(mount: Json, where: str, path: str, volume: Json) -> list[FieldError]:
+def _part(mount: Json, where: str, path: str) -> list[FieldError]:
     part, expression = mount.get("subPath") or "", mount.get("subPathExpr") or ""
-    errors: list[FieldError] = []
-    if volume.get("image") is not None:
-        given = (("subPath", part), ("subPathExpr", expression))
-        errors += [invalid(f"{where}.{one}", x, "not allowed in image volume sources") for one, x in given if x]
-    errors += descending(part, f"{path}.subPath") if part else []
+    errors = descending(part, f"{path}.subPath") if part else []
     if expression and part:
         errors.append(invalid(f"{where}.subPathExpr", expression, "subPathExpr and subPath are mutually exclusive"))
     return errors + (descending(expression, f"{path}.subPathExpr") if expression else [])

@@ -2,11 +2,22 @@
 
 from typing import Any
 
-from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required
+from netplane.api import addresses, names, prints
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required, too_long
 from netplane.api.pod_refs import MIRROR, projected
-from netplane.api.validation import meta, pod_changes, resources, scheduling, security
-from netplane.api.validation.containers import RESTART_POLICIES, Around, containers
+from netplane.api.validation import (
+    meta,
+    pod_annotations,
+    pod_changes,
+    pod_resize,
+    pod_status,
+    resources,
+    scheduling,
+    security,
+    windows,
+)
+from netplane.api.validation.containers import RESTART_POLICIES, Around, containers, no_spaces
+from netplane.api.validation.environment import file_volumes
 from netplane.api.validation.volumes import volumes
 
 Json = dict[str, Any]
@@ -19,36 +30,59 @@ DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 def validate(obj: Json, old: Json | None) -> list[FieldError]:
     """Everything wrong with a pod, and with a change of it."""
-    if old is not None and (obj.get("spec") or {}) == (old.get("spec") or {}):
-        return pod_changes.metadata(obj, old) + pod_changes.status(obj, old)
-    errors = _pod(obj)
-    if old is not None:
-        return errors + pod_changes.changes(obj, old)
-    return errors + _new(obj)
+    if old is None:
+        return _pod(obj) + _new(obj)
+    spec = obj.get("spec") or {}
+    if spec == (old.get("spec") or {}):
+        return annotations(obj["metadata"], spec, "metadata.annotations") + pod_changes.metadata(obj, old)
+    return _pod(obj) + pod_changes.changes(obj, old)
+
+
+def looked_at(obj: Json, old: Json | None) -> list[FieldError]:
+    """Everything wrong with a pod that has other ephemeral containers than before."""
+    return [] if old is None else pod_changes.looked_at(obj, old, _pod(obj))
+
+
+def resized(obj: Json, old: Json | None) -> list[FieldError]:
+    """Everything wrong with a pod that has other resources than before."""
+    return [] if old is None else pod_resize.refused(old) or [*_pod(obj), *pod_resize.changes(obj, old)]
+
+
+def status(obj: Json, old: Json | None) -> list[FieldError]:
+    """Everything wrong with a pod's new status."""
+    return [] if old is None else pod_status.update(obj, old)
 
 
 def _pod(obj: Json) -> list[FieldError]:
     spec, metadata = obj.get("spec") or {}, obj.get("metadata") or {}
     errors = annotations(metadata, spec, "metadata.annotations")
-    errors += validate_spec(spec, "spec", pod=metadata.get("name") or "")
-    if spec.get("serviceAccountName"):
-        return errors
+    errors += validate_spec(
+        spec, "spec", pod=metadata.get("name") or "", mirror=MIRROR in (metadata.get("annotations") or ())
+    )
+    if not spec.get("serviceAccountName"):
+        errors += _tokens(spec)
+    return [*errors, *no_spaces(spec, "spec", "containers", "initContainers")]
+
+
+def _tokens(spec: Json) -> list[FieldError]:
+    """Tokens are of an account."""
     why = "must not be specified when serviceAccountName is not set"
-    for i, volume in enumerate(spec.get("volumes") or ()):
-        for j, source in enumerate(projected(volume)):
-            if source.get("serviceAccountToken") is not None:
-                errors.append(forbidden(f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken", why))
-    return errors
+    return [
+        forbidden(f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken", why)
+        for i, volume in enumerate(spec.get("volumes") or ())
+        for j, source in enumerate(projected(volume))
+        if source.get("serviceAccountToken") is not None
+    ]
 
 
 def _new(obj: Json) -> list[FieldError]:
-    spec = obj.get("spec") or {}
+    spec, given = obj.get("spec") or {}, obj["metadata"].get("annotations") or {}
     errors: list[FieldError] = []
     if spec.get("ephemeralContainers"):
         errors.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):
         errors.append(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
-    return errors
+    return errors + pod_annotations.contradicted(given, spec)
 
 
 def annotations(metadata: Json, spec: Json, path: str) -> list[FieldError]:
@@ -61,7 +95,7 @@ def annotations(metadata: Json, spec: Json, path: str) -> list[FieldError]:
     cost = given.get(DELETION_COST)
     if cost is not None and not _is_int32(cost):
         errors.append(invalid(f"{path}[{DELETION_COST}]", cost, "must be a 32bit integer"))
-    return errors
+    return errors + pod_annotations.profiles(given, spec, path)
 
 
 def _is_int32(text: str) -> bool:
@@ -70,16 +104,16 @@ def _is_int32(text: str) -> bool:
     return well and text != "-0" and -(2**31) <= int(sign + digits) < 2**31
 
 
-def validate_spec(spec: Json, path: str, *, pod: str | None = None) -> list[FieldError]:
-    """A pod's spec. `pod` is the name of the Pod whose it is; None: it is a template's."""
-    good, errors = volumes(spec.get("volumes") or [], f"{path}.volumes", pod or "")
+def validate_spec(spec: Json, path: str, *, pod: str | None = None, mirror: bool = False) -> list[FieldError]:
+    """A pod's spec. `pod` is the name of the Pod whose it is; None: it is a template's. `mirror`: of a static pod."""
+    good, errors = volumes(spec.get("volumes") or [], f"{path}.volumes", pod)
     claims = {one.get("name") or "" for one in spec.get("resourceClaims") or ()} - {""}
     around = Around(good, claims, spec, pod is not None)
     return [
         *errors,
-        *_claims(spec.get("resourceClaims") or [], f"{path}.resourceClaims"),
+        *_claims(spec.get("resourceClaims") or [], f"{path}.resourceClaims", mirror=mirror),
         *containers(around, path),
-        *resources.resources(spec.get("resources") or {}, f"{path}.resources", claims, pod=True),
+        *resources.of_pod(spec, f"{path}.resources", claims),
         *_host_network(spec, path, is_pod=around.is_pod),
         *meta.one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART_POLICIES),
         *meta.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), DNS_POLICIES),
@@ -90,52 +124,74 @@ def validate_spec(spec: Json, path: str, *, pod: str | None = None) -> list[Fiel
         *_conditions(spec.get("readinessGates") or [], f"{path}.readinessGates"),
         *scheduling.gates(spec.get("schedulingGates") or [], f"{path}.schedulingGates"),
         *scheduling.spread(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints"),
+        *windows.host_processes(spec, path),
         *security.host_users(spec, path),
-        *_named(spec, path),
+        *_hostname(spec, path),
+        *_named(spec, path, "serviceAccountName", "nodeName"),
         *_deadline(spec, path),
+        *_named(spec, path, "hostname", "subdomain"),
         *scheduling.tolerations(spec.get("tolerations") or [], f"{path}.tolerations"),
         *_host_aliases(spec.get("hostAliases") or [], f"{path}.hostAliases"),
+        *_named(spec, path, "priorityClassName"),
+        *_runtime_class(spec, path),
         *_preemption(spec, path),
         *resources.overhead(spec.get("overhead") or {}, f"{path}.overhead"),
-        *security.system(spec, path),
+        *windows.system(spec, path),
+        *file_volumes(spec, path),
     ]
 
 
-_NAMED = (
-    ("serviceAccountName", names.dns_subdomain),
-    ("nodeName", names.dns_subdomain),
-    ("hostname", names.dns_label),
-    ("subdomain", names.dns_label),
-    ("priorityClassName", names.dns_subdomain),
-    ("runtimeClassName", names.dns_subdomain),
-)
+_NAMES = {
+    **dict.fromkeys(("serviceAccountName", "nodeName", "priorityClassName"), names.dns_subdomain),
+    **dict.fromkeys(("hostname", "subdomain"), names.dns_label),
+}
+_MOST_HOSTNAME = 64
 
 
-def _named(spec: Json, path: str) -> list[FieldError]:
+def _named(spec: Json, path: str, *fields: str) -> list[FieldError]:
     return [
         error
-        for field, check in _NAMED
+        for field in fields
         if (value := spec.get(field))
-        for error in all_invalid(f"{path}.{field}", value, check(value))
+        for error in all_invalid(f"{path}.{field}", value, _NAMES[field](value))
     ]
 
 
-def _claims(given: list[Json], path: str) -> list[FieldError]:
+def _runtime_class(spec: Json, path: str) -> list[FieldError]:
+    name = spec.get("runtimeClassName")
+    return [] if name is None else all_invalid(f"{path}.runtimeClassName", name, names.dns_subdomain(name))
+
+
+def _hostname(spec: Json, path: str) -> list[FieldError]:
+    """A name of the pod's own choice, which two other fields rule out."""
+    given, path = spec.get("hostnameOverride"), f"{path}.hostnameOverride"
+    if given is None:
+        return []
+    others = [one for one in ("setHostnameAsFQDN", "hostNetwork") if spec.get(one)]
+    errors = [forbidden(path, f"may not be specified when {one} is true") for one in others]
+    errors += [too_long(path, _MOST_HOSTNAME)] if len(given.encode()) > _MOST_HOSTNAME else []
+    return errors + all_invalid(path, given, names.dns_subdomain(given))
+
+
+def _claims(given: list[Json], path: str, *, mirror: bool) -> list[FieldError]:
     errors: list[FieldError] = []
+    if mirror:
+        return [forbidden("", "static pods do not support resource claims") for _ in given]
     kinds = ("resourceClaimName", "resourceClaimTemplateName")
     listed = [one.get("name") or "" for one in given]
     for i, one in enumerate(given):
         where, name, from_ = f"{path}[{i}]", listed[i], [kind for kind in kinds if one.get(kind) is not None]
+        shown = prints.internal("PodResourceClaim", one)
         if name and name in listed[:i]:
             errors.append(duplicate(f"{where}.name", name))
         else:
             errors += all_invalid(f"{where}.name", name, names.dns_label(name)) if name else [required(f"{where}.name")]
         if len(from_) > 1:
             why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
-            errors.append(invalid(where, one, why))
+            errors.append(invalid(where, shown, why))
         if not from_:
             why = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
-            errors.append(invalid(where, one, why))
+            errors.append(invalid(where, shown, why))
         for kind in from_:
             errors += all_invalid(f"{where}.{kind}", one[kind], names.dns_subdomain(one[kind]))
     return errors

@@ -3,13 +3,12 @@
 Source: core/v1 validation of Kubernetes 1.36.
 """
 
-import copy
 from typing import Any
 
-from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required
-from netplane.api.pod_refs import MIRROR
-from netplane.api.validation import meta
+from netplane.api import names, prints
+from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, required
+from netplane.api.pod_refs import APP_ARMOR, MIRROR
+from netplane.api.validation import scheduling
 
 Json = dict[str, Any]
 
@@ -23,12 +22,15 @@ _LISTS = ("containers", "initContainers")
 
 
 def metadata(obj: Json, old: Json) -> list[FieldError]:
-    """Whose mirror a pod is, it is from the start."""
-    now, was = ((one["metadata"].get("annotations") or {}).get(MIRROR) for one in (obj, old))
-    if now == was:
-        return []
-    word = "add" if was is None else "remove or update"
-    return [forbidden(f"metadata.annotations[{MIRROR}]", f"may not {word} mirror pod annotation")]
+    """Whose mirror a pod is, and how it is confined, stays as it was from the start."""
+    now, was = (one["metadata"].get("annotations") or {} for one in (obj, old))
+    gone = [(key, "remove or update") for key in was if now.get(key) != was[key]]
+    errors: list[FieldError] = []
+    for key, word in [*gone, *((key, "add") for key in now if key not in was)]:
+        what = "AppArmor annotations" if key.startswith(APP_ARMOR) else ""
+        what = "mirror pod annotation" if key == MIRROR else what
+        errors += [forbidden(f"metadata.annotations[{key}]", f"may not {word} {what}")] if what else []
+    return errors
 
 
 def changes(obj: Json, old: Json) -> list[FieldError]:
@@ -38,15 +40,26 @@ def changes(obj: Json, old: Json) -> list[FieldError]:
     for field in _LISTS:
         if len(spec.get(field) or ()) != len(before.get(field) or ()):
             return [*errors, forbidden(f"spec.{field}", "pod updates may not add or remove containers")]
-        for i, container in enumerate(spec.get(field) or ()):
-            errors += [] if container.get("image") else [required(f"spec.{field}[{i}].image")]
-    if late := _deadline(spec, before):
+        errors += _images(spec, field)
+    late = _deadline(spec, before)
+    if late and spec.get("activeDeadlineSeconds") is not None:
         return errors + late
-    errors += _only_more_tolerated(spec, before) + _only_fewer_gates(spec, before)
+    errors += late + _only_more_tolerated(spec, before) + _only_fewer_gates(spec, before)
     if before.get("schedulingGates"):
         errors += _selector(spec, before) + _node_affinity(spec, before)
-    if _fixed(spec, before) != _fixed(before, before) and not _only_bound(spec, before):
-        errors.append(forbidden("spec", MAY_CHANGE))
+    fixed = _fixed(spec, before)
+    if difference := prints.difference("PodSpec", before, fixed):
+        errors.append(forbidden("spec", f"{MAY_CHANGE}\n{difference}"))
+    return errors
+
+
+def _images(spec: Json, field: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, container in enumerate(spec.get(field) or ()):
+        image, path = container.get("image") or "", f"spec.{field}[{i}].image"
+        errors += [] if image else [required(path)]
+        if image != image.strip():
+            errors.append(invalid(path, image, "must not have leading or trailing whitespace"))
     return errors
 
 
@@ -66,7 +79,7 @@ def _deadline(spec: Json, before: Json) -> list[FieldError]:
 def _only_more_tolerated(spec: Json, before: Json) -> list[FieldError]:
     have, had = ([_untimed(one) for one in each.get("tolerations") or ()] for each in (spec, before))
     if all(one in have for one in had):
-        return []
+        return scheduling.tolerations(spec.get("tolerations") or [], "spec.tolerations")
     why = "existing toleration can not be modified except its tolerationSeconds"
     return [forbidden("spec.tolerations", why)]
 
@@ -89,7 +102,7 @@ def _selector(spec: Json, before: Json) -> list[FieldError]:
     now, was = spec.get("nodeSelector") or {}, before.get("nodeSelector") or {}
     why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
     kept = all(now.get(key) == value for key, value in was.items())
-    return [] if kept else [invalid("spec.nodeSelector", now, why)]
+    return [] if kept else [invalid("spec.nodeSelector", dict(sorted(now.items())) or None, why)]
 
 
 def _node_affinity(spec: Json, before: Json) -> list[FieldError]:
@@ -97,11 +110,13 @@ def _node_affinity(spec: Json, before: Json) -> list[FieldError]:
     path = f"spec.affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms"
     if not was:
         return []
+    shown = [prints.internal("NodeSelectorTerm", one) for one in now]
     if len(now) != len(was):
-        return [invalid(path, now, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")]
+        why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        return [invalid(path, shown or None, why)]
     why = "only additions are allowed (no mutations or deletions)"
     changed = [i for i, pair in enumerate(zip(now, was, strict=True)) if not _more(*pair)]
-    return [invalid(f"{path}[{i}]", now[i], why) for i in changed]
+    return [invalid(f"{path}[{i}]", shown[i], why) for i in changed]
 
 
 def _terms(spec: Json) -> list[Json]:
@@ -117,65 +132,48 @@ def _more(new: Json, old: Json) -> bool:
     return all(have[: len(had)] == had for have, had in pairs)
 
 
-def _only_bound(spec: Json, before: Json) -> bool:
-    """The one other change a pod sees: its binding gives it a node."""
-    if before.get("nodeName"):
-        return False
-    return _fixed({**spec, "nodeName": ""}, before) == _fixed({**before, "nodeName": ""}, before)
-
-
 def _fixed(spec: Json, before: Json) -> Json:
-    """The part of a spec that does not change, in the state that the pod was in `before`."""
-    fixed = copy.deepcopy({key: value for key, value in spec.items() if value not in (None, "", [], {})})
+    """A spec with all that may change as it was `before`: it must be the same then."""
+    fixed = dict(spec)
     for field in _LISTS:
-        for container in fixed.get(field) or ():
-            container.pop("image", None)
-    gated = bool(before.get("schedulingGates"))
-    for field in ("activeDeadlineSeconds", "tolerations", "ephemeralContainers", "schedulingGates"):
-        fixed.pop(field, None)
-    if (before.get("terminationGracePeriodSeconds") or 0) < 0 and fixed.get("terminationGracePeriodSeconds") == 1:
+        pairs = zip(spec.get(field) or (), before.get(field) or (), strict=True)
+        fixed[field] = [{**now, "image": was.get("image")} for now, was in pairs]
+    for field in ("activeDeadlineSeconds", "schedulingGates", "tolerations"):
+        fixed[field] = before.get(field)
+    if (before.get("terminationGracePeriodSeconds") or 0) < 0 and spec.get("terminationGracePeriodSeconds") == 1:
         fixed["terminationGracePeriodSeconds"] = before["terminationGracePeriodSeconds"]
-    if gated:
-        fixed.pop("nodeSelector", None)
-        (fixed.get("affinity") or {}).pop("nodeAffinity", None)
-        fixed["affinity"] = fixed.get("affinity") or {}
+    if before.get("schedulingGates"):
+        fixed["nodeSelector"] = before.get("nodeSelector")
+        fixed["affinity"] = _affinity(spec, before)
     return fixed
 
 
-def status(obj: Json, old: Json) -> list[FieldError]:
-    """What a status may not say, and how it may not change."""
-    now, was = obj.get("status") or {}, old.get("status") or {}
-    node = now.get("nominatedNodeName") or ""
-    errors = meta.immutable("status.qosClass", now.get("qosClass"), was.get("qosClass"))
-    if node and node != was.get("nominatedNodeName"):
-        errors += all_invalid("status.nominatedNodeName", node, names.dns_subdomain(node))
-    for i, one in enumerate(now.get("conditions") or ()):
-        kind = one.get("type") or ""
-        errors += all_invalid(f"metadata.conditions[{i}].Type", kind, names.qualified_name(kind))
-    errors += _states(now, was, (old.get("spec") or {}).get("restartPolicy") or "")
-    for field in ("podIPs", "hostIPs"):
-        errors += _ips([one.get("ip") or "" for one in now.get(field) or ()], f"status.{field}")
+def _affinity(spec: Json, before: Json) -> Json | None:
+    """The affinity of a gated pod, which may still be told to which nodes."""
+    now, was = spec.get("affinity"), before.get("affinity")
+    before_nodes = (was or {}).get("nodeAffinity")
+    if now is None or (now.get("nodeAffinity") == before_nodes):
+        return now if now is not None or before_nodes is None else {"nodeAffinity": before_nodes}
+    if was is None and not any(now.get(field) for field in ("podAffinity", "podAntiAffinity")):
+        return None
+    return {**now, "nodeAffinity": before_nodes}
+
+
+def looked_at(obj: Json, old: Json, wrong: list[FieldError]) -> list[FieldError]:
+    """What is wrong with a change of the containers to look around: they come, and stay as they came.
+
+    `wrong` is what is wrong with the pod itself.
+    """
+    path = "spec.ephemeralContainers"
+    errors = [*wrong, *metadata(obj, old)]
+    if MIRROR in (old["metadata"].get("annotations") or {}):
+        return [forbidden("", "static pods do not support ephemeral containers")]
+    now = {one.get("name") or "": one for one in obj["spec"].get("ephemeralContainers") or ()}
+    for one in old["spec"].get("ephemeralContainers") or ():
+        name = one.get("name") or ""
+        if name not in now:
+            errors.append(forbidden(path, f'existing ephemeral containers "{name}" may not be removed\n'))
+        elif difference := prints.difference("EphemeralContainer", one, now[name]):
+            why = f'existing ephemeral containers "{name}" may not be changed\n{difference}'
+            errors.append(forbidden(path, why))
     return errors
-
-
-def _states(now: Json, was: Json, policy: str) -> list[FieldError]:
-    """What has ended for good does not run again."""
-    if policy == "Always":
-        return []
-    path, why = "status.containerStatuses", "may not be transitioned to non-terminated state"
-    state = {one.get("name"): (one.get("state") or {}).get("terminated") for one in now.get("containerStatuses") or ()}
-    errors: list[FieldError] = []
-    for i, one in enumerate(was.get("containerStatuses") or ()):
-        ended = (one.get("state") or {}).get("terminated")
-        again = ended is not None and bool(ended.get("exitCode")) and policy == "OnFailure"
-        if ended is not None and not again and one.get("name") in state and state[one["name"]] is None:
-            errors.append(forbidden(f"{path}[{i}].state", why))
-    return errors
-
-
-def _ips(ips: list[str], path: str) -> list[FieldError]:
-    errors = [error for i, ip in enumerate(ips) for error in all_invalid(f"{path}[{i}]", ip, addresses.ip(ip))]
-    if len(ips) > 1 and len({":" in ip for ip in ips}) != len(ips):
-        why = "may specify no more than one IP for each IP family"
-        errors.append(invalid(path, [{"IP": ip} for ip in ips], why))
-    return errors + [duplicate(f"{path}[{i}]", {"IP": ip}) for i, ip in enumerate(ips) if ip in ips[:i]]

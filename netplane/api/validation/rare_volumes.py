@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netplane.api import names, quantity
-from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required
+from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_long
 from netplane.api.validation.paths import descending
 from netplane.api.validation.selecting import label_selector
 
@@ -19,6 +19,8 @@ _IQN = {
     "naa": re.compile(r"naa.[0-9A-Za-z]{32}"),
 }
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_MOST_DRIVER = 63
+_HOST_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):[^:\[\]]*")
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _DISK_URIS = {
     True: "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
@@ -111,10 +113,47 @@ def _csi(given: Json, path: str) -> list[FieldError]:
     driver, ref = given.get("driver") or "", given.get("nodePublishSecretRef")
     errors = [] if driver else [required(f"{path}.driver")]
     if driver:
+        errors += [too_long(f"{path}.driver", _MOST_DRIVER)] if len(driver.encode()) > _MOST_DRIVER else []
         errors += all_invalid(f"{path}.driver", driver, names.dns_subdomain(driver.lower()))
-    if ref is not None and not ref.get("name"):
-        errors.append(required(f"{path}.nodePublishSecretRef.name"))
+    if ref is None:
+        return errors
+    secret = ref.get("name") or ""
+    if not secret:
+        return [*errors, required(f"{path}.nodePublishSecretRef.name")]
+    return errors + all_invalid(f"{path}.name", secret, names.dns_subdomain(secret))
+
+
+def _quobyte(given: Json, path: str) -> list[FieldError]:
+    registry, why = given.get("registry") or "", "must be a host:port pair or multiple pairs separated by commas"
+    if not registry:
+        errors = [required(f"{path}.registry", why)]
+    elif len((given.get("tenant") or "").encode()) >= 65:
+        errors = [required(f"{path}.tenant", "must be a UUID and may not exceed a length of 64 characters")]
+    else:
+        bad = [one for one in registry.split(",") if not _HOST_PORT.fullmatch(one)]
+        errors = [invalid(f"{path}.registry", registry, why) for _ in bad]
+    return errors + _needs("volume")(given, path)
+
+
+def _flocker(given: Json, path: str) -> list[FieldError]:
+    name, uid = given.get("datasetName") or "", given.get("datasetUUID") or ""
+    errors: list[FieldError] = []
+    if not name and not uid:
+        errors.append(required(path, "one of datasetName and datasetUUID is required"))
+    if name and uid:
+        errors.append(invalid(path, "resource", "datasetName and datasetUUID can not be specified simultaneously"))
+    if "/" in name:
+        errors.append(invalid(f"{path}.datasetName", name, "must not contain '/'"))
     return errors
+
+
+def _storage_os(given: Json, path: str) -> list[FieldError]:
+    errors = _needs("volumeName")(given, path)
+    for field in ("volumeName", "volumeNamespace"):
+        if value := given.get(field):
+            errors += all_invalid(f"{path}.{field}", value, names.dns_label(value))
+    ref = given.get("secretRef")
+    return errors + ([required(f"{path}.secretRef.name")] if ref is not None and not ref.get("name") else [])
 
 
 def _secret_ref(*fields: str) -> Check:
@@ -179,12 +218,8 @@ SOURCES: dict[str, Check] = {
     "csi": _csi,
     "ephemeral": _ephemeral,
     "image": _image,
-    "flocker": lambda given, path: (
-        []
-        if given.get("datasetName") or given.get("datasetUUID")
-        else [required(path, "one of datasetName and datasetUUID is required")]
-    ),
-    "quobyte": _needs("registry", "volume"),
+    "flocker": _flocker,
+    "quobyte": _quobyte,
     "scaleIO": _needs("gateway", "system", "volumeName"),
-    "storageos": lambda given, path: [],
+    "storageos": _storage_os,
 }

@@ -13,6 +13,7 @@ from netplane.api.fields import (
     not_supported,
     required,
 )
+from netplane.api.pod_resources import aggregate, exceeds, is_huge
 from netplane.api.validation import meta
 
 Json = dict[str, Any]
@@ -24,26 +25,56 @@ _STANDARD = _CONTAINERS | {
     "limits.memory", "limits.ephemeral-storage", "pods", "services", "replicationcontrollers", "secrets", "configmaps",
     "persistentvolumeclaims", "resourcequotas", "services.nodeports", "services.loadbalancers",
 }  # fmt: skip
+_IN_PIECES = frozenset({
+    "pods", "quotas", "services", "replicationcontrollers", "secrets", "configmaps", "persistentvolumeclaims",
+    "services.nodeports", "services.loadbalancers",
+})  # fmt: skip
 _NO_OVERCOMMIT = "Limit must be set for non overcommitable resources"
 
 
 def resources(given: Json, path: str, claims: set[str], *, pod: bool = False) -> list[FieldError]:
     """Limits, requests within them, and claims of a container; or (`pod`) of all of them together."""
     limits, requests = given.get("limits") or {}, given.get("requests") or {}
-    errors: list[FieldError] = []
+    why = "claims may not be set for Resources at pod-level"
+    errors = [forbidden(f"{path}.claims", why)] if pod and given.get("claims") else []
     for field, amounts in (("limits", limits), ("requests", requests)):
         for name in sorted(amounts):
             where = f"{path}.{field}[{name}]"
             errors += (_pod_level if pod else _name)(name, where) + amount(name, amounts[name], where)
             if field == "requests":
                 errors += _within(name, requests[name], limits.get(name), path)
+            errors += _pages(name, amounts[name], where)
     asked = {*limits, *requests}
-    if any(map(_is_huge, asked)) and not asked & {"cpu", "memory"}:
+    if any(map(is_huge, asked)) and not asked & {"cpu", "memory"}:
         errors.append(forbidden(path, "HugePages require cpu or memory"))
-    if pod:
-        why = "claims cannot be set for Resources at pod-level"
-        return errors + ([forbidden(f"{path}.claims", why)] if given.get("claims") else [])
     return errors + _claims(given.get("claims") or [], f"{path}.claims", claims)
+
+
+def of_pod(spec: Json, path: str, claims: set[str]) -> list[FieldError]:
+    """What a pod asks for as a whole: no less than its containers do."""
+    given = spec.get("resources")
+    if given is None:
+        return []
+    if (spec.get("os") or {}).get("name") == "windows":
+        return [forbidden(path, "may not be set for a windows pod")]
+    return resources(given, path, claims, pod=True) + _consistent(spec, given, path)
+
+
+def _consistent(spec: Json, given: Json, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for field, wanted in (("requests", lambda name: True), ("limits", is_huge)):
+        own = given.get(field) or {}
+        for name, amount in aggregate(spec, field).items():
+            if wanted(name) and name in own and exceeds(amount, own[name]):
+                why = f"must be greater than or equal to aggregate container {field} of {quantity.canonical(amount)}"
+                errors.append(invalid(f"{path}.{field}[{name}]", quantity.canonical(own[name]), why))
+    most = given.get("limits") or {}
+    for i, container in enumerate(spec.get("containers") or ()):
+        for name, amount in ((container.get("resources") or {}).get("limits") or {}).items():
+            if name in most and exceeds(amount, most[name]):
+                why = f"must be less than or equal to pod limits of {quantity.canonical(most[name])}"
+                errors.append(invalid(f"{path}.containers[{i}][{name}].limits", quantity.canonical(amount), why))
+    return errors
 
 
 def overhead(given: Json, path: str) -> list[FieldError]:
@@ -55,17 +86,13 @@ def _is_native(name: str) -> bool:
     return "/" not in name or "kubernetes.io/" in name
 
 
-def _is_huge(name: str) -> bool:
-    return name.startswith("hugepages-")
-
-
 def _name(name: str, path: str) -> list[FieldError]:
     if bad := names.qualified_name(name):
         return all_invalid(path, name, bad)
     if "/" not in name:
-        known = name in _STANDARD or _is_huge(name) or name.startswith("requests.hugepages-")
+        known = name in _STANDARD or is_huge(name) or name.startswith("requests.hugepages-")
         errors = [] if known else [invalid(path, name, "must be a standard resource type or fully qualified")]
-        good = name in _CONTAINERS or _is_huge(name)
+        good = name in _CONTAINERS or is_huge(name)
         return errors if good else [*errors, invalid(path, name, "must be a standard resource for containers")]
     if _is_native(name) or (not name.startswith("requests.") and not names.qualified_name(f"requests.{name}")):
         return []
@@ -75,7 +102,7 @@ def _name(name: str, path: str) -> list[FieldError]:
 def _pod_level(name: str, path: str) -> list[FieldError]:
     if bad := names.qualified_name(name):
         return all_invalid(path, name, bad)
-    if name in ("cpu", "memory") or _is_huge(name):
+    if name in ("cpu", "memory") or is_huge(name):
         return []
     if "/" not in name and name not in _STANDARD:
         return [invalid(path, name, "must be a standard resource type or fully qualified")]
@@ -90,17 +117,23 @@ def amount(name: str, given: Any, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     if value < 0:
         errors.append(invalid(path, quantity.canonical(given), meta.NOT_NEGATIVE))
-    if not _is_native(name) and value.denominator != 1:
+    if (name in _IN_PIECES or not _is_native(name)) and value.denominator != 1:
         errors.append(invalid(path, quantity.canonical(given), "must be an integer"))
-    page = quantity.parse(name.removeprefix("hugepages-")) if _is_huge(name) else None
-    if page and (value / page).denominator != 1:
+    return errors
+
+
+def _pages(name: str, given: Any, path: str) -> list[FieldError]:
+    """Pages come whole."""
+    value, page = quantity.parse(given), quantity.parse(name.removeprefix("hugepages-")) if is_huge(name) else 1
+    errors: list[FieldError] = []
+    if value is not None and (page is None or page <= 0 or (value / page).denominator != 1) and is_huge(name):
         why = f"{quantity.canonical(given)} is not positive integer multiple of {name}"
         errors.append(invalid(path, quantity.canonical(given), why))
     return errors
 
 
 def _within(name: str, request: Any, limit: Any, path: str) -> list[FieldError]:
-    overcommits = _is_native(name) and not _is_huge(name)
+    overcommits = _is_native(name) and not is_huge(name)
     if limit is None:
         return [] if overcommits else [required(f"{path}.limits", _NO_OVERCOMMIT)]
     have, most = quantity.parse(request), quantity.parse(limit)

@@ -99,7 +99,7 @@ def spread(constraints: list[Json], path: str) -> list[FieldError]:
         rest = [(x.get("topologyKey") or "", x.get("whenUnsatisfiable") or "") for x in constraints[i + 1 :]]
         if (key, action) in rest:
             errors.append(duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
-        errors += _min_domains(one, where) + _node_policies(one, where) + _spread_keys(one, f"{where}.matchLabelKeys")
+        errors += _min_domains(one, where) + _node_policies(one, where) + _label_keys(one, where)
         errors += label_selector(one.get("labelSelector"), f"{where}.labelSelector")
     return errors
 
@@ -123,17 +123,6 @@ def _node_policies(one: Json, path: str) -> list[FieldError]:
     ]
 
 
-def _spread_keys(one: Json, path: str) -> list[FieldError]:
-    keys, selector = one.get("matchLabelKeys") or [], one.get("labelSelector")
-    errors = [forbidden(path, _KEYS_ALONE)] if keys and selector is None else []
-    selected = {*((selector or {}).get("matchLabels") or ())}
-    selected |= {each.get("key") for each in (selector or {}).get("matchExpressions") or ()}
-    for i, key in enumerate(keys):
-        errors += all_invalid(f"{path}[{i}]", key, names.qualified_name(key))
-        errors += [invalid(f"{path}[{i}]", key, _KEY_TWICE)] if key in selected else []
-    return errors
-
-
 def tolerations(given: list[Json], path: str) -> list[FieldError]:
     """Which taints are let be."""
     return [error for i, one in enumerate(given) for error in _toleration(one, f"{path}[{i}]")]
@@ -152,7 +141,8 @@ def _toleration(one: Json, path: str) -> list[FieldError]:
         if bad := names.label_value(value):
             errors.append(invalid(f"{path}.operator", value, ";".join(bad)))
     elif operator != "Exists":
-        errors.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
+        known = ("Equal", "Exists", "Lt", "Gt") if operator in ("Lt", "Gt") else ("Equal", "Exists")
+        errors.append(not_supported(f"{path}.operator", operator, known))
     elif value:
         errors.append(invalid(f"{path}.operator", value, "value must be empty when `operator` is 'Exists'"))
     if one.get("effect"):

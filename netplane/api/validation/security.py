@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from netplane.api import names, pod_refs
+from netplane.api import names, pod_refs, prints
 from netplane.api.fields import (
     FieldError,
     all_invalid,
@@ -14,6 +14,7 @@ from netplane.api.fields import (
     required,
     too_long,
 )
+from netplane.api.validation import windows
 from netplane.api.validation.paths import descending
 
 Json = dict[str, Any]
@@ -38,10 +39,12 @@ def of_container(given: Json, path: str, *, host_users: bool) -> list[FieldError
         errors.append(invalid(f"{path}.procMount", mount, "`hostUsers` must be false to use `Unmasked`"))
     errors += _seccomp(given.get("seccompProfile"), f"{path}.seccompProfile")
     if given.get("allowPrivilegeEscalation") is False:
+        shown = prints.internal("SecurityContext", given)
         if given.get("privileged"):
-            errors.append(invalid(path, given, _NO_ESCALATION.format("`privileged` to true")))
+            errors.append(invalid(path, shown, _NO_ESCALATION.format("`privileged` to true")))
         if "CAP_SYS_ADMIN" in ((given.get("capabilities") or {}).get("add") or ()):
-            errors.append(invalid(path, given, _NO_ESCALATION.format("`capabilities.Add` CAP_SYS_ADMIN")))
+            errors.append(invalid(path, shown, _NO_ESCALATION.format("`capabilities.Add` CAP_SYS_ADMIN")))
+    errors += windows.options(given.get("windowsOptions"), f"{path}.windowsOptions")
     return errors + _app_armor(given.get("appArmorProfile"), f"{path}.appArmorProfile")
 
 
@@ -55,18 +58,17 @@ def of_pod(spec: Json, path: str) -> list[FieldError]:
         why = "ShareProcessNamespace and HostPID cannot both be enabled"
         errors.append(invalid(f"{where}.shareProcessNamespace", True, why))
     errors += _sysctls(spec, f"{where}.sysctls")
-    for field, allowed in _POLICIES:
-        if given.get(field) is not None and given[field] not in allowed:
-            errors.append(not_supported(f"{where}.{field}", given[field], allowed))
+    errors += _policy(given, where, "fsGroupChangePolicy", "Always", "OnRootMismatch")
     errors += _seccomp(given.get("seccompProfile"), f"{where}.seccompProfile")
-    return errors + _app_armor(given.get("appArmorProfile"), f"{where}.appArmorProfile")
+    errors += windows.options(given.get("windowsOptions"), f"{where}.windowsOptions")
+    errors += _app_armor(given.get("appArmorProfile"), f"{where}.appArmorProfile")
+    errors += _policy(given, where, "supplementalGroupsPolicy", "Merge", "Strict")
+    return errors + _policy(given, where, "seLinuxChangePolicy", "Recursive")
 
 
-_POLICIES = (
-    ("fsGroupChangePolicy", ("Always", "OnRootMismatch")),
-    ("supplementalGroupsPolicy", ("Merge", "Strict")),
-    ("seLinuxChangePolicy", ("MountOption", "Recursive")),
-)
+def _policy(given: Json, path: str, field: str, *allowed: str) -> list[FieldError]:
+    known = given.get(field) is None or given[field] in allowed
+    return [] if known else [not_supported(f"{path}.{field}", given[field], allowed)]
 
 
 def _ids(given: Json, path: str, *fields: str) -> list[FieldError]:
@@ -140,42 +142,7 @@ def host_users(spec: Json, path: str) -> list[FieldError]:
         return []
     why = "when `pod.Spec.HostUsers` is false"
     fields = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
-    return [forbidden(f"{path}.{shown}", why) for field, shown in fields if spec.get(field)]
-
-
-_NOT_ON_WINDOWS = (
-    "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
-    "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
-)  # fmt: skip
-_NO_WINDOWS_POD = (
-    "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "runAsUser",
-    "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy",
-)  # fmt: skip
-
-
-def system(spec: Json, path: str) -> list[FieldError]:
-    """A pod that says for which system it is asks for nothing that only the other has."""
-    if spec.get("os") is None:
-        return []
-    name = spec["os"].get("name") or ""
-    if not name:
-        return [required(f"{path}.os.name", "cannot be empty")]
-    if name not in ("linux", "windows"):
-        return [not_supported(f"{path}.os", name, ("linux", "windows"))]
-    contexts: list[tuple[str, Json, tuple[str, ...]]] = [
-        (f"{path}.securityContext", spec.get("securityContext") or {}, _NO_WINDOWS_POD)
-    ]
-    contexts += [
-        (f"{at}.securityContext", one.get("securityContext") or {}, _NOT_ON_WINDOWS)
-        for at, one in pod_refs.placed(spec, path)
-    ]
-    if name == "linux":
-        why = "windows options cannot be set for a linux pod"
-        return [forbidden(f"{at}.windowsOptions", why) for at, given, _ in contexts if given.get("windowsOptions")]
-    why = "cannot be set for a windows pod"
-    told = [one for one in ("hostUsers", "shareProcessNamespace") if spec.get(one) is not None]
-    told += [one for one in ("hostPID", "hostIPC") if spec.get(one)]
-    errors = [forbidden(f"{path}.{one}", why) for one in told]
+    errors = [forbidden(f"{path}.{shown}", why) for field, shown in fields if spec.get(field)]
     return errors + [
-        forbidden(f"{at}.{one}", why) for at, given, not_there in contexts for one in not_there if one in given
+        forbidden(f"{at}.volumeDevices", why) for at, one in pod_refs.placed(spec, path) if one.get("volumeDevices")
     ]

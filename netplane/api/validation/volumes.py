@@ -24,8 +24,8 @@ _TWICE = "conflicting duplicate paths"
 LEAST_TOKEN_S, MOST_TOKEN_S = 600, 2**32
 
 
-def volumes(given: list[Json], path: str, pod: str) -> tuple[dict[str, Json], list[FieldError]]:
-    """The good volumes of a pod by name, and what is wrong with the others. `pod`: its name; "" for a template's."""
+def volumes(given: list[Json], path: str, pod: str | None) -> tuple[dict[str, Json], list[FieldError]]:
+    """The good volumes of a pod by name, and what is wrong with the others. `pod`: its name; None for a template's."""
     errors: list[FieldError] = []
     good: dict[str, Json] = {}
     claims = {f"{pod}-{one.get('name')}" for one in given if pod and one.get("ephemeral") is not None}
@@ -44,21 +44,37 @@ def volumes(given: list[Json], path: str, pod: str) -> tuple[dict[str, Json], li
     return good, errors
 
 
-def _source(volume: Json, path: str, pod: str) -> list[FieldError]:
+def _source(volume: Json, path: str, pod: str | None) -> list[FieldError]:
     """The one source of a volume."""
     kinds = [kind for kind in _SOURCES if volume.get(kind) is not None]
     if not kinds:
         return [required(path, "must specify a volume type")]
-    errors = _SOURCES[kinds[0]](volume[kinds[0]], f"{path}.{kinds[0]}")
-    errors += [forbidden(f"{path}.{kind}", "may not specify more than 1 volume type") for kind in kinds[1:]]
-    name = volume.get("name") or ""
-    if kinds[0] == "image" and pod and not volume["image"].get("reference"):
+    name, source = volume.get("name") or "", volume[kinds[0]]
+    errors: list[FieldError] = []
+    if kinds[0] == "image" and pod is not None and not source.get("reference"):
         errors.append(required(f"{path}.image.reference"))
+    errors += _SOURCES[kinds[0]](source, f"{path}.{_CHECKED_AS.get(kinds[0], kinds[0])}")
     if kinds[0] == "ephemeral" and pod and name:
         claim = f"{pod}-{name}"
         bad = names.dns_subdomain(claim)
         errors += all_invalid(f"{path}.name", name, [f'PVC name "{claim}": {text}' for text in bad])
-    return errors
+    why = "may not specify more than 1 volume type"
+    errors += [forbidden(f"{path}.{_REFUSED_AS.get(kind, kind)}", why) for kind in kinds[1:]]
+    return errors + _initiator(volume, name, path)
+
+
+# The real server has other names for some of them, and others again where they are one too many.
+_CHECKED_AS = {"gcePersistentDisk": "persistentDisk"}
+_REFUSED_AS = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
+_MOST_INITIATOR = 64
+
+
+def _initiator(volume: Json, name: str, path: str) -> list[FieldError]:
+    given = volume.get("iscsi") or {}
+    if given.get("initiatorName") is None or len(f"{name}:{given.get('targetPortal') or ''}") <= _MOST_INITIATOR:
+        return []
+    why = f"must be under {_MOST_INITIATOR} characters if iscsi.initiatorName is specified."
+    return [invalid(f"{path}.name", name, f"Total length of <volume name>:<iscsi.targetPortal> {why}")]
 
 
 def _empty_dir(given: Json, path: str) -> list[FieldError]:
@@ -185,9 +201,8 @@ _PROJECTED: dict[str, Check] = {
     "downwardAPI": _downward,
     "serviceAccountToken": _token,
     "clusterTrustBundle": _trust_bundle,
-    "podCertificate": lambda given, path: [],
 }
-_SOURCES: Mapping[str, Check] = {
+_OWN: Mapping[str, Check] = {
     "emptyDir": _empty_dir,
     "hostPath": _host_path,
     "secret": _files("secretName"),
@@ -197,3 +212,11 @@ _SOURCES: Mapping[str, Check] = {
     "projected": _projected,
     **rare_volumes.SOURCES,
 }
+_ORDER = (
+    "emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi",
+    "glusterfs", "flocker", "persistentVolumeClaim", "rbd", "cinder", "cephfs", "quobyte", "downwardAPI", "fc",
+    "flexVolume", "configMap", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk",
+    "storageos", "projected", "scaleIO", "csi", "ephemeral", "image",
+)  # fmt: skip
+_SOURCES = {kind: _OWN[kind] for kind in _ORDER}
+"""In the order in which the real server looks for them: the first one counts."""

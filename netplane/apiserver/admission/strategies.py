@@ -5,12 +5,9 @@ from typing import Any
 from netplane.api import kinds, services
 from netplane.api.kinds import KINDS, Kind
 from netplane.apiserver.admission import rare_kinds, workloads
-from netplane.apiserver.admission.strategy import Json, Strategy, keep
+from netplane.apiserver.admission.pods import NOT_READY, PodStrategy
+from netplane.apiserver.admission.strategy import Json, Strategy
 from netplane.apiserver.admission.workloads import CreatedByPut
-from netplane.apiserver.wire.options import DeleteOptions
-
-DEFAULT_GRACE_S = 30
-NOT_READY = "node.kubernetes.io/not-ready"
 
 
 class NamespaceStrategy(Strategy):
@@ -55,70 +52,6 @@ class NodeStrategy(Strategy):
         mark = {"key": NOT_READY, "effect": "NoSchedule"}
         if not any((one.get("key"), one.get("effect")) == tuple(mark.values()) for one in taints):
             taints.append(mark)
-
-
-class PodStrategy(Strategy):
-    """Deleted gracefully once bound: its kubelet says when it is over."""
-
-    answers_deleted = True
-    counts_generations = True
-
-    def prepare_create(self, obj: Json) -> None:
-        """Every pod starts Pending."""
-        super().prepare_create(obj)
-        obj["status"] = {"phase": "Pending"}
-
-    def after_defaults(self, obj: Json) -> None:
-        """What admission adds: the quality of service, priority, and patience with nodes that are not ready."""
-        obj["status"]["qosClass"] = qos_class(obj["spec"])
-        spec = obj["spec"]
-        spec.setdefault("priority", 0)
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-        tolerations = spec.setdefault("tolerations", [])
-        for key in (NOT_READY, "node.kubernetes.io/unreachable"):
-            if not any(_tolerates(one, key) for one in tolerations):
-                tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
-
-    def prepare_status(self, new: Json, old: Json) -> None:
-        """The quality of service and the owners are not the kubelet's to forget."""
-        super().prepare_status(new, old)
-        status, was = new.setdefault("status", {}), (old.get("status") or {}).get("qosClass")
-        if was and not status.get("qosClass"):
-            status["qosClass"] = was
-        keep(new["metadata"], old["metadata"], "ownerReferences")
-
-    def grace_s(self, obj: Json, options: DeleteOptions) -> int:
-        """Nothing to wait for when no kubelet has it, or when it is over."""
-        spec, status = obj.get("spec") or {}, obj.get("status") or {}
-        if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
-            return 0
-        if options.grace_s is not None:
-            return max(options.grace_s, 0)
-        given = spec.get("terminationGracePeriodSeconds")
-        return int(given) if given is not None else DEFAULT_GRACE_S
-
-
-def _tolerates(toleration: Json, key: str) -> bool:
-    if toleration.get("effect") not in (None, "", "NoExecute"):
-        return False
-    return toleration.get("key") == key or (not toleration.get("key") and toleration.get("operator") == "Exists")
-
-
-def qos_class(spec: Json) -> str:
-    """BestEffort, Burstable or Guaranteed, from what the containers request, amounts being in their one form."""
-    containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
-    resources = [one.get("resources") or {} for one in containers]
-    if not any(one.get("requests") or one.get("limits") for one in resources):
-        return "BestEffort"
-    return "Guaranteed" if all(_guaranteed(one) for one in resources) else "Burstable"
-
-
-def _guaranteed(resources: Json) -> bool:
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    both = ("cpu", "memory")
-    return all(limits.get(one) for one in both) and all(
-        requests.get(one, limits.get(one)) == limits[one] for one in both
-    )
 
 
 class ServiceStrategy(Strategy):

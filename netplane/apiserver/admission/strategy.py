@@ -61,6 +61,11 @@ class Strategy:
         """The part of an object that counts for its generation."""
         return {key: value for key, value in obj.items() if key not in _NOT_CONTENT}
 
+    def prepare_part(self, part: str, new: Json, old: Json) -> None:
+        """A write of a subresource that is a part of the object keeps all else."""
+        if part == "status":
+            self.prepare_status(new, old)
+
     def prepare_status(self, new: Json, old: Json) -> None:
         """A write of the status subresource keeps everything else, but for labels, annotations and the like."""
         for field in {*new, *old} - {"status", "metadata", "kind", "apiVersion"}:

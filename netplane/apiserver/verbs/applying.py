@@ -28,12 +28,11 @@ async def apply(call: Call) -> Stored:
     """Apply to the object that the path names, or make it. Raises StatusError 400, 404, 409, 422."""
     options = write_options(call.query, "PatchOptions", apply=True)
     config = _configuration(call, await call.body(), options)
-    status = call.target.subresource == "status"
     for _ in range(commit.ATTEMPTS):
         try:
             return await _onto(call, config, options)
         except StatusError as error:
-            if error.code != 404 or status:
+            if error.code != 404 or call.target.subresource:
                 raise
             if uid := config["metadata"].get("uid"):
                 why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
@@ -69,9 +68,8 @@ def _configuration(call: Call, raw: bytes, options: WriteOptions) -> Json:
 
 
 def _writer(call: Call) -> managed.Writer:
-    subresource = "status" if call.target.subresource == "status" else ""
     ignored = STRATEGIES[stored_kind(call.kind)].not_owned
-    return managed.Writer(call.manager, cl.timestamp(cl.now()), subresource, ignored)
+    return managed.Writer(call.manager, cl.timestamp(cl.now()), call.target.subresource, ignored)
 
 
 async def _onto(call: Call, config: Json, options: WriteOptions) -> Stored:
@@ -90,8 +88,8 @@ async def _onto(call: Call, config: Json, options: WriteOptions) -> Stored:
         copied: Json = orjson.loads(orjson.dumps(obj))
         return copied
 
-    scope: commit.Scope = "status" if writer.subresource else "main"
     target = call.target
+    scope = target.subresource or commit.MAIN
     return await commit.change(
         call.cluster, kind, target.namespace, target.name, guarded(call, alter), scope=scope, dry_run=options.dry_run
     )

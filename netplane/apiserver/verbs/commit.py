@@ -7,12 +7,12 @@ A claim (netplane.apiserver.admission.allocation) is given back when its transac
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from netplane.api import codec, defaults, errors, kinds, validation
-from netplane.api.kinds import Kind
+from netplane.api.kinds import PARTS, Kind
 from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
@@ -25,7 +25,7 @@ from netplane.store.protocol import KV, Compare, Delete, Put
 
 Json = dict[str, Any]
 Change = Callable[[Json], Json]
-Scope = Literal["main", "status", "all"]
+MAIN, ALL = "main", "all"
 
 ATTEMPTS = 64
 MAX_GENERATED_BASE = 58
@@ -77,9 +77,9 @@ _NOT_FROM_CLIENTS = (
 )
 
 
-def check(kind: Kind, obj: Json, old: Json | None) -> None:
+def check(kind: Kind, obj: Json, old: Json | None, scope: str = MAIN) -> None:
     """Raise StatusError 422 with everything that is wrong."""
-    problems = validation.validate(kind, obj, old)
+    problems = validation.validate(kind, obj, old, scope if scope in PARTS else "")
     if problems:
         raise errors.invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), problems)
 
@@ -160,13 +160,14 @@ async def change(
     name: str,
     alter: Change,
     *,
-    scope: Scope = "main",
+    scope: str = MAIN,
     dry_run: bool = False,
     manager: str = "",
 ) -> Stored:
     """Read, alter, store; again when somebody was faster. `alter` may be called several times, with a fresh copy.
 
-    `scope` is the part of the object that may change: all but the status, the status, or (the server itself) all.
+    `scope` is the part of the object that may change: MAIN (all but the status), a subresource of kinds.PARTS, or (the
+    server itself) ALL.
 
     `manager` owns what this changes; without one (the server itself, an apply) managedFields are as `alter` left them.
 
@@ -191,7 +192,7 @@ def _too_busy(kind: Kind, name: str) -> errors.StatusError:
     return errors.conflict(kind.group, kind.plural, name, "too many others change it at the same time")
 
 
-def prepare(kind: Kind, new: Json, old: Json, scope: Scope, manager: str = "") -> None:
+def prepare(kind: Kind, new: Json, old: Json, scope: str, manager: str = "") -> None:
     """Give a changed object what clients may not change, then defaults."""
     strategy = STRATEGIES[kind]
     metadata, before = new["metadata"], old["metadata"]
@@ -203,20 +204,20 @@ def prepare(kind: Kind, new: Json, old: Json, scope: Scope, manager: str = "") -
     defaults.apply(kind, new)  # first: what a client leaves out has a meaning even where it may change nothing
     if manager:
         _own(kind, new, old, scope, manager)
-    if scope == "status":
-        strategy.prepare_status(new, old)
-    elif scope == "main":
+    if scope in PARTS:
+        strategy.prepare_part(scope, new, old)
+    elif scope == MAIN:
         strategy.prepare_update(new, old)
-    if scope == "main" and (generation := strategy.generation(new, old)):
+    if scope not in (ALL, "status") and (generation := strategy.generation(new, old)):
         metadata["generation"] = generation
 
 
-def _own(kind: Kind, new: Json, old: Json, scope: Scope, manager: str) -> None:
+def _own(kind: Kind, new: Json, old: Json, scope: str, manager: str) -> None:
     """Put down who owns what after this write."""
     before = old["metadata"].get("managedFields") or []
     told = new["metadata"].pop("managedFields", None)
-    entries = before if scope == "status" else managed.given(told, before)
-    subresource = "status" if scope == "status" else ""
+    entries = before if scope in PARTS else managed.given(told, before)
+    subresource = scope if scope in PARTS else ""
     writer = managed.Writer(manager, cl.timestamp(cl.now()), subresource, STRATEGIES[kind].not_owned)
     entries = managed.updated(kind, old, new, entries, writer)
     if entries:
@@ -241,14 +242,14 @@ def _check_identity(kind: Kind, new: Json, old: Json) -> None:
 
 
 async def _store(
-    cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, scope: Scope, *, dry_run: bool
+    cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, scope: str, *, dry_run: bool
 ) -> Stored | None:
     """Commit a change of `kv`; None when somebody was faster."""
     with cluster.allocator.claim(kind, new, old, dry_run=dry_run) as claim:
-        if scope == "main":
+        if scope == MAIN:
             STRATEGIES[kind].after_allocation(new, old)
-        if scope != "all":
-            check(kind, new, old)
+        if scope != ALL:
+            check(kind, new, old, scope)
         claim.complete(new, old)
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.

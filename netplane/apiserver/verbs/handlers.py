@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from netplane.api import errors
+from netplane.api.kinds import PARTS
 from netplane.apiserver.access import reviews, service_tokens
 from netplane.apiserver.verbs import connecting, deletes, freshness, reads, scale, subresources, watching, writes
 from netplane.apiserver.wire.call import Call
@@ -27,7 +28,7 @@ _SPECIAL = {
     **reviews.HANDLERS,
     **connecting.HANDLERS,
 }
-_STATUS_VERBS = frozenset({"get", "update", "patch"})
+_PART_VERBS = frozenset({"get", "update", "patch"})
 
 
 def find(call: Call) -> Handler:
@@ -43,7 +44,7 @@ def find(call: Call) -> Handler:
     if special is not None:
         return special
     if target.subresource:
-        if target.subresource != "status" or target.verb not in _STATUS_VERBS:
+        if target.subresource not in PARTS or target.verb not in _PART_VERBS:
             raise errors.method_not_allowed()
     elif target.verb not in call.kind.verbs or bool(target.name) is (target.verb in _OF_COLLECTIONS):
         raise errors.method_not_allowed()

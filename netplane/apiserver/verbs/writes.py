@@ -74,7 +74,7 @@ async def update(call: Call) -> Reply:
             call.target.namespace,
             name,
             guarded(call, lambda old: _replaced(body, old, conditional=not strategy.unconditional_update, call=call)),
-            scope="status" if call.target.subresource == "status" else "main",
+            scope=call.target.subresource or commit.MAIN,
             dry_run=options.dry_run,
             manager=call.manager,
         )
@@ -120,7 +120,7 @@ async def patching(call: Call) -> Reply:
         call.target.namespace,
         call.target.name,
         guarded(call, alter),
-        scope="status" if call.target.subresource == "status" else "main",
+        scope=call.target.subresource or commit.MAIN,
         dry_run=options.dry_run,
         manager=call.manager,
     )
