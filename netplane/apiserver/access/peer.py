@@ -6,16 +6,19 @@ import ssl
 import sys
 import termios
 from typing import Any
+from urllib.parse import unquote
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from netplane.apiserver.access.tokens import AUTHENTICATED, User
+from netplane.apiserver.wire.heads import Heads, Request
 
 KEY = "netplane.peer"
 HEAD_S = 32.0
 LOOK_EVERY_S = 5.0
 GOODBYE_S = 0.1
+_heads = Heads()
 
 
 def user_of(certificate: dict[str, Any]) -> User | None:
@@ -30,25 +33,85 @@ def user_of(certificate: dict[str, Any]) -> User | None:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also tells whose certificate the connection showed.
+    """uvicorn's HTTP protocol, which also tells whose certificate the connection showed, and knows heads again.
 
     `head_since` is when (in the loop's seconds) a request's head, or the first byte of it, began to be waited for; None
-    while there is nothing to wait for.
+    while there is nothing to wait for. `idle_since` is when the last answer was given; None while there is one to give.
     """
 
     _peer: User | None = None
+    _began = 0  # requests that the parser saw the beginning of, and those it saw the end of
+    _ended = 0
     head_since: float | None = None
+    idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Read the certificate, if any: TLS has verified it."""
         super().connection_made(transport)
+        asgi = {"version": self.asgi_version, "spec_version": "2.3"}
+        self._scope: dict[str, Any] = {
+            "type": "http", "asgi": asgi, "http_version": "1.1", "server": self.server, "client": self.client,
+            "scheme": self.scheme, "root_path": "",
+        }  # fmt: skip
         self.head_since = self.loop.time()
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self._peer = user_of(dict(tls.getpeercert() or {})) if tls is not None else None
 
+        if self._peer is not None:
+            self._scope[KEY] = self._peer
+
+    def data_received(self, data: bytes) -> None:
+        """Requests that are known but for their first line and body pass by the parser; the others are learned from."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._began != self._ended or (cycle is not None and not cycle.response_complete):
+            super().data_received(data)
+            return
+        found = _heads.request(data)
+        if found is not None:
+            self._quick(found)
+            return
+        begun = self._began
+        super().data_received(data)
+        whole = self._ended == self._began == begun + 1 and self.cycle is not cycle
+        if whole and self.cycle.keep_alive and self.scope["http_version"] == "1.1" and self.parser is not None:
+            _heads.learn(data, self.headers)
+
+    def _quick(self, request: Request) -> None:
+        """As the parser's callbacks do it."""
+        self.head_since = self.idle_since = None
+        path = request.path.decode("ascii")
+        scope: Any = {
+            **self._scope, "headers": request.fields, "state": {}, "method": request.method.decode("ascii"),
+            "path": unquote(path) if "%" in path else path, "raw_path": request.path, "query_string": request.query,
+        }  # fmt: skip
+        self.cycle = RequestResponseCycle(
+            scope, self.transport, self.flow, self.logger, self.access_logger, False,
+            self.server_state.default_headers, asyncio.Event(), False, True, self.on_response_complete,
+        )  # fmt: skip
+        self.cycle.body, self.cycle.more_body = bytearray(request.body), False
+        self.cycle.message_event.set()
+        self._start_asgi_task(self.cycle, self.app)
+
+    def on_response_complete(self) -> None:
+        """The next request is waited for; `close_slow` sees to it that this ends: a timer for each costs 2 us."""
+        self.idle_since = self.loop.time()
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def on_message_complete(self) -> None:
+        """All of a request is there."""
+        self._ended += 1
+        super().on_message_complete()
+
     def on_message_begin(self) -> None:
         """A request begins: its scope says who."""
         super().on_message_begin()
+        self._began += 1
+        self.idle_since = None
         self.head_since = self.loop.time()
         if self._peer is not None:
             self.scope[KEY] = self._peer  # type: ignore[literal-required]  # ours, beside ASGI's
@@ -57,6 +120,12 @@ class Protocol(HttpToolsProtocol):
         """The head is there."""
         self.head_since = None
         super().on_headers_complete()
+
+    def waits_too_long(self, now: float) -> bool:
+        """Whether nothing came for longer than it may take."""
+        if self.head_since is not None:
+            return self.head_since < now - HEAD_S
+        return self.idle_since is not None and self.idle_since < now - self.timeout_keep_alive
 
     def shutdown(self) -> None:
         """The server ends: what is being answered is answered, then the connection closes."""
@@ -85,11 +154,14 @@ class Protocol(HttpToolsProtocol):
 
 
 async def close_slow(server: uvicorn.Server) -> None:
-    """Close connections whose request's head takes longer than HEAD_S, until cancelled: they cost a socket each."""
+    """Close connections that wait too long, until cancelled: they cost a socket each.
+
+    That is HEAD_S for the head of a request that began, and uvicorn's timeout between requests.
+    """
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        before = loop.time() - HEAD_S
+        now = loop.time()
         for one in list(server.server_state.connections):
-            if isinstance(one, Protocol) and one.head_since is not None and one.head_since < before:
+            if isinstance(one, Protocol) and one.waits_too_long(now):
                 one.transport.close()
