@@ -1,4 +1,4 @@
-"""What every cluster has: four namespaces, and the `kubernetes` Service with its endpoints, kept true at each start."""
+"""What every cluster has: namespaces, roles, priorities, the Service `kubernetes` with its endpoints, kept true."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from netplane.api import errors, kinds
 from netplane.api.kinds import Kind
 from netplane.api.managed import entries as managed
 from netplane.apiserver import cluster as cl
+from netplane.apiserver import system_objects
 from netplane.apiserver.access import bootstrap_rules
 from netplane.apiserver.admission import ip_objects
 from netplane.apiserver.cluster import Cluster
@@ -25,6 +26,7 @@ async def run(cluster: Cluster, port: int) -> None:
     for name in NAMESPACES:
         await ensure(cluster, kinds.NAMESPACE, "", {"metadata": {"name": name}}, ())
     await bootstrap_rules.reconcile(cluster)
+    await _system(cluster)
     await ensure(cluster, kinds.SERVICE_CIDR, "", _service_cidr(cluster), ())
     await _ready(cluster)
     live = await cluster.peers.beat(port)
@@ -32,6 +34,15 @@ async def run(cluster: Cluster, port: int) -> None:
     await ensure(cluster, kinds.ENDPOINTS, "default", _endpoints(live), ("subsets",))
     await ensure(cluster, kinds.ENDPOINT_SLICE, "default", _slice(cluster, live), ("endpoints", "ports"))
     await ip_objects.repair(cluster)
+
+
+async def _system(cluster: Cluster) -> None:
+    for one in system_objects.priority_classes():
+        await ensure(cluster, kinds.PRIORITY_CLASS, "", one, ())
+    ca = cluster.settings.clients_ca
+    known = system_objects.authentication(ca if ca is not None and ca.exists() else None)
+    await ensure(cluster, kinds.CONFIG_MAP, "kube-system", known, ("data",))
+    await ensure(cluster, kinds.CONFIG_MAP, "kube-system", system_objects.tracking(), ())
 
 
 async def ensure(

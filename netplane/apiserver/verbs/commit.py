@@ -17,7 +17,7 @@ from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.access import legacy_tokens
-from netplane.apiserver.admission import accounts, ip_objects, port_keys
+from netplane.apiserver.admission import accounts, classes, ip_objects, port_keys
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import suffix
@@ -111,6 +111,8 @@ async def create(
     generated = not obj["metadata"].get("name")
     await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
     complete(kind, obj, manager, entries)
+    if not own:
+        await classes.admit(cluster, kind, obj)
     if kind is kinds.POD and not own:
         await accounts.admit(cluster, namespace, obj)
     if kind is kinds.SECRET:

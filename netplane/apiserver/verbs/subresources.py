@@ -5,7 +5,7 @@ from typing import Any
 from netplane.api import errors, fields
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission.incoming import named
-from netplane.apiserver.verbs import commit, deletes, writes
+from netplane.apiserver.verbs import commit, evicting, writes
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import delete_options, write_options
@@ -72,13 +72,12 @@ def _check_unbound(pod: Json, name: str) -> None:
 
 
 async def evict(call: Call) -> Reply:
-    """POST pods/NAME/eviction: a deletion by another name (there are no disruption budgets)."""
+    """POST pods/NAME/eviction."""
     eviction = await bodies.read(call, "Eviction", "policy/v1")
     bodies.check_types(eviction, "policy", "v1", "Eviction")
     _same_name(eviction, call.target.name, "Eviction")
     options = delete_options(eviction.get("deleteOptions"), call.query)
-    await deletes.remove(call.cluster, call.kind, call.target.namespace, call.target.name, options)
-    return of_json(_DONE, 201)
+    return of_json(await evicting.evict(call.cluster, call.target.namespace, call.target.name, options), 201)
 
 
 async def finalize(call: Call) -> Reply:
