@@ -82,12 +82,18 @@ def _struct(shape: "Shape", building: "dict[Shape, None]") -> Any:
     if shape in building:
         raise _Endless
     below = {**building, shape: None}
-    names, fields = {}, []
+    names: dict[str, str] = {}
+    fields: list[Any] = []
     for i, (name, member) in enumerate(shape.members.items()):
         names[f"f{i}"] = name
         kind = _type(member, below, optional=name not in shape.required)
-        fields.append((f"f{i}", _NONZERO[member.type] if name in shape.zero else kind, None))
-    made = msgspec.defstruct(f"Accepted{next(_numbers)}", fields, rename=names, forbid_unknown_fields=True, gc=False)
+        if name in shape.kept:
+            fields.append((f"f{i}", kind | None if shape.kept[name] is None else kind))
+        else:
+            fields.append((f"f{i}", _NONZERO[member.type] if name in shape.zero else kind, None))
+    made = msgspec.defstruct(
+        f"Accepted{next(_numbers)}", fields, rename=names, forbid_unknown_fields=True, gc=False, kw_only=True
+    )
     shape.accepted = made
     return made
 

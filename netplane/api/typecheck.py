@@ -5,7 +5,8 @@ A `Shape` is a schema made fast: known members by name. Walking an ordinary Serv
     unknown fields   dropped in place and named: `spec.ports[0].x`; the caller warns, refuses or keeps quiet
     nulls            dropped; in a map or list they are the zero of its elements
     empty lists      and maps that are optional: dropped, for a typed decoder writes none
-    zeros            of fields that are no pointers in Go: dropped, for it cannot tell "", 0 and false from absence
+    zeros            of fields that are no pointers in Go: dropped, for it cannot tell "", 0 and false from absence;
+                     those that Go writes all the same are put in where they are missing
     wrong types      WrongType, in the words of Go's decoder: `json: cannot unmarshal string into Go struct field …`
     amounts          written in place as the API shows them: 0.5 is 500m, 1024Mi is 1Gi
     base64           the same, in its one form
@@ -32,7 +33,8 @@ _GO_NAMES = {"string": "string", "boolean": "bool", "number": "float64"}
 
 
 _AMOUNT = "([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)"
-_LIKE_AN_AMOUNT = re.compile(_AMOUNT)
+_LIKE_AN_AMOUNT = re.compile(r"(?=.)[+-]?[0-9]*(\.[0-9]*)?[eEinumkKMGTP]*[-+]?[0-9]*")
+_OF_INLINED = re.compile("\0[A-Za-z.]*\0")
 
 
 class WrongType(ValueError):
@@ -48,11 +50,12 @@ class Shape:
 
     `members` are an object's fields (some `required`), `item` the element of an array or map, `go` the Go type that
     messages name. `py` is the one Python type of a plain scalar, None for the rest; integers lie in -`bound` to
-    `bound` - 1. `zero` are an object's scalars whose zero means absence. `accepted` is an object's type for
-    netplane.api.accept, once it was asked for.
+    `bound` - 1. `zero` are an object's scalars whose zero means absence, `kept` those that are never absent, with their
+    zeros; `told` how messages name members that Go inlines. `accepted` is an object's type for netplane.api.accept,
+    once it was asked for.
     """
 
-    __slots__ = ("accepted", "bound", "go", "item", "members", "py", "required", "type", "zero")
+    __slots__ = ("accepted", "bound", "go", "item", "kept", "members", "py", "required", "told", "type", "zero")
 
     def __init__(self, kind: str, go: str) -> None:
         self.type = kind
@@ -64,6 +67,8 @@ class Shape:
         self.item: Shape | None = None
         self.required: frozenset[str] = frozenset()
         self.zero: frozenset[str] = frozenset()
+        self.kept: Json = {}
+        self.told: dict[str, str] = {}
 
 
 @cache
@@ -91,7 +96,9 @@ def _named(name: str, building: dict[str, Shape]) -> Shape:
     for member, node in definition.get("properties", {}).items():
         shape.members[member] = _member(node, building)
     shape.required = frozenset(definition.get("required", ()))
-    _as_in_go(shape, protobuf.members(".".join(_turned(name))))
+    message = ".".join(_turned(name))
+    _as_in_go(shape, protobuf.members(message))
+    shape.told = {one: f"\0{of}\0{one}" for one, of in protobuf.inlined(message).items() if one in shape.members}
     _shapes[name] = shape
     return shape
 
@@ -101,11 +108,22 @@ def _as_in_go(shape: Shape, fields: dict[str, protobuf.Field]) -> None:
     fields = {name: field for name, field in fields.items() if name in shape.members}
     plain = {name: one for name, one in fields.items() if not (one.repeated or one.pointer or one.kept)}
     shape.zero = frozenset(name for name, one in plain.items() if one.type in protobuf.ZEROES)
+    shape.kept = {
+        name: zeroes[one.type]
+        for name, one in fields.items()
+        for zeroes in ((_KEPT | _ALWAYS) if one.kept else _ALWAYS,)
+        if one.type in zeroes and not (one.repeated or one.pointer or name == "creationTimestamp")
+    }
     for name, field in fields.items():
         member = shape.members[name]
         member.go = field.go or member.go
         if field.go.startswith("[]") and member.item is not None:
             member.item.go = field.go.removeprefix("[]")
+
+
+_KEPT: Json = {**protobuf.ZEROES, "intorstring": 0}
+_ALWAYS: Json = {"time": None, "quantity": "0"}
+"""Zeros of structs, which Go writes even where it is told to omit them."""
 
 
 def _turned(name: str) -> list[str]:
@@ -157,25 +175,46 @@ _ZERO: dict[str, Callable[[], Any]] = {
 _EMPTY: dict[str, type] = {"array": list, "map": dict}
 
 
-def clean(kind: Kind, obj: Json, checked: Json | None = None) -> list[str]:
+def clean(kind: Kind, obj: Json, checked: Json | None = None, *, whole: bool = True) -> list[str]:
     """Drop unknown fields in place and return their paths. Raises WrongType.
 
-    What `obj` shares with `checked` (the very same value of a top field) is not looked at again.
+    What `obj` shares with `checked` (the very same value of a top field) is not looked at again. `whole`: what Go
+    always writes is put in.
     """
     shape = of_kind(kind)
     if checked is None:
-        return clean_as(shape, obj)
+        return clean_as(shape, obj, whole=whole)
     fresh = {name: value for name, value in obj.items() if value is not checked.get(name) or name not in checked}
     before = set(fresh)
-    unknown = clean_as(shape, fresh)
+    unknown = clean_as(shape, fresh, whole=whole)
     for name in before - set(fresh):
         del obj[name]
     return unknown
 
 
-def clean_as(shape: Shape, obj: Json) -> list[str]:
+def clean_as(shape: Shape, obj: Json, *, whole: bool = False) -> list[str]:
     """The same for what is not stored: options, bindings, evictions."""
-    return [] if accept.plainly(shape, obj) else walk(shape, obj)
+    if accept.plainly(shape, obj):
+        return []
+    unknown = walk(shape, obj)
+    if whole:
+        _complete(shape, obj)
+    return unknown
+
+
+def _complete(shape: Shape, value: Any) -> None:
+    """Put in what Go always writes."""
+    if shape.item is not None:
+        if shape.item.type in ("object", "array", "map"):
+            for one in value.values() if shape.type == "map" else value:
+                _complete(shape.item, one)
+        return
+    for name, one in value.items():
+        child = shape.members[name]
+        if child.type in ("object", "array", "map"):
+            _complete(child, one)
+    for name, zero in shape.kept.items():
+        value.setdefault(name, zero)
 
 
 def walk(shape: Shape, obj: Json) -> list[str]:
@@ -192,16 +231,16 @@ def _object(shape: Shape, obj: Json, path: str, unknown: list[str]) -> None:
         child = members.get(name)
         if child is None:
             strangers = [name] if strangers is None else [*strangers, name]
-            unknown.append(f"{path}.{name}" if path else name)
+            unknown.append(_OF_INLINED.sub("", f"{path}.{name}" if path else name))
         elif type(value) is child.py:
             if not value and name in shape.zero:
                 strangers = [name] if strangers is None else [*strangers, name]
             elif child.bound and _beyond(value, child.bound):
-                raise _wrong(value, shape, path, name, child)
+                raise _wrong(value, shape, path, shape.told.get(name, name), child)
         elif value is None or (not value and type(value) is _EMPTY.get(child.type) and name not in shape.required):
             strangers = [name] if strangers is None else [*strangers, name]
         else:
-            _value(shape, child, value, path, name, unknown)
+            _value(shape, child, value, path, shape.told.get(name, name), unknown)
             if child.type in _WRITTEN:
                 obj[name] = _WRITTEN[child.type](value)
     for name in strangers or ():
@@ -290,7 +329,7 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {"quantity": _amount, "bytes": _byte
 
 
 def _wrong(value: Any, parent: Shape, path: str, name: str, shape: Shape) -> WrongType:
-    where = re.sub(r"\[\d+\]", "", f"{path}.{name}" if path else name)
+    where = re.sub(r"\[\d+\]|\0", "", f"{path}.{name}" if path else name)
     if shape.type == "time" and isinstance(value, str):
         return WrongType(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
     struct = parent.go.rpartition(".")[2]

@@ -1,6 +1,7 @@
 """Objects between store, wire and typed decoders: bytes spliced, types checked, protobuf read."""
 
 import base64
+import copy
 import json
 from typing import Any
 
@@ -100,7 +101,30 @@ def test_unknown_fields_are_dropped_and_named_in_order() -> None:
 def test_empty_optional_lists_and_nulls_are_as_a_typed_decoder_sees_them() -> None:
     obj: dict[str, Any] = {"metadata": {"name": "a", "labels": {}, "finalizers": []}, "spec": {"ports": [None]}}
     assert typecheck.clean(kinds.SERVICE, obj) == []
-    assert obj == {"metadata": {"name": "a"}, "spec": {"ports": [{}]}}
+    assert obj == {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 0}]}}
+
+
+def test_what_go_always_writes_is_put_in_where_it_is_missing() -> None:
+    status = {"conditions": [{"type": "Ready"}], "containerStatuses": [{"name": "c", "state": {"running": {}}}]}
+    pod = {"metadata": {"name": "a"}, "spec": {}, "status": status}
+    said = copy.deepcopy(pod)
+    assert typecheck.clean(kinds.POD, said, whole=False) == []
+    assert said == pod
+    assert typecheck.clean(kinds.POD, pod) == []
+    never: dict[str, Any] = {"lastProbeTime": None, "lastTransitionTime": None}
+    assert status["conditions"] == [{"type": "Ready", "status": "", **never}]
+    told = {"name": "c", "ready": False, "restartCount": 0, "image": "", "imageID": ""}
+    assert status["containerStatuses"] == [{**told, "state": {"running": {"startedAt": None}}}]
+
+
+def test_wrong_types_are_named_as_go_names_what_it_inlines() -> None:
+    pod = {"metadata": {"name": "a"}, "spec": {"volumes": [{"name": "v", "secret": {"items": [{"mode": "x"}]}}]}}
+    with pytest.raises(typecheck.WrongType) as failure:
+        typecheck.clean(kinds.POD, pod)
+    where = "KeyToPath.spec.volumes.VolumeSource.secret.items.mode"
+    assert str(failure.value) == f"json: cannot unmarshal string into Go struct field {where} of type int32"
+    odd = {"metadata": {"name": "a"}, "spec": {"volumes": [{"name": "v", "secret": {"odd": 1}}]}}
+    assert typecheck.clean(kinds.POD, odd) == ["spec.volumes[0].secret.odd"]
 
 
 @pytest.mark.parametrize(

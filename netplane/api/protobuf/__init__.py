@@ -71,6 +71,17 @@ def members(name: str) -> dict[str, Field]:
     return found
 
 
+def inlined(name: str) -> dict[str, str]:
+    """The fields that a message has of inlined ones, with the names of those as Go tells them: `VolumeSource.`."""
+    found: dict[str, str] = {}
+    for field in _table()[1].get(name, {}).values():
+        if field.inline:
+            below = inlined(field.type)
+            of = field.type.rpartition(".")[2]
+            found |= {one: f"{of}.{below.get(one, '')}" for one in members(field.type)}
+    return found
+
+
 def empty(api_version: str, kind: str) -> Json:
     """What Go writes of an object in which nothing is set: plain structs, and what has no omitempty."""
     kinds, _ = _table()

@@ -32,11 +32,14 @@ def strict(
     options: WriteOptions,
     checked: Json | None = None,
     patch: Callable[[], str] | None = None,
+    *,
+    whole: bool = True,
 ) -> None:
     """Drop what the schema does not know, and say so as fieldValidation asks. Raises StatusError 400.
 
     `checked` is an object that is known to be right: what `obj` took over from it needs no second look. `patch` prints
-    the patch that made `obj`; it is then the patch that is wrong, which is a 422.
+    the patch that made `obj`; it is then the patch that is wrong, which is a 422. `whole`: it is an object, not a
+    configuration that says what it says.
     """
     kind = call.kind
 
@@ -46,7 +49,7 @@ def strict(
         return errors.invalid("", "", "", [fields.invalid("patch", patch(), why)])
 
     try:
-        problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj, checked)]
+        problems = [f'unknown field "{path}"' for path in typecheck.clean(kind, obj, checked, whole=whole)]
     except typecheck.WrongType as error:
         raise wrong(str(error)) from error
     if (problems or call.duplicates) and options.validation == "Strict":

@@ -58,7 +58,7 @@ def _configuration(call: Call, raw: bytes, options: WriteOptions) -> Json:
         call.duplicates = bodies.yaml_duplicates(raw)
     config = bodies.drop_nulls(config)
     assert isinstance(config, dict)
-    strict(call, config, options)
+    strict(call, config, options, whole=False)
     place(call, config)
     if config["metadata"].get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
