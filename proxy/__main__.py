@@ -100,7 +100,7 @@ def _unused(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--metrics-port", type=int, hidden=True)
 @click.option("--proxy-mode", help="Any of kube-proxy's; nftables is what runs.")
 @click.option("--iptables-masquerade-bit", type=int, help="Bit of the packet mark that asks for masquerading.")
-@click.option("--oom-score-adj", type=int, help="From -1000 to 1000.  [default: left alone]")
+@click.option("--oom-score-adj", type=int, help="From -1000 to 1000.  [default: -999]")
 @click.option("--write-config-to", type=click.Path(path_type=Path), help="Write the configuration and exit.")
 @click.option(
     "--conntrack-max-per-core", type=int, help="Connections to track per core; 0 leaves it.  [default: 32768]"
@@ -230,12 +230,12 @@ def _serve(config: Config, flags: dict[str, Any]) -> None:
 
 
 def _set_oom_score(config: Config) -> None:
-    if config.oom_score_adj is None:
-        return
     try:
         Path("/proc/self/oom_score_adj").write_text(str(config.oom_score_adj))
     except OSError as error:
-        log.warning("oom score not set", score=config.oom_score_adj, why=error.strerror)
+        # Only who may do so can ask to be spared; who did not ask for anything need not be told loudly.
+        level = log.debug if config.oom_score_adj == Config().oom_score_adj else log.warning
+        level("oom score not set", score=config.oom_score_adj, why=error.strerror)
 
 
 class _Running(NamedTuple):

@@ -6,6 +6,7 @@ field names and words. Settings of the mode that the file chose apply: `masquera
 where the nftables section says nothing.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,25 @@ def load(path: Path) -> tuple[Config, list[str]]:
         raise UsageError(f"--config {path}: kind must be {KIND}")
     if said.get("apiVersion") != API_VERSION:
         raise UsageError(f"--config {path}: apiVersion must be {API_VERSION}")
-    return decode(said, f"--config {path}"), sorted(_unsupported(said, Config, ""))
+    return decode(_set(said), f"--config {path}"), sorted(_unsupported(said, Config, ""))
+
+
+_PERIODS = ("syncPeriod", "minSyncPeriod", "configSyncPeriod")
+
+
+def _set(document: Any) -> Any:
+    """What a file sets: an empty text and a period of 0 mean the default there, as in the files that kubeadm writes."""
+    if not isinstance(document, Mapping):
+        return document
+    return {key: _set(value) for key, value in document.items() if value != "" and not _no_period(key, value)}
+
+
+def _no_period(key: str, value: Any) -> bool:
+    if key not in _PERIODS or not isinstance(value, str):
+        return False
+    with contextlib.suppress(ValueError):
+        return durations.parse_s(value) == 0
+    return False  # what is no duration is told later
 
 
 def repeated(path: Path) -> list[str]:
@@ -92,7 +111,7 @@ WITHOUT_EFFECT = frozenset(
     {
         *(f"clientConnection.{name}" for name in ("acceptContentTypes", "contentType", "qps", "burst")),
         *("logging.flushFrequency", "logging.vmodule", "logging.options", "iptables.localhostNodePorts", "ipvs"),
-        *("iptables.syncPeriod", "iptables.minSyncPeriod", "nftables.syncPeriod", "winkernel", "featureGates"),
+        *("iptables.syncPeriod", "iptables.minSyncPeriod", "winkernel", "featureGates"),
         *("enableProfiling", "showHiddenMetricsForVersion", "configSyncPeriod", "portRange"),
         "windowsRunAsService",
     }
@@ -116,7 +135,7 @@ def _unsupported(said: Mapping[str, Any], cls: type[msgspec.Struct], prefix: str
 def _empty(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(map(_empty, value.values()))
-    return value in (None, "", [], False, 0, "0s")
+    return value in (None, "", [], False, 0, "0", "0s")
 
 
 # Where each flag's value goes: the path of the file's field.
@@ -223,7 +242,14 @@ def shown(config: Config) -> bytes:
             masquerade_bit=chosen.masquerade_bit.bit_length() - 1,
         ),
     )
-    return msgspec.json.encode({"kubeproxy.config.k8s.io": in_force})
+    return msgspec.json.encode({"kubeproxy.config.k8s.io": _as_go(msgspec.to_builtins(in_force))})
+
+
+def _as_go(value: Any, name: str = "") -> Any:
+    """Durations as Go prints them: `24h` is `24h0m0s`."""
+    if isinstance(value, dict):
+        return {key: _as_go(inner, key) for key, inner in value.items()}
+    return durations.text(durations.parse_s(value)) if name.endswith(("Period", "Timeout")) else value
 
 
 BUCKETS = "net/netfilter/nf_conntrack_buckets"

@@ -22,7 +22,7 @@ from netplane.client.config import Connection
 from netplane.client.informer import Informer
 from netplane.kernel.conntrack import Conntrack
 from netplane.kernel.nft import Nft
-from netplane.net.addresses import packed
+from netplane.net.addresses import lenient
 from netplane.nft.types import Family
 from netplane.obs import logs
 from netplane.obs.runner import Pace, Runner
@@ -74,7 +74,7 @@ class Program:
         self._api = Api(connection, agent="netplane-proxy", on_answer=self._stats.requested)
         self._once_synced = once_synced
         self._addresses = node.local_addresses()
-        bind = packed(config.bind_address)
+        bind = lenient(config.bind_address)
         self._given = () if not any(bind) else (bind,)
         self._nft = nft
         self._planes = [Plane(family, configuration.options(config, family, node_cidrs), nft) for family in families]

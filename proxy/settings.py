@@ -1,11 +1,14 @@
 """The fields of a KubeProxyConfiguration with their defaults, as kube-proxy 1.36 has them; unchecked."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 API_VERSION, KIND = "kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration"
 HEALTHZ_PORT, METRICS_PORT = 10256, 10249
+
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -17,16 +20,16 @@ class ClientConnection(Section, frozen=True, kw_only=True):
 
     kubeconfig: str = ""
     accept_content_types: str = ""
-    content_type: str = ""
-    qps: float = 0
-    burst: int = 0
+    content_type: str = "application/vnd.kubernetes.protobuf"
+    qps: float = 5
+    burst: Int32 = 10
 
 
 class Logging(Section, frozen=True, kw_only=True):
     """logging."""
 
-    format: str = ""
-    flush_frequency: str | int = ""
+    format: str = "text"
+    flush_frequency: str | int = "5s"
     verbosity: int = 0
     vmodule: list[dict[str, Any]] = []
     options: dict[str, Any] = {}
@@ -35,8 +38,8 @@ class Logging(Section, frozen=True, kw_only=True):
 class Conntrack(Section, frozen=True, kw_only=True):
     """conntrack: sysctls of net.netfilter. Zero leaves one as the node has it."""
 
-    max_per_core: int = 32_768
-    min: int = 131_072
+    max_per_core: Int32 = 32_768
+    min: Int32 = 131_072
     tcp_established_timeout: str = "24h"
     tcp_close_wait_timeout: str = "1h"
     tcp_be_liberal: bool = msgspec.field(name="tcpBeLiberal", default=False)
@@ -107,7 +110,7 @@ class Config(Section, frozen=True, kw_only=True):
     detect_local: DetectLocalConfig = DetectLocalConfig()
     cluster_cidr: str = msgspec.field(name="clusterCIDR", default="")
     node_port_addresses: list[str] | None = None
-    oom_score_adj: int | None = None
+    oom_score_adj: Int32 = -999
     conntrack: Conntrack = Conntrack()
     config_sync_period: str = "15m"
     port_range: str = ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from netplane.api.fields import FieldError, invalid, not_supported
 from netplane.errors import UsageError
+from netplane.net.addresses import lenient
 from proxy import durations
 from proxy.settings import IPVS, Config, Conntrack, DetectLocalConfig
 
@@ -48,9 +49,11 @@ def problems(config: Config) -> Problems:
             yield from host_port(address, f"{ROOT}.{field}BindAddress")
     yield from detect_local_mode(config.detect_local_mode, f"{ROOT}.DetectLocalMode")
     yield from detect_local(
-        config.detect_local_mode, config.detect_local, config.cluster_cidrs, f"{ROOT}.DetectLocalMode"
+        config.detect_local_mode, config.detect_local, config.cluster_cidrs, f"{ROOT}.DetectLocalConfiguration"
     )
     yield from node_port_addresses(config.node_port_addresses or (), f"{ROOT}.NodePortAddresses")
+    if config.logging.verbosity < 0:
+        yield invalid(f"{ROOT}.logging.verbosity", config.logging.verbosity, _NOT_NEGATIVE)
     if config.logging.format not in ("", "text", "json"):
         yield invalid(f"{ROOT}.logging.format", config.logging.format, "Unsupported log format")
 
@@ -114,9 +117,9 @@ def dual_stack(cidrs: Sequence[str], path: str) -> Problems:
         yield invalid(path, list(cidrs), "must contain at least one CIDR")
         return
     broken = [index for index, cidr in enumerate(cidrs) if not _is_cidr(cidr)]
-    if broken:
+    if broken and len(cidrs) <= 2:
         yield from (invalid(f"{path}[{index}]", cidrs[index], _CIDR) for index in broken)
-    elif len(cidrs) > 2 or len({":" in cidr for cidr in cidrs}) != len(cidrs):
+    elif len({":" in cidr for cidr in cidrs}) != len(cidrs):
         yield invalid(path, list(cidrs), _PAIR)
 
 
@@ -145,7 +148,7 @@ def ipvs(said: IPVS, path: str) -> Problems:
             said.scheduler,
             f"must be in [{known}], blank means the default algorithm method (currently rr)",
         )
-    yield from exclude_cidrs(said.exclude_cidrs, f"{path}.ExcludeCIDRS")
+    yield from exclude_cidrs(said.exclude_cidrs, f"{path}.ExcludeCidrs")
 
 
 def exclude_cidrs(cidrs: Sequence[str], path: str) -> Problems:
@@ -206,14 +209,14 @@ def _duration(path: str, text: str, *, at_least_s: float | None = 0.0) -> Proble
         yield invalid(path, text, str(error))
         return
     if at_least_s is None and seconds <= 0:
-        yield invalid(path, text, "must be greater than 0")
+        yield invalid(path, durations.text(seconds), "must be greater than 0")
     elif at_least_s is not None and seconds < at_least_s:
-        yield invalid(path, text, _NOT_NEGATIVE)
+        yield invalid(path, durations.text(seconds), _NOT_NEGATIVE)
 
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        lenient(text)
     except ValueError:
         return False
     return "%" not in text

@@ -132,7 +132,7 @@ def too_many(slices: Iterable[Slice], family: Family) -> int:
 
 
 def merge(slices: Iterable[Slice], family: Family) -> Endpoints:
-    """Endpoints of all slices of a family. One that is in two slices counts once: as the better of the two.
+    """Endpoints of all slices of a family. One that is there twice counts once: as the better of the two, or the later.
 
     A pod that comes back with its old address is in two slices for a while, terminating in one of them. Where there are
     too many to look at, there are none.
@@ -144,7 +144,7 @@ def merge(slices: Iterable[Slice], family: Family) -> Endpoints:
             held = merged.setdefault((port.name, port.protocol), {})
             for endpoint in _endpoints(item, port.tail):
                 known = held.get(endpoint.data)
-                if known is None or _goodness(endpoint.flags) > _goodness(known.flags):
+                if known is None or _goodness(endpoint.flags) >= _goodness(known.flags):
                     held[endpoint.data] = endpoint
     return {key: list(found.values()) for key, found in merged.items()}
 

@@ -353,3 +353,10 @@ def test_the_health_check_counts_ready_endpoints_of_this_node_once() -> None:
     ]
     for other in others:
         assert desired.health(services.read(service(**local | other)), [item]) is None
+
+
+def test_of_two_alike_that_are_one_endpoint_the_later_counts() -> None:
+    hinted = [{"addresses": ["10.1.0.1"], "hints": {"forZones": [{"name": zone}]}} for zone in "ba"]
+    other = {"addresses": ["10.1.0.2"], "hints": {"forZones": [{"name": "b"}]}}
+    assert destinations(service(), piece(*hinted, other)) == ["10.1.0.1:8080"]
+    assert destinations(service(), piece(*hinted[::-1], other)) == ["10.1.0.1:8080", "10.1.0.2:8080"]

@@ -39,10 +39,42 @@ portRange: ""
 winkernel: {enableDSR: false}
 """,
     )
-    assert unsupported == ["clientConnection.burst", "nftables.syncPeriod"]
+    assert unsupported == ["clientConnection.burst"]
     assert made.client_connection.kubeconfig == "/var/lib/kube-proxy/kubeconfig.conf"
     assert config.options(made) == Options(masquerade_bit=128, masquerade_all=True, detect_local="ClusterCIDR")
     assert config.sysctls(made, 4)["net/netfilter/nf_conntrack_tcp_timeout_established"] == 86_400
+
+
+KUBEADMS = """
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection: {acceptContentTypes: "", burst: 0, contentType: "", kubeconfig: /k, qps: 0}
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack: {maxPerCore: null, min: null, tcpBeLiberal: false, tcpCloseWaitTimeout: null, udpTimeout: 0s}
+detectLocal: {bridgeInterface: "", interfaceNamePrefix: ""}
+detectLocalMode: ""
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables: {localhostNodePorts: null, masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+ipvs: {excludeCIDRs: null, minSyncPeriod: 0s, scheduler: "", strictARP: false, syncPeriod: 0s, tcpTimeout: 0s}
+logging: {flushFrequency: 0, options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}, verbosity: 0}
+metricsBindAddress: ""
+mode: nftables
+nftables: {masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+nodePortAddresses: null
+oomScoreAdj: null
+winkernel: {enableDSR: false, networkName: "", sourceVip: ""}
+"""
+
+
+def test_the_file_that_kubeadm_writes_works_as_it_is(tmp_path: Path) -> None:
+    made, unsupported = load(tmp_path, KUBEADMS)
+    validation.check(made, "f")
+    assert unsupported == []
+    assert (made.healthz_address, made.metrics_address) == ("0.0.0.0:10256", "127.0.0.1:10249")
+    assert (made.nftables.sync_period, made.config_sync_period, made.oom_score_adj) == ("30s", "15m", -999)
+    assert config.options(made) == Options(detect_local="ClusterCIDR")
 
 
 R = "KubeProxyConfiguration"
@@ -54,10 +86,13 @@ PERIODS = f"{R}.KubeProxyNFTablesConfiguration"
     [
         ("mode: magic", f'{R}.Mode.ProxyMode: Invalid value: "magic": must be iptables, ipvs, nftables or blank'),
         ("detectLocalMode: Magic", f'{R}.DetectLocalMode: Unsupported value: "Magic": supported values: "ClusterCIDR"'),
-        ("detectLocalMode: BridgeInterface", f'{R}.DetectLocalMode.InterfaceName: Invalid value: "": must not'),
+        (
+            "detectLocalMode: BridgeInterface",
+            f'{R}.DetectLocalConfiguration.InterfaceName: Invalid value: "": must not',
+        ),
         ("detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: 'a b'}", "must be an interface's"),
         ("clusterCIDR: 10.0.0.0/16,10.1.0.0/16", "must be a either a single CIDR or dual-stack pair of CIDRs"),
-        ("clusterCIDR: 10.0.0.300/16", f'{R}.DetectLocalMode.ClusterCIDRs[0]: Invalid value: "10.0.0.300/16"'),
+        ("clusterCIDR: 10.0.0.300/16", f'{R}.DetectLocalConfiguration.ClusterCIDRs[0]: Invalid value: "10.0.0.300/16"'),
         ("clusterCIDR: 10.0.0.0", "must be a valid CIDR block"),
         ("nodePortAddresses: [primary, 10.0.0.0/8]", f'{R}.NodePortAddresses[0]: Invalid value: "primary": can\'t'),
         ("nodePortAddresses: [x]", f'{R}.NodePortAddresses[0]: Invalid value: "x": must be a valid CIDR'),
@@ -67,6 +102,10 @@ PERIODS = f"{R}.KubeProxyNFTablesConfiguration"
         ("mode: nftables\nnftables: {minSyncPeriod: -1s}", f'{R}.MinSyncPeriod: Invalid value: "-1s": must be greater'),
         ("conntrack: {min: -1}", "KubeProxyConntrackConfiguration.Min: Invalid value: -1: must be greater"),
         ("conntrack: {maxPerCore: many}", "conntrack.maxPerCore: Expected `int"),
+        ("conntrack: {maxPerCore: 9999999999}", "conntrack.maxPerCore: Expected `int` <"),
+        ("logging: {verbosity: -1}", f"{R}.logging.verbosity: Invalid value: -1: must be greater"),
+        ("configSyncPeriod: -90s", f'{R}.ConfigSyncPeriod: Invalid value: "-1m30s": must be greater than 0'),
+        ("clusterCIDR: 'a,b,c'", f'{R}.DetectLocalConfiguration.ClusterCIDRs: Invalid value: ["a","b","c"]: must be a'),
         ("bindAddress: here", f'{R}.BindAddress: Invalid value: "here": not a valid textual representation'),
         ("oomScoreAdj: 2000", f"{R}.KubeProxyLinuxConfiguration.OOMScoreAdj: Invalid value: 2000: must be within"),
     ],
@@ -130,6 +169,15 @@ def test_configz_shows_what_is_in_force() -> None:
     assert shown["mode"] == "nftables"
     assert (shown["nftables"]["masqueradeAll"], shown["nftables"]["masqueradeBit"]) == (True, 14)
     assert (shown["detectLocalMode"], shown["healthzBindAddress"]) == ("ClusterCIDR", "0.0.0.0:10256")
+    assert (shown["conntrack"]["tcpEstablishedTimeout"], shown["configSyncPeriod"]) == ("24h0m0s", "15m0s")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0s", "1ns", "2µs", "10ms", "1.5ms", "1s", "1.5s", "1m0s", "1m30s", "1h0m0s", "24h0m0s", "1h0m0.5s", "-1m0s"],
+)
+def test_durations_are_printed_as_they_are_read(text: str) -> None:
+    assert durations.text(durations.parse_s(text)) == text
 
 
 @pytest.mark.parametrize("head", ["", "kind: Pod\n", "kind: KubeProxyConfiguration\napiVersion: v9\n", "- a\n", "{"])
@@ -263,7 +311,8 @@ def test_every_flag_of_kube_proxy_is_taken(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [*KUBE_PROXYS_FLAGS.split(), f"--write-config-to={made}"])
     assert done.exit_code == 0, done.output
     taken = config.load(made)[0]
-    assert (taken.oom_score_adj, taken.mode, taken.healthz_address) == (-999, "iptables", "")
+    assert (taken.oom_score_adj, taken.mode) == (-999, "iptables")
+    assert "healthzBindAddress: ''" in made.read_text()
     assert taken.conntrack.max_per_core == 32_768
 
 
@@ -277,7 +326,7 @@ acceptContentTypes: unknown
 featureGates: {A: true}
 clientConnection: {acceptContentTypes: a, contentType: b, qps: 5, burst: 10}
 logging:
-  {format: text, flushFrequency: 5s, verbosity: 2, vmodule: [{filePattern: f, verbosity: 1}], options: {json: {a: "0"}}}
+  {format: text, flushFrequency: 5s, verbosity: 2, vmodule: [{filePattern: f, verbosity: 1}], options: {json: {a: "1"}}}
 bindAddressHardFail: true
 enableProfiling: true
 showHiddenMetricsForVersion: "1.35"
