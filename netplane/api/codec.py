@@ -41,6 +41,15 @@ def decode(kind: Kind, value: bytes, rev: int) -> Json:
     return {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
 
 
+def same(one: Json, other: Json) -> bool:
+    """Whether two objects of a kind have the same stored form, but for the order of members."""
+    metas = [{key: value for key, value in obj["metadata"].items() if key not in _NEVER_STORED} for obj in (one, other)]
+    if metas[0] != metas[1]:
+        return False
+    contents = [{key: value for key, value in obj.items() if key not in _ELSEWHERE} for obj in (one, other)]
+    return contents[0] == contents[1]
+
+
 def item_bytes(value: bytes, rev: int) -> bytes:
     """A stored value as an item of a list."""
     return b'{"metadata":{"resourceVersion":"%d",%b' % (rev, value[_SKIP:])

@@ -2,7 +2,9 @@
 
 import datetime
 import os
+import time
 from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -42,6 +44,16 @@ def timestamp(when: datetime.datetime) -> str:
     return when.isoformat()[:19] + "Z"
 
 
+def stamp() -> str:
+    """The current time as metadata carries it."""
+    return _stamped(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _stamped(second: int) -> str:
+    return timestamp(datetime.datetime.fromtimestamp(second, datetime.UTC))
+
+
 def new_uid() -> str:
     """A random identity for an object (RFC 9562, version 4)."""
     if not _random:
@@ -58,14 +70,18 @@ _random: list[str] = []
 
 def prefix(kind: Kind, namespace: str = "") -> str:
     """Store keys of a kind begin so; with a namespace, only those in it."""
+    return f"{_head(kind)}{namespace}/" if namespace else _head(kind)
+
+
+@cache
+def _head(kind: Kind) -> str:
     group = kind.group if kind.stored_in is None else kind.stored_in
-    head = f"/registry/{group}/{kind.plural}/" if group else f"/registry/{kind.plural}/"
-    return f"{head}{namespace}/" if namespace else head
+    return f"/registry/{group}/{kind.plural}/" if group else f"/registry/{kind.plural}/"
 
 
 def key(kind: Kind, namespace: str, name: str) -> str:
     """The store key of one object."""
-    return prefix(kind, namespace if kind.namespaced else "") + name
+    return f"{_head(kind)}{namespace}/{name}" if kind.namespaced and namespace else _head(kind) + name
 
 
 def _by_header(users: Mapping[str, User]) -> dict[bytes, User]:

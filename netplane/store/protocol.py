@@ -206,5 +206,5 @@ def prefix_end(prefix: str) -> str:
 
 def check_ops(ops: Sequence[Put | Delete]) -> None:
     """Refuse a transaction that names a key twice: its outcome would depend on the order. Raises ValueError."""
-    if len({op.key for op in ops}) != len(ops):
+    if len(ops) > 1 and len({op.key for op in ops}) != len(ops):
         raise ValueError("a transaction names a key twice")

@@ -13,8 +13,8 @@ other's writes (netplane.apiserver.following). A claim that lost is made anew.
 
 import ipaddress
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from types import TracebackType
 from typing import Any, Self
 
 import orjson
@@ -45,6 +45,14 @@ class Claim:
         self.ops: list[ip_objects.Op] = []
         self.compares: list[Compare] = []
         self._asked = b"{}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.settle()
 
     def complete(self, new: Json, old: Json | None) -> None:
         """The object is valid and as it will be stored: its transaction also does this, if nobody has what it takes."""
@@ -133,20 +141,16 @@ class Allocator:
         if ranges is not None:
             (ranges.drop if gone else ranges.retire)(network)
 
-    @contextmanager
-    def claim(self, kind: Kind, obj: Json, old: Json | None, *, dry_run: bool = False) -> Iterator[Claim]:
+    def claim(self, kind: Kind, obj: Json, old: Json | None, *, dry_run: bool = False) -> Claim:
         """Take what `obj` needs beyond what `old` has, and write it into `obj`. Raises StatusError 422, 500.
 
         Whoever has a claim validates the object, which has all its numbers now, and then completes the claim.
         """
         claim = Claim(kind, self._pools)
-        try:
-            if kind is kinds.SERVICE and (old is None or obj["spec"] != old.get("spec")):
-                claim.remember(obj["spec"])
-                claim.taken = self._allocate(obj, old, dry_run=dry_run)
-            yield claim
-        finally:
-            claim.settle()
+        if kind is kinds.SERVICE and (old is None or obj["spec"] != old.get("spec")):
+            claim.remember(obj["spec"])
+            claim.taken = self._allocate(obj, old, dry_run=dry_run)
+        return claim
 
     def _allocate(self, obj: Json, old: Json | None, *, dry_run: bool) -> PoolClaim:
         spec, before = obj["spec"], old.get("spec") or {} if old is not None else None

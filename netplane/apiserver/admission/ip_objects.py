@@ -45,7 +45,7 @@ def changes(new: Json | None, old: Json | None) -> list[Op]:
 
 
 def _object(ip: str, service: Json) -> bytes:
-    now = cl.timestamp(cl.now())
+    now = cl.stamp()
     entry = {
         "manager": "kube-apiserver",
         "operation": "Update",

@@ -57,7 +57,7 @@ def complete(kind: Kind, obj: Json, manager: str = "", entries: Entries | None =
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = generated_name(metadata["generateName"])
     metadata["uid"] = cl.new_uid()
-    metadata["creationTimestamp"] = now = cl.timestamp(cl.now())
+    metadata["creationTimestamp"] = now = cl.stamp()
     strategy.prepare_create(obj)
     defaults.apply(kind, obj)
     if entries is None and manager:
@@ -109,7 +109,7 @@ async def create(
 ) -> Stored:
     """Store a new object; the server's own is not validated. Raises StatusError 403, 404, 409, 422."""
     generated = not obj["metadata"].get("name")
-    await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
+    place = await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
     complete(kind, obj, manager, entries)
     if not own:
         await classes.admit(cluster, kind, obj)
@@ -118,16 +118,25 @@ async def create(
     if kind is kinds.SECRET:
         await legacy_tokens.admit(cluster, namespace, obj)
     for _ in range(ATTEMPTS):
-        stored = await _insert(cluster, kind, namespace, obj, dry_run=dry_run, generated=generated, own=own)
+        stored = await _insert(cluster, kind, namespace, obj, place, dry_run=dry_run, generated=generated, own=own)
         if stored is not None:
             return stored
+        place = await namespace_open(cluster, kind, namespace, obj["metadata"]["name"])
     raise _too_busy(kind, obj["metadata"]["name"])
 
 
 async def _insert(
-    cluster: Cluster, kind: Kind, namespace: str, obj: Json, *, dry_run: bool, generated: bool, own: bool
+    cluster: Cluster,
+    kind: Kind,
+    namespace: str,
+    obj: Json,
+    place: Compare | None,
+    *,
+    dry_run: bool,
+    generated: bool,
+    own: bool,
 ) -> Stored | None:
-    """Commit a new object; None when somebody was faster, or took an address that it was to have."""
+    """Commit a new object while `place` holds; None when it did not, or an address that it was to have was taken."""
     with cluster.allocator.claim(kind, obj, None, dry_run=dry_run) as claim:
         if not own:
             check(kind, obj, None)
@@ -135,8 +144,7 @@ async def _insert(
         name = obj["metadata"]["name"]
         key = cl.key(kind, namespace, name)
         value = codec.encode(obj)
-        place = await namespace_open(cluster, kind, namespace, name)
-        compares = [Compare(key, 0), *([] if place is None else [place]), *claim.compares]
+        compares = [Compare(key, 0), *claim.compares] if place is None else [Compare(key, 0), place, *claim.compares]
         if dry_run:
             if await cluster.store.get(key) is not None:
                 raise errors.already_exists(kind.group, kind.plural, name)
@@ -220,7 +228,7 @@ def _own(kind: Kind, new: Json, old: Json, scope: str, manager: str) -> None:
     told = new["metadata"].pop("managedFields", None)
     entries = before if scope in PARTS else managed.given(told, before)
     subresource = scope if scope in PARTS else ""
-    writer = managed.Writer(manager, cl.timestamp(cl.now()), subresource, STRATEGIES[kind].not_owned)
+    writer = managed.Writer(manager, cl.stamp(), subresource, STRATEGIES[kind].not_owned)
     entries = managed.updated(kind, old, new, entries, writer)
     if entries:
         new["metadata"]["managedFields"] = entries
@@ -255,7 +263,7 @@ async def _store(
         claim.complete(new, old)
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.
-        if value == kv.value or (len(value) == len(kv.value) and orjson.loads(value) == orjson.loads(kv.value)):
+        if value == kv.value or (len(value) == len(kv.value) and codec.same(new, old)):
             await cluster.store.catch_up()  # nothing to write, so no compare would tell that somebody was faster
             return Stored(kv.value, kv.mod_rev) if await cluster.store.get(kv.key) == kv else None
         if _last_hold_gone(kind, new):

@@ -144,7 +144,7 @@ def answer(call: Call, stored: Stored) -> Reply:
     """The object as it now stands, with the warnings the request earned."""
     body = one(call, stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
     call.warnings += _earned(call, stored)
-    told = tuple(warning(text) for text in dict.fromkeys(call.warnings))
+    told = tuple(warning(text) for text in dict.fromkeys(call.warnings)) if call.warnings else ()
     return Reply(body, 201 if stored.created else 200, headers=told)
 
 

@@ -187,6 +187,8 @@ class WriteOptions(NamedTuple):
 
 def write_options(query: Query, kind: str, *, apply: bool = False) -> WriteOptions:
     """Parse and check; `kind` is CreateOptions, UpdateOptions or PatchOptions. Raises StatusError 422."""
+    if not query and not apply:
+        return _PLAIN
     problems: list[fields.FieldError] = []
     manager, dry_run = query.get("fieldManager", ""), query.get("dryRun", "")
     if apply and not manager:
@@ -202,6 +204,9 @@ def write_options(query: Query, kind: str, *, apply: bool = False) -> WriteOptio
     if problems:
         raise errors.invalid("meta.k8s.io", kind, "", problems)
     return WriteOptions(bool(dry_run), validation, manager, boolean(query, "force"))
+
+
+_PLAIN = WriteOptions(False, "Warn", "", False)
 
 
 def _manager_problems(manager: str) -> list[fields.FieldError]:
