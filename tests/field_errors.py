@@ -31,7 +31,7 @@ def made(kind: Kind, obj: Json) -> Json:
     return obj
 
 
-def problems(kind: Kind, obj: Json, old: Json | None = None) -> list[str]:
-    """All that is wrong with an object, or with what it would make of `old`."""
-    found = validation.validate(kind, made(kind, obj), made(kind, old) if old is not None else None)
+def problems(kind: Kind, obj: Json, old: Json | None = None, part: str = "") -> list[str]:
+    """All that is wrong with an object, or with what it, or a part of it, would make of `old`."""
+    found = validation.validate(kind, made(kind, obj), made(kind, old) if old is not None else None, part)
     return [str(error) for error in found]

@@ -3,10 +3,12 @@
 Source: the defaults of networking/v1, rbac/v1, apps/v1 and batch/v1 in Kubernetes 1.36.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-from netplane.api import pod_defaults
+from netplane.api import errors, pod_defaults
+from netplane.api.fields import go_quote
 from netplane.api.pod_defaults import fill
 
 Json = dict[str, Any]
@@ -58,10 +60,11 @@ def _template(spec: Json) -> None:
 
 
 def _labels_of_template(obj: Json) -> None:
+    """The very same labels: what is added to the template's is added to the object's."""
     labels = (obj["spec"]["template"].get("metadata") or {}).get("labels")
     metadata = obj.setdefault("metadata", {})
     if labels and not metadata.get("labels"):
-        metadata["labels"] = dict(labels)
+        metadata["labels"] = labels
 
 
 def _workload(obj: Json) -> Json:
@@ -84,7 +87,6 @@ def _deployment(obj: Json) -> None:
 
 def _replica_set(obj: Json) -> None:
     spec = _workload(obj)
-    _labels_of_template(obj)
     fill(spec, {"replicas": 1}, zero_counts=False)
     obj["status"].setdefault("replicas", 0)
 
@@ -94,10 +96,11 @@ def _stateful_set(obj: Json) -> None:
     fill(spec, {"podManagementPolicy": "OrderedReady"})
     given = {"replicas": 1, "revisionHistoryLimit": 10, "updateStrategy": {}, "serviceName": ""}
     fill(spec, given, zero_counts=False)
-    fill(spec["updateStrategy"], {"type": "RollingUpdate"})
-    if spec["updateStrategy"]["type"] == "RollingUpdate":
-        fill(spec["updateStrategy"], {"rollingUpdate": {}}, zero_counts=False)
-        fill(spec["updateStrategy"]["rollingUpdate"], {"partition": 0}, zero_counts=False)
+    strategy = spec["updateStrategy"]
+    if not strategy.get("type"):
+        fill(strategy, {"type": "RollingUpdate", "rollingUpdate": {}}, zero_counts=False)
+    if strategy["type"] == "RollingUpdate":
+        fill(strategy, {"rollingUpdate.partition": 0}, zero_counts=False)
     fill(spec, {"persistentVolumeClaimRetentionPolicy": {}}, zero_counts=False)
     fill(spec["persistentVolumeClaimRetentionPolicy"], {"whenDeleted": "Retain", "whenScaled": "Retain"})
     for claim in spec.get("volumeClaimTemplates") or ():
@@ -108,9 +111,13 @@ def _stateful_set(obj: Json) -> None:
     fill(obj["status"], {"replicas": 0, "availableReplicas": 0}, zero_counts=False)
 
 
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""The annotation that counts a DaemonSet's templates."""
+
+
 def _daemon_set(obj: Json) -> None:
+    _template_generation(obj.setdefault("metadata", {}))
     spec = _workload(obj)
-    _labels_of_template(obj)
     fill(spec, {"revisionHistoryLimit": 10, "updateStrategy": {}}, zero_counts=False)
     fill(spec["updateStrategy"], {"type": "RollingUpdate"})
     if spec["updateStrategy"]["type"] == "RollingUpdate":
@@ -120,15 +127,31 @@ def _daemon_set(obj: Json) -> None:
     fill(obj["status"], dict.fromkeys(counts, 0), zero_counts=False)
 
 
-def _job_spec(spec: Json) -> None:
+def _template_generation(metadata: Json) -> None:
+    """A number, 0 when there is none. Raises StatusError 400."""
+    annotations = metadata["annotations"] = dict(metadata.get("annotations") or {})
+    text = annotations.get(TEMPLATE_GENERATION, "0")
+    if not re.fullmatch("[+-]?[0-9]+", text):
+        why = f"strconv.ParseInt: parsing {go_quote(text)}: invalid syntax"
+        raise errors.cannot_handle("DaemonSet", "apps/v1", why)
+    annotations[TEMPLATE_GENERATION] = str(int(text))
+
+
+def _job_template(spec: Json) -> None:
+    """What a Job and the template of one have in common."""
     _template(spec)
+    fill(spec, {"podFailurePolicy.rules[].onPodConditions[].status": "True"})
+
+
+def _job_spec(spec: Json) -> None:
+    _job_template(spec)
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = spec["parallelism"] = 1
     elif spec.get("parallelism") is None:
         spec["parallelism"] = 1
     limit = 2**31 - 1 if spec.get("backoffLimitPerIndex") is not None else 6
     replacement = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
-    given = {"backoffLimit": limit, "completionMode": "NonIndexed", "suspend": False}
+    given = {"backoffLimit": limit, "completionMode": "NonIndexed", "suspend": False, "manualSelector": False}
     fill(spec, given, zero_counts=False)
     fill(spec, {"podReplacementPolicy": replacement})
 
@@ -146,8 +169,7 @@ def _cron_job(obj: Json) -> None:
     fill(spec, {"suspend": False, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}, zero_counts=False)
     template = spec.setdefault("jobTemplate", {})
     template.setdefault("metadata", {})
-    job = template.setdefault("spec", {})
-    _template(job)
+    _job_template(template.setdefault("spec", {}))
 
 
 BY_KIND: dict[tuple[str, str], Callable[[Json], None]] = {

@@ -38,6 +38,40 @@ def test_workloads_get_the_defaults_that_controllers_read() -> None:
     run(test)
 
 
+def test_a_daemon_set_counts_its_templates() -> None:
+    counter = "deprecated.daemonset.template.generation"
+
+    async def test(server: Server) -> None:
+        path, image = f"{APPS}/daemonsets", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 5}}}}
+        made = await server.create(path, workload("DaemonSet"))
+        counts = [made["metadata"]["annotations"][counter]]
+        status = {"currentNumberScheduled": 1}
+        for where, change in (
+            (path, {"spec": {"minReadySeconds": 1}}),
+            (path, {"metadata": {"annotations": {counter: "9"}}}),
+            (path, {"metadata": {"annotations": None}}),
+            (path, image),
+            (f"{path}/a/status", {"metadata": {"annotations": {counter: "9"}}, "status": status}),
+        ):
+            changed = await server.patch(where if where.endswith("status") else f"{path}/a", change)
+            counts.append(changed.json["metadata"]["annotations"][counter])
+        assert counts == ["1", "1", "1", "1", "2", "2"]
+        refused = await server.patch(f"{path}/a", {"metadata": {"annotations": {counter: "x"}}})
+        assert refused.json["message"].endswith('strconv.ParseInt: parsing "x": invalid syntax')
+
+    run(test)
+
+
+def test_a_service_account_keeps_only_the_names_of_its_secrets() -> None:
+    async def test(server: Server) -> None:
+        secrets = [{"name": "s", "kind": "Secret", "namespace": "n"}, {}]
+        account = {"metadata": {"name": "x"}, "secrets": secrets}
+        made = await server.create("/api/v1/namespaces/default/serviceaccounts", account)
+        assert made["secrets"] == [{"name": "s"}, {}]
+
+    run(test)
+
+
 def test_jobs_select_their_pods_by_their_own_uid() -> None:
     async def test(server: Server) -> None:
         pod = {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}

@@ -26,6 +26,14 @@ def success(*rules: Json) -> Json:
     return job(completionMode="Indexed", completions=3, successPolicy={"rules": list(rules)})
 
 
+def placed(of: Json, spec: Json) -> Json:
+    """The job with so much more in its pods' spec."""
+    template = of["spec"]["template"]
+    return {"spec": {**of["spec"], "template": {**template, "spec": {**template["spec"], **spec}}}}
+
+
+CONTAINER: Json = {"name": "c", "image": "i"}
+LIMITS = {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}
 RULE, CODES, DONE = "spec.podFailurePolicy.rules[0]", "spec.podFailurePolicy.rules[0].onExitCodes", "spec.successPolicy"
 TABLE: list[tuple[Json, list[str]]] = [
     (rule(onExitCodes={"operator": "In", "values": [1, 2]}), []),
@@ -67,7 +75,8 @@ TABLE: list[tuple[Json, list[str]]] = [
     ),
     (
         job(successPolicy={"rules": [{"succeededCount": 1}]}),
-        [f'{DONE}: Invalid value: {{"rules":[{{"succeededCount":1}}]}}: requires indexed completion mode'],
+        [f'{DONE}: Invalid value: {{"Rules":[{{"SucceededIndexes":null,"SucceededCount":1}}]}}: requires indexed '
+         "completion mode"],
     ),
     (
         job(podReplacementPolicy="Maybe"),
@@ -109,6 +118,12 @@ def test_lists_of_indexes(text: str, why: str) -> None:
         (job(parallelism=1), job(parallelism=2), []),
         (job(completions=1), job(completions=2), ["spec.completions: Invalid value: 2: field is immutable"]),
         (
+            rule(onExitCodes={"operator": "In", "values": [1]}),
+            rule(onPodConditions=[{"type": "a", "status": "True"}]),
+            ['spec.podFailurePolicy: Invalid value: {"Rules":[{"Action":"FailJob","OnExitCodes":null,"OnPodConditions":'
+             '[{"Type":"a","Status":"True"}]}]}: field is immutable'],
+        ),
+        (
             job(completionMode="Indexed", completions=1),
             job(completionMode="Indexed", completions=2),
             ["spec.completions: Invalid value: 2: can only be modified in tandem with spec.parallelism"],
@@ -119,7 +134,81 @@ def test_lists_of_indexes(text: str, why: str) -> None:
             [],
         ),
         (job(backoffLimit=1), job(backoffLimit=2), []),
+        (job(suspend=True), placed(job(), {"nodeSelector": {"a": "b"}, "schedulingGates": [{"name": "g/h"}]}), []),
+        (job(suspend=True), placed(job(), {"containers": [{**CONTAINER, "resources": LIMITS}]}), []),
     ],
-)
+)  # fmt: skip
 def test_changes_of_jobs(old: Json, new: Json, expected: list[str]) -> None:
     assert problems(kinds.JOB, new, old) == expected
+
+
+def status(*conditions: str, **given: Any) -> Json:
+    """A job that says so of itself; `+` before a condition: it is True, `-`: it is False."""
+    said = [{"type": one[1:], "status": "True" if one[0] == "+" else "False"} for one in conditions]
+    return {**job(), "status": {**given, **({"conditions": said} if said else {})}}
+
+
+def indexed(**given: Any) -> Json:
+    spec = job(completionMode="Indexed", completions=5, parallelism=2, backoffLimitPerIndex=1)["spec"]
+    return {"spec": spec, "status": given}
+
+
+BEGUN, ENDED = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
+OVER = status("+Complete", "+SuccessCriteriaMet", startTime=BEGUN, completionTime=ENDED)
+CONDITIONS = "status.conditions: Invalid value: cannot"
+STATUSES: list[tuple[Json, Json, list[str]]] = [
+    (status(), OVER, []),
+    (status(), status(active=-1, ready=2), [
+        "status.active: Invalid value: -1: must be greater than or equal to 0",
+        "status.ready: Invalid value: 2: cannot set more ready pods than active",
+    ]),
+    (status(), status("+Complete"), [
+        "status.completionTime: Required value: completionTime is required for Complete jobs",
+        f"{CONDITIONS} set Complete=True condition without the SuccessCriteriaMet=true condition",
+        "status.startTime: Required value: startTime is required for finished job",
+    ]),
+    (status(), status("+Failed", startTime=BEGUN, active=1, terminating=1), [
+        f"{CONDITIONS} set Failed=True condition without the FailureTarget=true condition",
+        "status.active: Invalid value: 1: active>0 is invalid for finished job",
+        "status.terminating: Invalid value: 1: terminating>0 is invalid for finished job",
+    ]),
+    (status(), status("+Failed", "+Complete", "+FailureTarget", startTime=ENDED, completionTime=BEGUN), [
+        f"{CONDITIONS} set Complete=True and Failed=true conditions",
+        f"{CONDITIONS} set Complete=True and FailureTarget=true conditions",
+        f'status.completionTime: Invalid value: "{BEGUN}": must be equal to or after `startTime`',
+        f"{CONDITIONS} set Complete=True condition without the SuccessCriteriaMet=true condition",
+    ]),
+    (status(), status(completedIndexes="0", failedIndexes="1"), [
+        'status.completedIndexes: Invalid value: "0": cannot set non-empty completedIndexes when non-indexed '
+        "completion mode",
+        'status.failedIndexes: Invalid value: "1": cannot set non-null failedIndexes when backoffLimitPerIndex is null',
+    ]),
+    (indexed(), indexed(completedIndexes="0-2,7", failedIndexes="2,x"), [
+        'status.completedIndexes: Invalid value: "0-2,7": error parsing completedIndexes: too large index: "7"',
+        'status.failedIndexes: Invalid value: "2,x": error parsing failedIndexes: cannot convert string to integer for '
+        'index: "x"',
+        'status.failedIndexes: Invalid value: "2,x": failedIndexes and completedIndexes overlap at index: 2',
+    ]),
+    (status(), status(uncountedTerminatedPods={"succeeded": ["a", ""], "failed": ["a"]}), [
+        'status.uncountedTerminatedPods.succeeded[1]: Invalid value: "": must not be empty',
+        'status.uncountedTerminatedPods.failed[0]: Duplicate value: "a"',
+    ]),
+    (OVER, status(startTime=ENDED), [
+        f"{CONDITIONS} disable the terminal Complete=True condition",
+        f'status.startTime: Invalid value: "{ENDED}": field is immutable for unsuspended job once set',
+        f"{CONDITIONS} disable the SuccessCriteriaMet=True condition",
+    ]),
+    (status(failed=2, succeeded=2), status(failed=1, succeeded=1), [
+        "status.failed: Invalid value: 1: cannot decrease the failed counter",
+        "status.succeeded: Invalid value: 1: cannot decrease the succeeded counter",
+    ]),
+    (status("+SuccessCriteriaMet"), status("+SuccessCriteriaMet", "+FailureTarget"), [
+        f"{CONDITIONS} set SuccessCriteriaMet=True and FailureTarget=true conditions",
+    ]),
+    (status("+Suspended", startTime=BEGUN), status("-Suspended", startTime=ENDED), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), STATUSES)
+def test_what_a_job_may_say_of_itself(old: Json, new: Json, expected: list[str]) -> None:
+    assert problems(kinds.JOB, new, old, "status") == expected

@@ -28,7 +28,7 @@ PODS: list[tuple[Json, list[str]]] = [
         container(env=[{"name": "A", "valueFrom": {}}]),
         [
             f'{C}.env[0].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, '
-            "`configMapKeyRef` or `secretKeyRef`"
+            "`configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
         ],
     ),
     (
@@ -96,7 +96,9 @@ PODS: list[tuple[Json, list[str]]] = [
     (
         container(securityContext={"privileged": True, "allowPrivilegeEscalation": False, "runAsUser": -1}),
         [f"{C}.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
-         f'{C}.securityContext: Invalid value: {{"privileged":true,"allowPrivilegeEscalation":false,"runAsUser":-1}}: '
+         f'{C}.securityContext: Invalid value: {{"Capabilities":null,"Privileged":true,"SELinuxOptions":null,'
+         '"WindowsOptions":null,"RunAsUser":-1,"RunAsGroup":null,"RunAsNonRoot":null,"ReadOnlyRootFilesystem":null,'
+         '"AllowPrivilegeEscalation":false,"ProcMount":null,"SeccompProfile":null,"AppArmorProfile":null}: '
          "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"],
     ),
     (volume(configMap={"name": "c", "items": [{"key": "k", "path": "a/b"}]}), []),
@@ -210,7 +212,8 @@ WORKLOADS: list[tuple[Kind, Json, list[str]]] = [
     (
         kinds.STATEFUL_SET,
         workload(serviceName="s", updateStrategy={"type": "OnDelete", "rollingUpdate": {"partition": -1}}),
-        [f"{DAEMONS}: Invalid value: {{\"partition\":-1}}: only allowed for updateStrategy 'RollingUpdate'"],
+        [f'{DAEMONS}: Invalid value: {{"Partition":-1,"MaxUnavailable":null}}: only allowed for updateStrategy '
+         "'RollingUpdate'"],
     ),
     (kinds.JOB, job(completionMode="Indexed", completions=3), []),
     (
@@ -241,7 +244,7 @@ def test_workloads(kind: Kind, obj: Json, expected: list[str]) -> None:
 
 
 def test_a_status_whose_whole_is_less_than_its_parts() -> None:
-    told = problems(kinds.DEPLOYMENT, {**workload(), "status": {"replicas": -1}})
+    told = problems(kinds.DEPLOYMENT, {**workload(), "status": {"replicas": -1}}, workload(), "status")
     assert told[0] == "status.replicas: Invalid value: -1: must be greater than or equal to 0"
     assert "status.readyReplicas: Invalid value: 0: cannot be greater than status.replicas" in told
 

@@ -14,6 +14,7 @@ from netplane.api.validation import (
     cron_jobs,
     endpoints,
     ingress,
+    job_status,
     jobs,
     meta,
     networking,
@@ -21,6 +22,8 @@ from netplane.api.validation import (
     others,
     pod,
     service,
+    stateful_sets,
+    workload_status,
     workloads,
 )
 
@@ -70,7 +73,7 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("networking.k8s.io", "IPAddress"): (networking.ip_name, networking.ip_address),
     ("apps", "Deployment"): (meta.subdomain, workloads.deployment),
     ("apps", "ReplicaSet"): (meta.subdomain, workloads.replica_set),
-    ("apps", "StatefulSet"): (meta.label, workloads.stateful_set),
+    ("apps", "StatefulSet"): (meta.label, stateful_sets.stateful_set),
     ("apps", "DaemonSet"): (meta.subdomain, workloads.daemon_set),
     ("apps", "ControllerRevision"): (meta.subdomain, access.revision),
     ("batch", "Job"): (meta.subdomain, jobs.job),
@@ -81,6 +84,12 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     (_RBAC, "ClusterRoleBinding"): (meta.segment, access.binding),
 }
 _BY_PART: dict[tuple[str, str, str], Validate] = {
+    ("apps", "Deployment", "status"): workload_status.deployment,
+    ("apps", "ReplicaSet", "status"): workload_status.replica_set,
+    ("apps", "StatefulSet", "status"): workload_status.stateful_set,
+    ("apps", "DaemonSet", "status"): workload_status.daemon_set,
+    ("batch", "Job", "status"): job_status.job_status,
+    ("batch", "CronJob", "status"): cron_jobs.cron_job_status,
     ("", "Service", "status"): service.status,
     ("", "Pod", "ephemeralcontainers"): pod.looked_at,
     ("", "Pod", "resize"): pod.resized,

@@ -33,3 +33,16 @@ def _index(text: str, below: int) -> int:
     if int(text) >= below:
         raise ValueError(f'too large index: "{text}"')
     return int(text)
+
+
+def first_in_both(one: str, other: str, below: int) -> int | None:
+    """The first index that two lists share, intervals that cannot be read apart; None when there is none."""
+    ones, others = ([i for part in text.split(",") for i in _readable(part, below)] for text in (one, other))
+    return next((max(a, c) for a, b in ones for c, d in others if a <= d and c <= b), None)
+
+
+def _readable(part: str, below: int) -> list[tuple[int, int]]:
+    try:
+        return [_interval(part, below)]
+    except ValueError:
+        return []

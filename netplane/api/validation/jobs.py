@@ -1,5 +1,6 @@
 """Job: how many pods, when it is done and when it failed. Source: batch/v1 validation of Kubernetes 1.36."""
 
+from collections.abc import Callable
 from typing import Any
 
 from netplane.api import names
@@ -7,6 +8,7 @@ from netplane.api.fields import (
     FieldError,
     all_invalid,
     duplicate,
+    go_struct,
     invalid,
     invalid_as_such,
     not_supported,
@@ -14,9 +16,9 @@ from netplane.api.fields import (
     too_long,
     too_many,
 )
-from netplane.api.validation import indexes, meta
+from netplane.api.validation import indexes, job_template, meta
 from netplane.api.validation.selecting import label_selector
-from netplane.api.validation.workloads import matches, pod_template
+from netplane.api.validation.workloads import matches, pod_template, shown_selector
 
 Json = dict[str, Any]
 
@@ -33,54 +35,92 @@ _GENERATED = (
 
 
 def job(obj: Json, old: Json | None) -> list[FieldError]:
-    """batch/v1 Job: its selector, template and completions are given once."""
-    spec = obj["spec"]
-    errors = _generated(obj) if old is None else []
-    errors += job_spec(spec, "spec")
-    selector = spec.get("selector")
-    errors += [required("spec.selector")] if selector is None else label_selector(selector, "spec.selector")
-    errors += matches(selector, spec)
+    """batch/v1 Job: its selector, template and completions are given once. A change is looked at twice."""
+    spec, before = obj["spec"], (old or {}).get("spec")
+    errors = _generated(obj) + (own := _selecting_spec(spec))
     completions = spec.get("completions") or 0
-    if old is None and spec.get("completionMode") == "Indexed" and completions > 0:
+    if spec.get("completionMode") == "Indexed" and completions > 0:
         name = obj["metadata"].get("name") or ""
         host = f"{name}-{completions - 1}"
         why = f"will not able to create pod with invalid DNS label: {host}"
         errors += [invalid("metadata.name", name, why)] if names.dns_label(host) else []
-    before = (old or {}).get("spec")
-    return errors + (_changes(spec, before) if before is not None else [])
+    if old is None or before is None:
+        return errors
+    return errors + own + _changes(spec, before, old.get("status") or {})
+
+
+def _selecting_spec(spec: Json) -> list[FieldError]:
+    selector = spec.get("selector")
+    wrong = [required("spec.selector")] if selector is None else label_selector(selector, "spec.selector")
+    finds = matches(selector, spec) if selector is None or not wrong else []
+    return [*job_spec(spec, "spec"), *wrong, *finds]
 
 
 def _generated(obj: Json) -> list[FieldError]:
     """Labels and selector that the server makes are as it made them."""
     spec, metadata = obj["spec"], obj["metadata"]
-    if spec.get("manualSelector") or spec.get("selector") is None:
+    selector = spec.get("selector")
+    if spec.get("manualSelector") or selector is None:
         return []
-    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
     errors: list[FieldError] = []
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
     for label, field in _GENERATED:
         path, want = f"spec.template.metadata.labels[{label}]", metadata.get(field, "")
         if label not in labels:
             errors.append(required(path, f"must be '{want}'"))
         elif labels[label] != want:
-            errors.append(invalid(path, labels, f"must be '{want}'"))
+            errors.append(invalid(path, dict(sorted(labels.items())), f"must be '{want}'"))
     expected = {"template": {"metadata": {"labels": {label: metadata.get(field, "") for label, field in _GENERATED}}}}
-    if matches(spec["selector"], expected):
-        errors.append(invalid("spec.selector", spec["selector"], "`selector` not auto-generated"))
+    if not label_selector(selector, "") and matches(selector, expected):
+        errors.append(invalid("spec.selector", shown_selector(selector), "`selector` not auto-generated"))
     return errors
 
 
-def _changes(spec: Json, before: Json) -> list[FieldError]:
+def _changes(spec: Json, before: Json, status: Json) -> list[FieldError]:
+    """What of a Job's spec may not change; `before` is how it was, and `status` how it did."""
     errors: list[FieldError] = []
     now, was = spec.get("completions"), before.get("completions")
     if spec.get("completionMode") != "Indexed":
-        errors += meta.immutable("spec.completions", now, was)
+        errors += _fixed("completions", spec, before)
     elif now is not None and now != was and now != spec.get("parallelism"):
         errors.append(invalid("spec.completions", now, "can only be modified in tandem with spec.parallelism"))
-    fixed = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    fixed += [] if before.get("suspend") else ["template"]
-    for field in fixed:
-        errors += meta.immutable(f"spec.{field}", spec.get(field), before.get(field))
+    selector, had = (shown_selector(one.get("selector")) for one in (spec, before))
+    errors += meta.immutable("spec.selector", selector, had)
+    errors += job_template.changes(spec, before, status)
+    for field in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
+        errors += _fixed(field, spec, before)
     return errors
+
+
+def _fixed(field: str, spec: Json, before: Json) -> list[FieldError]:
+    now, was = spec.get(field), before.get(field)
+    return [] if now == was else [invalid(f"spec.{field}", _SHOWN.get(field, lambda it: it)(now), meta.IMMUTABLE)]
+
+
+def _shown_failure(policy: Json | None) -> Json | None:
+    def shown(rule: Json) -> Json:
+        codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
+        named = {"ContainerName": ("containerName", None), "Operator": ("operator", ""), "Values": ("values", None)}
+        return {
+            "Action": rule.get("action", ""),
+            "OnExitCodes": None if codes is None else go_struct(codes, **named),
+            "OnPodConditions": [go_struct(one, Type=("type", ""), Status=("status", "")) for one in conditions]
+            if conditions
+            else None,
+        }
+
+    return None if policy is None else {"Rules": [shown(one) for one in policy.get("rules") or ()]}
+
+
+def _shown_success(policy: Json | None) -> Json | None:
+    if policy is None:
+        return None
+    named = {"SucceededIndexes": ("succeededIndexes", None), "SucceededCount": ("succeededCount", None)}
+    return {"Rules": [go_struct(one, **named) for one in policy.get("rules") or ()] or None}
+
+
+_SHOWN: dict[str, Callable[[Any], Any]] = {"podFailurePolicy": _shown_failure, "successPolicy": _shown_success}
+"""What messages show by other names than those of JSON."""
 
 
 def job_spec(spec: Json, path: str) -> list[FieldError]:
@@ -232,7 +272,7 @@ def _success(spec: Json, path: str) -> list[FieldError]:
     if policy is None:
         return []
     if spec.get("completionMode") != "Indexed":
-        return [invalid(path, policy, _INDEXED_ONLY)]
+        return [invalid(path, _shown_success(policy), _INDEXED_ONLY)]
     rules, completions = policy.get("rules") or [], spec.get("completions") or 0
     errors: list[FieldError] = []
     if not rules:

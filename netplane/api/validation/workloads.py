@@ -1,13 +1,13 @@
-"""Deployment, ReplicaSet, StatefulSet, DaemonSet: templates, selectors, and what may not change.
+"""Deployment, ReplicaSet and DaemonSet: templates, selectors, and what may not change.
 
 Source: apps/v1 validation of Kubernetes 1.36.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from netplane.api import selectors
-from netplane.api.errors import StatusError
 from netplane.api.fields import FieldError, forbidden, go_struct, invalid, not_supported, required
 from netplane.api.validation import meta, pod
 from netplane.api.validation.selecting import label_selector
@@ -15,41 +15,30 @@ from netplane.api.validation.selecting import label_selector
 Json = dict[str, Any]
 
 _NO_MATCH = "`selector` does not match template `labels`"
-_SET_MAY_CHANGE = (
-    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
-    "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-)
-_SET_CHANGEABLE = frozenset({
-    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "minReadySeconds",
-    "persistentVolumeClaimRetentionPolicy",
-})  # fmt: skip
-_COUNTS = (
-    "observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas",
-    "fullyLabeledReplicas", "currentReplicas", "terminatingReplicas", "collisionCount", "currentNumberScheduled",
-    "numberMisscheduled", "desiredNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable",
-    "numberUnavailable",
-)  # fmt: skip
-_OF_REPLICAS = ("updatedReplicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas", "currentReplicas")
 
 
-def selected(spec: Json, kind: str, template: str = "spec.template") -> list[FieldError]:
-    """The selector is there, says something, and finds the template's labels."""
-    selector = spec.get("selector")
+def shown_selector(selector: Json | None) -> Json | None:
+    """A selector as messages show it: its members in the order of their definition, labels in that of their names."""
     if selector is None:
-        return [required("spec.selector"), *matches(None, spec, template)]
-    errors = label_selector(selector, "spec.selector")
-    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        errors.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
-    return errors + (matches(selector, spec, template) if not errors else [])
+        return None
+    labels, terms = selector.get("matchLabels"), selector.get("matchExpressions") or ()
+    shown: Json = {"matchLabels": dict(sorted(labels.items()))} if labels else {}
+    if terms:
+        shown["matchExpressions"] = [
+            {key: one.get(key, "") for key in ("key", "operator", "values") if key != "values" or one.get(key)}
+            for one in terms
+        ]
+    return shown
+
+
+def _selects_nothing_in_particular(selector: Json) -> bool:
+    return not selector.get("matchLabels") and not selector.get("matchExpressions")
 
 
 def matches(selector: Json | None, spec: Json, template: str = "spec.template") -> list[FieldError]:
-    """The selector finds the template's labels; none finds nothing."""
+    """A selector that is well formed finds the template's labels; none finds nothing."""
     labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
-    try:
-        found = selector is not None and selectors.from_label_selector(selector).matches(labels)
-    except StatusError:
-        return []
+    found = selector is not None and selectors.from_label_selector(selector).matches(labels)
     return [] if found else [invalid(f"{template}.metadata.labels", labels or None, _NO_MATCH)]
 
 
@@ -57,20 +46,25 @@ def pod_template(spec: Json, path: str) -> list[FieldError]:
     """spec.template of whatever has one."""
     template = spec.get("template") or {}
     metadata, inside = template.get("metadata") or {}, template.get("spec") or {}
-    errors = meta.labels(metadata.get("labels"), f"{path}.labels")
-    errors += meta.annotations(metadata.get("annotations") or {}, f"{path}.annotations")
-    errors += pod.annotations(metadata, inside, f"{path}.annotations")
-    errors += pod.validate_spec(inside, f"{path}.spec")
+    errors = template_metadata(metadata, inside, path) + pod.validate_spec(inside, f"{path}.spec")
     if inside.get("ephemeralContainers"):
         why = "ephemeral containers not allowed in pod template"
         errors.append(forbidden(f"{path}.spec.ephemeralContainers", why))
     return errors
 
 
-def _lasting(spec: Json, kind: str, extra: Json | None = None) -> list[FieldError]:
-    """A template of pods that run until they are deleted."""
-    path, inside = "spec.template", spec["template"].get("spec") or {}
-    errors = pod_template(spec if extra is None else {"template": extra}, path)
+def template_metadata(metadata: Json, inside: Json, path: str) -> list[FieldError]:
+    """Labels and annotations of the pods that a template makes; `inside` is its spec."""
+    return [
+        *meta.labels(metadata.get("labels"), f"{path}.labels"),
+        *meta.annotations(metadata.get("annotations") or {}, f"{path}.annotations"),
+        *pod.annotations(metadata, inside, f"{path}.annotations"),
+    ]
+
+
+def lasting(inside: Json, kind: str, path: str = "spec.template") -> list[FieldError]:
+    """Pods that run until they are deleted."""
+    errors: list[FieldError] = []
     if inside.get("restartPolicy") != "Always":
         errors.append(not_supported(f"{path}.spec.restartPolicy", inside.get("restartPolicy") or "", ("Always",)))
     if inside.get("activeDeadlineSeconds") is not None:
@@ -79,50 +73,66 @@ def _lasting(spec: Json, kind: str, extra: Json | None = None) -> list[FieldErro
     return errors
 
 
+def selected(spec: Json, kind: str, why: str, template: Callable[[], list[FieldError]]) -> list[FieldError]:
+    """The selector is there, says something, and finds the template's labels.
+
+    Of a selector that is not well formed (`why`) nothing else is said, not even of the template.
+    """
+    selector = spec.get("selector")
+    errors = [required("spec.selector")] if selector is None else label_selector(selector, "spec.selector")
+    if selector is not None and errors:
+        return [*errors, invalid("spec.selector", shown_selector(selector), why)]
+    if selector is not None and _selects_nothing_in_particular(selector):
+        errors.append(invalid("spec.selector", {}, f"empty selector is invalid for {kind}"))
+    else:
+        errors += matches(selector, spec)
+    return errors + template()
+
+
+def _replicas(spec: Json) -> list[FieldError]:
+    """Selector and template of what keeps so many pods of one kind."""
+
+    def template() -> list[FieldError]:
+        return pod_template(spec, "spec.template") + lasting(spec["template"].get("spec") or {}, "ReplicaSet")
+
+    return selected(spec, "deployment", "invalid label selector", template)
+
+
 def _fixed_selector(obj: Json, old: Json | None) -> list[FieldError]:
     if old is None:
         return []
-    return meta.immutable("spec.selector", obj["spec"].get("selector"), (old.get("spec") or {}).get("selector"))
-
-
-def _status(obj: Json, old: Json | None) -> list[FieldError]:
-    """Counts of pods: none negative, no part greater than the whole."""
-    status = obj.get("status") or {}
-    errors = meta.not_negative(status, *_COUNTS, path="status")
-    whole, why = status.get("replicas") or 0, "cannot be greater than status.replicas"
-    parts = [(one, status.get(one) or 0) for one in _OF_REPLICAS]
-    errors += [invalid(f"status.{one}", count, why) for one, count in parts if count > whole]
-    ready, available = status.get("readyReplicas") or 0, status.get("availableReplicas") or 0
-    if available > ready:
-        errors.append(invalid("status.availableReplicas", available, "cannot be greater than readyReplicas"))
-    before, now = ((each or {}).get("status") or {} for each in (old, obj))
-    if (now.get("collisionCount") or 0) < (before.get("collisionCount") or 0):
-        errors.append(invalid("status.collisionCount", now.get("collisionCount") or 0, "cannot be decremented"))
-    return errors
+    now, was = (shown_selector((one.get("spec") or {}).get("selector")) for one in (obj, old))
+    return meta.immutable("spec.selector", now, was)
 
 
 def deployment(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 Deployment."""
     spec = obj["spec"]
-    errors = meta.not_negative(spec, "replicas", path="spec")
-    errors += [*selected(spec, "deployment"), *_lasting(spec, "ReplicaSet"), *_fixed_selector(obj, old)]
+    errors = meta.not_negative(spec, "replicas", path="spec") + _replicas(spec)
     errors += _strategy(spec["strategy"], "spec.strategy")
     numbers = ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
     errors += meta.not_negative(spec, *numbers, path="spec")
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None and deadline <= (spec.get("minReadySeconds") or 0):
         errors.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
-    return errors + _status(obj, old)
+    return errors + _fixed_selector(obj, old)
 
 
-def _shown(strategy: Json) -> Json:
-    return go_struct(strategy, Type=("type", ""), RollingUpdate=("rollingUpdate", None))
+def shown_strategy(strategy: Json, **rolling: Any) -> Json:
+    """A strategy as messages show it; `rolling` are the parts of its rollingUpdate."""
+    shown, inside = go_struct(strategy, Type=("type", ""), RollingUpdate=("rollingUpdate", None)), None
+    if shown["RollingUpdate"] is not None:
+        inside = go_struct(shown["RollingUpdate"], **rolling)
+    return {**shown, "RollingUpdate": inside}
+
+
+_BOTH = {"MaxUnavailable": ("maxUnavailable", 0), "MaxSurge": ("maxSurge", 0)}
 
 
 def _strategy(given: Json, path: str) -> list[FieldError]:
     kind = given.get("type")
     if kind not in ("Recreate", "RollingUpdate"):
-        return [not_supported(path, _shown(given), ("Recreate", "RollingUpdate"))]
+        return [not_supported(path, shown_strategy(given, **_BOTH), ("Recreate", "RollingUpdate"))]
     if kind == "RollingUpdate":
         return _rolling(given.get("rollingUpdate") or {}, f"{path}.rollingUpdate")
     why = "may not be specified when strategy `type` is 'Recreate'"
@@ -132,13 +142,13 @@ def _strategy(given: Json, path: str) -> list[FieldError]:
 def _rolling(given: Json, path: str) -> list[FieldError]:
     """How many may be missing and how many too many: not none of both."""
     missing, more = given.get("maxUnavailable"), given.get("maxSurge")
-    errors = [*_part(missing, f"{path}.maxUnavailable"), *_part(more, f"{path}.maxSurge")]
-    if _is_none(missing) and _is_none(more):
+    errors = [*part(missing, f"{path}.maxUnavailable"), *part(more, f"{path}.maxSurge")]
+    if is_none(missing) and is_none(more):
         errors.append(invalid(f"{path}.maxUnavailable", missing, "may not be 0 when `maxSurge` is 0"))
-    return errors + _not_all(missing, f"{path}.maxUnavailable")
+    return errors + not_all(missing, f"{path}.maxUnavailable")
 
 
-def _part(value: Any, path: str) -> list[FieldError]:
+def part(value: Any, path: str) -> list[FieldError]:
     """A number, or a percentage."""
     if isinstance(value, str) and not _PERCENT.fullmatch(value):
         return [invalid(path, value, _NO_PERCENT)]
@@ -147,11 +157,16 @@ def _part(value: Any, path: str) -> list[FieldError]:
     return []
 
 
-def _is_none(value: Any) -> bool:
-    return value in (None, 0) or (isinstance(value, str) and bool(re.fullmatch("0+%", value)))
+def is_none(value: Any) -> bool:
+    """Whether it comes to nothing; a text that is no number does."""
+    if isinstance(value, str):
+        digits = value.removesuffix("%") if _PERCENT.fullmatch(value) else value
+        return not re.fullmatch("[+-]?[0-9]+", digits) or int(digits) == 0
+    return not value
 
 
-def _not_all(value: Any, path: str) -> list[FieldError]:
+def not_all(value: Any, path: str) -> list[FieldError]:
+    """A percentage of at most 100."""
     if isinstance(value, str) and _PERCENT.fullmatch(value) and int(value[:-1]) > 100:
         return [invalid(path, value, "must not be greater than 100%")]
     return []
@@ -167,85 +182,38 @@ _NO_PERCENT = (
 def replica_set(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 ReplicaSet."""
     spec = obj["spec"]
-    errors = meta.not_negative(spec, "replicas", "minReadySeconds", path="spec")
-    errors += [*selected(spec, "deployment"), *_lasting(spec, "ReplicaSet"), *_fixed_selector(obj, old)]
-    return errors + _status(obj, old)
+    return [
+        *meta.not_negative(spec, "replicas", "minReadySeconds", path="spec"),
+        *_replicas(spec),
+        *_fixed_selector(obj, old),
+    ]
 
 
 def daemon_set(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 DaemonSet."""
     spec = obj["spec"]
     selector = spec.get("selector")
-    errors = label_selector(selector, "spec.selector")
-    errors += [] if errors else matches(selector, spec)
-    if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        errors.append(invalid("spec.selector", selector, "empty selector is invalid for daemonset"))
-    errors += [*_lasting(spec, "DaemonSet"), *_fixed_selector(obj, old)]
+    errors = [*_fixed_selector(obj, old), *(wrong := label_selector(selector, "spec.selector"))]
+    errors += [] if wrong else matches(selector, spec)
+    if selector is not None and _selects_nothing_in_particular(selector):
+        errors.append(invalid("spec.selector", {}, "empty selector is invalid for daemonset"))
+    errors += pod_template(spec, "spec.template") + lasting(spec["template"].get("spec") or {}, "DaemonSet")
     errors += meta.not_negative(spec, "minReadySeconds", path="spec")
     strategy, path = spec["updateStrategy"], "spec.updateStrategy"
     if strategy.get("type") == "RollingUpdate":
         errors += _daemons(strategy.get("rollingUpdate") or {}, f"{path}.rollingUpdate")
     elif strategy.get("type") != "OnDelete":
-        errors.append(not_supported(path, _shown(strategy), ("RollingUpdate", "OnDelete")))
-    return errors + meta.not_negative(spec, "revisionHistoryLimit", path="spec") + _status(obj, old)
+        errors.append(not_supported(path, shown_strategy(strategy, **_BOTH), ("RollingUpdate", "OnDelete")))
+    return errors + meta.not_negative(spec, "revisionHistoryLimit", path="spec")
 
 
 def _daemons(given: Json, path: str) -> list[FieldError]:
     """On each node either the old goes first or the new comes first."""
     missing, more = given.get("maxUnavailable"), given.get("maxSurge")
-    errors = [*_part(missing, f"{path}.maxUnavailable"), *_part(more, f"{path}.maxSurge")]
-    errors += [*_not_all(missing, f"{path}.maxUnavailable"), *_not_all(more, f"{path}.maxSurge")]
-    if _is_none(missing) and _is_none(more):
+    errors = [*part(missing, f"{path}.maxUnavailable"), *part(more, f"{path}.maxSurge")]
+    errors += [*not_all(missing, f"{path}.maxUnavailable"), *not_all(more, f"{path}.maxSurge")]
+    if is_none(missing) and is_none(more):
         errors.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
-    elif not _is_none(missing) and not _is_none(more):
+    elif not is_none(missing) and not is_none(more):
         errors.append(invalid(f"{path}.maxSurge", more, "may not be set when maxUnavailable is non-zero"))
     return errors
-
-
-def stateful_set(obj: Json, old: Json | None) -> list[FieldError]:
-    """apps/v1 StatefulSet: most of its spec is given once."""
-    spec = obj["spec"]
-    policy, strategy = spec.get("podManagementPolicy") or "", spec["updateStrategy"]
-    errors: list[FieldError] = []
-    if policy not in ("OrderedReady", "Parallel"):
-        errors.append(invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'"))
-    errors += _set_strategy(strategy, "spec.updateStrategy")
-    for field, given in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
-        if given not in ("Retain", "Delete"):
-            path = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
-            errors.append(not_supported(path, given, ("Retain", "Delete")))
-    errors += meta.not_negative(spec, "replicas", "minReadySeconds", path="spec")
-    errors += meta.not_negative(spec.get("ordinals") or {}, "start", path="spec.ordinals")
-    errors += [*selected(spec, "statefulset"), *_lasting(spec, "StatefulSet", _with_claims(spec))]
-    before = (old or {}).get("spec")
-    if before is not None and any(
-        spec.get(key) != before.get(key) for key in {*spec, *before} if key not in _SET_CHANGEABLE
-    ):
-        errors.append(forbidden("spec", _SET_MAY_CHANGE))
-    return errors + _status(obj, old)
-
-
-def _set_strategy(given: Json, path: str) -> list[FieldError]:
-    kind, rolling = given.get("type"), given.get("rollingUpdate")
-    if kind == "RollingUpdate":
-        where, missing = f"{path}.rollingUpdate", (rolling or {}).get("maxUnavailable")
-        errors = meta.not_negative(rolling or {}, "partition", path=where)
-        if missing is not None:
-            errors += _part(missing, f"{where}.maxUnavailable")
-            errors += [invalid(f"{where}.maxUnavailable", missing, "cannot be 0")] if _is_none(missing) else []
-            errors += _not_all(missing, f"{where}.maxUnavailable")
-        return errors
-    if kind != "OnDelete":
-        return [invalid(path, _shown(given), "must be 'RollingUpdate' or 'OnDelete'")]
-    why = "only allowed for updateStrategy 'RollingUpdate'"
-    return [invalid(f"{path}.rollingUpdate", rolling, why)] if rolling is not None else []
-
-
-def _with_claims(spec: Json) -> Json:
-    """The template, its pods having the volumes that are claimed for each of them."""
-    template = spec["template"]
-    inside = template.get("spec") or {}
-    own = [one.get("name") for one in inside.get("volumes") or ()]
-    claimed = [(one.get("metadata") or {}).get("name") for one in spec.get("volumeClaimTemplates") or ()]
-    more = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claimed if name not in own]
-    return {**template, "spec": {**inside, "volumes": [*(inside.get("volumes") or ()), *more]}}

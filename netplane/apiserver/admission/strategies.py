@@ -15,14 +15,13 @@ class NamespaceStrategy(Strategy):
 
     answers_deleted = True
 
-    def __init__(self, kind: Kind) -> None:
-        super().__init__(kind)
-        self.not_owned = frozenset({"f:status", "f:spec"})
-
     def prepare_create(self, obj: Json) -> None:
-        """Every namespace starts Active, with the finalizer that waits for its contents to go."""
+        """Every namespace starts Active."""
         super().prepare_create(obj)
         obj["status"] = {"phase": "Active"}
+
+    def after_defaults(self, obj: Json) -> None:
+        """And with the finalizer that waits for its contents to go."""
         finalizers = (obj.get("spec") or {}).get("finalizers") or []
         obj["spec"] = {"finalizers": finalizers if "kubernetes" in finalizers else [*finalizers, "kubernetes"]}
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from netplane.api import kinds
 from netplane.api.kinds import Kind
-from netplane.apiserver.admission.strategy import Json, Strategy
+from netplane.api.more_defaults import TEMPLATE_GENERATION
+from netplane.apiserver.admission.strategy import Json, Strategy, keep
 
 
 class Counted(Strategy):
@@ -44,9 +45,24 @@ def _fold(obj: Json) -> None:
 
 
 class ServiceAccountStrategy(Strategy):
-    """DELETE answers with the object."""
+    """DELETE answers with the object. Of its Secrets only the names are kept."""
 
     answers_deleted = True
+
+    def prepare_create(self, obj: Json) -> None:
+        """Drop the rest."""
+        super().prepare_create(obj)
+        _only_names(obj)
+
+    def prepare_update(self, new: Json, old: Json) -> None:
+        """The same."""
+        super().prepare_update(new, old)
+        _only_names(new)
+
+
+def _only_names(obj: Json) -> None:
+    if obj.get("secrets"):
+        obj["secrets"] = [{"name": one["name"]} if one.get("name") else {} for one in obj["secrets"]]
 
 
 class ServiceCidrStrategy(Strategy):
@@ -60,11 +76,66 @@ _NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 
 
 class DeploymentStrategy(Counted):
-    """Its annotations count too: its controller hands them on to its ReplicaSets."""
+    """Its annotations count too: its controller hands them on to its ReplicaSets. Its status has no labels."""
 
     def content(self, obj: Json) -> Any:
         """Everything but the status and the rest of the metadata."""
         return super().content(obj), obj["metadata"].get("annotations") or {}
+
+    def prepare_status(self, new: Json, old: Json) -> None:
+        """Labels stay too."""
+        super().prepare_status(new, old)
+        keep(new["metadata"], old["metadata"], "labels")
+
+
+class StatefulSetStrategy(Counted):
+    """How many of its pods may be missing at a time is for its controller to say, while that is no feature for all."""
+
+    def prepare_create(self, obj: Json) -> None:
+        """Drop what is not to be had."""
+        super().prepare_create(obj)
+        _drop_unavailable(obj)
+
+    def prepare_update(self, new: Json, old: Json) -> None:
+        """The same, unless it was there before."""
+        super().prepare_update(new, old)
+        strategy: Json = (old.get("spec") or {}).get("updateStrategy") or {}
+        if "maxUnavailable" not in (strategy.get("rollingUpdate") or {}):
+            _drop_unavailable(new)
+
+
+def _drop_unavailable(obj: Json) -> None:
+    strategy: Json = (obj.get("spec") or {}).get("updateStrategy") or {}
+    if strategy.get("rollingUpdate"):
+        strategy["rollingUpdate"].pop("maxUnavailable", None)
+
+
+class DaemonSetStrategy(Counted):
+    """Changes of its template are counted in an annotation, which nobody else may set."""
+
+    def after_defaults(self, obj: Json) -> None:
+        """The first template."""
+        _count_templates(obj, max(1, _templates(obj)))
+
+    def prepare_update(self, new: Json, old: Json) -> None:
+        """One more, when the template is another one."""
+        super().prepare_update(new, old)
+        changed = new["spec"].get("template") != (old.get("spec") or {}).get("template")
+        _count_templates(new, _templates(old) + changed)
+
+    def prepare_status(self, new: Json, old: Json) -> None:
+        """The count stays."""
+        super().prepare_status(new, old)
+        _count_templates(new, _templates(old))
+
+
+def _templates(obj: Json) -> int:
+    return int((obj["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, 0))
+
+
+def _count_templates(obj: Json, count: int) -> None:
+    metadata = obj["metadata"]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), TEMPLATE_GENERATION: str(count)}
 
 
 class JobStrategy(Counted):
@@ -97,8 +168,8 @@ OWN: dict[Kind, type[Strategy]] = {
     kinds.SERVICE_CIDR: ServiceCidrStrategy,
     kinds.DEPLOYMENT: DeploymentStrategy,
     kinds.REPLICA_SET: Counted,
-    kinds.STATEFUL_SET: Counted,
-    kinds.DAEMON_SET: Counted,
+    kinds.STATEFUL_SET: StatefulSetStrategy,
+    kinds.DAEMON_SET: DaemonSetStrategy,
     kinds.JOB: JobStrategy,
     kinds.CRON_JOB: Counted,
     kinds.ROLE: CreatedByPut,
