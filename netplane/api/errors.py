@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netplane.api.fields import FieldError
+from netplane.api.fields import FieldError, go_quote
 from netplane.errors import NetplaneError
 
 Json = dict[str, Any]
@@ -144,7 +144,7 @@ def unauthorized() -> StatusError:
 
 def forbidden(group: str, resource: str, name: str, why: str, causes: Sequence[Mapping[str, str]] = ()) -> StatusError:
     """403. `why` is the whole reason, for example `User "u" cannot list resource …`."""
-    subject = f'{qualified(group, resource)} "{name}"' if name else qualified(group, resource)
+    subject = f"{qualified(group, resource)} {go_quote(name)}" if name else qualified(group, resource)
     message = f"{subject} is forbidden: {why}" if resource else f"forbidden: {why}"
     return StatusError(403, "Forbidden", message, details(name, group, resource, causes=[dict(c) for c in causes]))
 

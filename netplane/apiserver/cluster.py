@@ -101,6 +101,7 @@ class Cluster:
         issuer: gives tokens to ServiceAccounts and knows them again.
         peers: the apiservers on this store.
         nodes: what the pods on each node need.
+        acting: the way in which each user was let act as somebody else last.
         watches: the watches that are open now; each is ended when the server stops.
         ready: named checks of /readyz and /livez: a function that returns "" or what is wrong.
     """
@@ -128,6 +129,7 @@ class Cluster:
         self.events = EventCache()
         self.peers = Peers(store, settings)
         self.nodes = NodeIndex(store, prefix(kinds.POD))
+        self.acting: dict[str, str] = {}
         self.watches: set[Closable] = set()
         self.stopping = False
         self.checks: dict[str, Callable[[], str]] = {"ping": lambda: ""}

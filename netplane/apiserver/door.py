@@ -166,14 +166,18 @@ def _first(headers: list[Header]) -> Mapping[bytes, bytes]:
 
 
 async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
-    """Authenticate and authorize a request to a path that is no resource, then ask `handler` (no arguments)."""
+    """Authenticate and authorize a request to a path that is no resource, then ask `handler` (no arguments).
+
+    One that looks like a resource of a group that is not served is asked about as such.
+    """
+    query = options.parse_query(scope["query_string"])
     try:
-        user, _, _ = await entrance.admit(cluster, scope, None)
+        target = targets.parse(scope["method"], scope["path"], watch=options.boolean(query, "watch"))
+        user, _, _ = await entrance.admit(cluster, scope, target)
         scope["netplane.user"] = user
         found = await _described(cluster, user, scope["path"], handler)
     except errors.StatusError as error:
         found = reply.of_error(error)
-    query = options.parse_query(scope["query_string"])
     if negotiate.pretty(query.get("pretty"), _first(scope["headers"]).get(b"user-agent", b"")):
         found = reply.pretty(found)
     record = scope.get(audit.KEY)

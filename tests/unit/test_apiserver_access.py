@@ -79,8 +79,15 @@ def test_health_version_and_metrics() -> None:
         assert (await ask("GET", "/version/", token="")).json["minor"] == "36"
         ask.cluster.checks["disk"] = lambda: "it is full"
         broken = await ask("GET", "/livez?verbose", token="")
-        assert (broken.status, "[-]disk failed: it is full" in broken.body.decode()) == (500, True)
+        assert (broken.status, "[-]disk failed: reason withheld" in broken.body.decode()) == (500, True)
+        assert (await ask("GET", "/livez/disk")).body == b"internal server error: it is full\n"
         assert (await ask("GET", "/livez?exclude=disk", token="")).status == 200
+        warned = (await ask("GET", "/livez?verbose&exclude=disk&exclude=z&exclude=a")).body.decode()
+        assert "[+]disk excluded: ok\n" in warned
+        assert 'warn: some health checks cannot be excluded: no matches for "a","z"\nlivez check passed\n' in warned
+        assert (
+            'kubernetes_healthcheck{name="disk",type="livez"} 0\n' in (await ask("GET", "/metrics/slis")).body.decode()
+        )
         await ask("GET", CONFIG)
         await ask("GET", "/api/v1/namespaces/x/nothing-like-it")
         metrics = (await ask("GET", "/metrics")).body.decode()
@@ -88,6 +95,56 @@ def test_health_version_and_metrics() -> None:
         assert f'{counted}"namespace",subresource="",verb="LIST",version="v1"}} 1.0' in metrics
         assert 'resource="unknown"' in metrics
         assert "nothing-like-it" not in metrics
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "media"),
+    [
+        *((path, "POST", 200, "text/plain") for path in ("/livez", "/readyz/ping", "/metrics")),
+        *((path, "HEAD", 405, "application/json") for path in ("/version", "/api", "/api/v1", "/apis/apps/v1")),
+        ("/apis", "PUT", 200, "application/json"),
+        ("/apis/apps/", "DELETE", 200, "application/json"),
+        *((path, "GET", 404, "application/json") for path in ("/version/x", "/api/v2", "/api/v1/a/b/c/d/e",
+                                                               "/apis/apps/v2", "/openid/v1/jwks/x")),
+        *((path, "GET", 404, "text/plain") for path in ("/livez/", "/livez/ping/", "/apis/none", "/apis/none/v1",
+                                                        "/metrics/", "/openid", "/none")),
+        ("/.well-known/openid-configuration/", "GET", 200, "application/json"),
+        ("/openid/v1/jwks/", "GET", 200, "application/jwk-set+json"),
+        ("/openid/v1/jwks", "POST", 405, "application/json"),
+    ],
+)  # fmt: skip
+def test_pages_and_their_methods(path: str, method: str, status: int, media: str) -> None:
+    async def test(ask: Server) -> None:
+        answer = await ask(method, path)
+        assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (status, media)
+
+    run(test)
+
+
+def test_a_path_is_asked_about_by_its_method_and_what_looks_like_a_resource_as_one() -> None:
+    async def test(ask: Server) -> None:
+        for method, path, why in (
+            ("HEAD", "/livez", 'forbidden: User "reader" cannot head path "/livez"'),
+            ("GET", "/a<b>", 'forbidden: User "reader" cannot get path "/a&lt;b&gt;"'),
+            (
+                "GET",
+                "/apis/none/v1/namespaces/x/things/%22y%22",
+                'things.none "\\"y\\"" is forbidden: User "reader" cannot '
+                'get resource "things" in API group "none" in the namespace "x"',
+            ),
+            (
+                "DELETE",
+                "/api/v1/nodes?fieldSelector=metadata.name=x",
+                'nodes is forbidden: User "reader" cannot '
+                'deletecollection resource "nodes" in API group "" at the cluster scope',
+            ),
+        ):
+            refused = await ask(method, path.replace("%22", '"'), token=READER)
+            assert (refused.status, refused.json["message"]) == (403, why)
+        keys = await ask("GET", "/openid/v1/jwks", accept="application/json")
+        assert (keys.status, keys.json["reason"]) == (406, "NotAcceptable")
 
     run(test)
 

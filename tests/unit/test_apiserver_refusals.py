@@ -29,7 +29,7 @@ SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
         ("PATCH", CONFIG, {}, 405, "does not allow this method"),
         ("DELETE", "/api/v1/namespaces", None, 405, "does not allow this method"),
         ("GET", f"{CONFIG}/a/status", None, 404, "could not find the requested resource"),
-        ("GET", f"{CONFIG}/a/b/c", None, 404, "404 page not found"),
+        ("GET", f"{CONFIG}/a/b/c", None, 404, "could not find the requested resource"),
         ("DELETE", "/api/v1/namespaces/kube-system", None, 403, "this namespace may not be deleted"),
         ("DELETE", f"{CONFIG}/a", {"gracePeriodSeconds": "soon"}, 400, "cannot unmarshal string"),
         ("DELETE", f"{CONFIG}/a", {"propagationPolicy": "Maybe"}, 422, "propagationPolicy"),

@@ -17,8 +17,8 @@ from netplane.apiserver.access.tokens import ANONYMOUS, MASTERS, User
 from netplane.apiserver.cluster import Cluster, now
 from netplane.apiserver.wire.target import Target
 
-_SELECTING = frozenset({"list", "watch", "deletecollection"})
-_VERBS = _SELECTING | {"get", "create", "update", "patch", "delete"}
+_SELECTING = frozenset({"list", "watch"})
+_VERBS = _SELECTING | {"get", "create", "update", "patch", "delete", "deletecollection"}
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -69,7 +69,7 @@ def allows(policy: Policy, user: User, ask: Ask) -> bool:
 def ask_of(target: Target | None, method: str, path: str, query: Mapping[str, str] = _NOTHING) -> Ask:
     """What a request asks to do. A list or watch of one name (by field selector) is about that name."""
     if target is None:
-        return Ask(method.lower() if method != "HEAD" else "get", path=path)
+        return Ask(method.lower(), path=path)
     name = target.name
     if not name and target.verb in _SELECTING and (selector := query.get("fieldSelector")):
         name = _selected(selector)

@@ -13,6 +13,7 @@ from netplane.apiserver.access.node_authorizer import Verdict
 from netplane.apiserver.access.tokens import MASTERS, User
 from netplane.apiserver.audit import events as audit
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.wire import options
 from netplane.apiserver.wire.reply import Scope
 from netplane.apiserver.wire.target import Target
 
@@ -46,9 +47,11 @@ async def admit(
         scope[audit.KEY] = cluster.audit.received(scope, target, user, headers)
     policy = cluster.policies.now or await cluster.policies.current()
     if impersonation.asked(headers):
-        user = impersonation.act_as(policy, user, scope["headers"])
-        if cluster.audit is not None:
-            scope[audit.KEY].impersonated = user
+        ask = auth.ask_of(target, scope["method"], scope["path"], _query(scope))
+        acting = user
+        user, verb = impersonation.act_as(policy, acting, scope["headers"], ask, cluster.acting)
+        if cluster.audit is not None and user is not acting:
+            scope[audit.KEY].impersonated, scope[audit.KEY].constraint = user, verb
     if MASTERS not in user.groups or cluster.audit is not None:
         await _authorize(cluster, policy, user, scope, target)
     return Guest(user, policy, headers)
@@ -56,7 +59,7 @@ async def admit(
 
 async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope, target: Target | None) -> None:
     record: audit.Record | None = scope.get(audit.KEY)
-    query = scope.get("netplane.query") or {}
+    query = _query(scope)
     ask = auth.ask_of(target, scope["method"], scope["path"], query)
     verdict = Verdict(auth.allows(policy, user, ask))
     if record is not None and verdict.allowed:
@@ -67,3 +70,8 @@ async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope,
         record.decision, record.why = "allow" if verdict.allowed else "forbid", verdict.why
     if not verdict.allowed:
         raise auth.refusal(user, ask, verdict.why)
+
+
+def _query(scope: Scope) -> Mapping[str, str]:
+    found: Mapping[str, str] | None = scope.get("netplane.query")
+    return options.parse_query(scope["query_string"]) if found is None else found

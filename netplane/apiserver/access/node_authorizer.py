@@ -120,6 +120,8 @@ async def _pod(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
         return NO
     if ask.verb != "get" and _exact(fields, "spec.nodeName") == node:
         return YES
+    if ask.verb == "get" and not ask.name:
+        return Verdict(False, "No Object name found")
     if ask.name:
         return await _related(index, node, ask)
     return Verdict(False, "can only list/watch pods with spec.nodeName field selector")

@@ -12,15 +12,17 @@ from typing import Any
 
 from netplane.api import errors
 from netplane.api.fields import go_quote, invalid
+from netplane.api.kinds import Kind
+from netplane.api.managed import entries
 from netplane.api.validation.volumes import token_lifetime
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.access import legacy_tokens, token_bounds
 from netplane.apiserver.access.jwt import BadToken, Key, issuer_of
 from netplane.apiserver.access.tokens import AUTHENTICATED, User, account_groups, account_user
-from netplane.apiserver.admission.incoming import strict_as
+from netplane.apiserver.admission.incoming import place, strict_as
 from netplane.apiserver.process.files import write_atomic
 from netplane.apiserver.verbs import reads
-from netplane.apiserver.wire import bodies
+from netplane.apiserver.wire import bodies, negotiate
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
 from netplane.apiserver.wire.reply import Reply, of_json, warning
@@ -172,7 +174,7 @@ async def request(call: Call) -> Reply:
     strict_as(call, asked, _KIND, _VERSION, options)
     metadata, spec = _metadata(call, asked), asked.setdefault("spec", {})
     seconds = spec.setdefault("expirationSeconds", DEFAULT_S)
-    owned = _owned(call, metadata, spec)
+    owned = _owned(call, asked)
     account = call.cluster.decoded(await reads.stored(call))
     uid = account["metadata"]["uid"]
     if metadata.get("uid") not in (None, "", uid):
@@ -204,25 +206,22 @@ _VERSION = f"{_GROUP}/v1"
 
 
 def _metadata(call: Call, asked: Json) -> Json:
-    """A request may name its account, and no other. Raises StatusError 422."""
-    metadata: Json = asked.setdefault("metadata", {})
-    for part, want in (("name", call.target.name), ("namespace", call.target.namespace)):
-        if metadata.get(part) not in (None, "", want):
-            problem = invalid(f"metadata.{part}", metadata[part], f"must match the service account {part} if specified")
-            raise errors.invalid(_GROUP, _KIND, call.target.name, [problem])
+    """A request may name its account, and no other. Raises StatusError 400, 422."""
+    place(call, asked)
+    metadata: Json = asked["metadata"]
+    if metadata.get("name") not in (None, "", call.target.name):
+        problem = invalid("metadata.name", metadata["name"], "must match the service account name if specified")
+        raise errors.invalid(_GROUP, _KIND, call.target.name, [problem])
     return metadata
 
 
-def _owned(call: Call, metadata: Json, spec: Json) -> Json:
-    tree: Json = {f"f:{name}": {} for name in ("audiences", "boundObjectRef", "expirationSeconds") if spec.get(name)}
-    if isinstance(spec.get("boundObjectRef"), dict) and spec["boundObjectRef"]:
-        tree["f:boundObjectRef"] = {".": {}, **{f"f:{name}": {} for name in sorted(spec["boundObjectRef"])}}
-    entry = {
-        "manager": call.manager, "operation": "Update", "apiVersion": _VERSION, "time": cl.timestamp(cl.now()),
-        "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": tree}, "subresource": "token",
-    }  # fmt: skip
-    metadata.pop("managedFields", None)
-    return {"managedFields": [entry]}
+_TOKEN_REQUEST = Kind(_GROUP, "v1", _KIND, "token")
+
+
+def _owned(call: Call, asked: Json) -> Json:
+    asked["metadata"].pop("managedFields", None)
+    found = entries.created(_TOKEN_REQUEST, asked, entries.Writer(call.manager, cl.timestamp(cl.now())))
+    return {"managedFields": [{**one, "subresource": "token"} for one in found]}
 
 
 def configuration(issuer: Issuer, jwks_uri: str) -> Reply:
@@ -237,10 +236,19 @@ def configuration(issuer: Issuer, jwks_uri: str) -> Reply:
     return of_json(document)._replace(cache=_KEYS_CACHE)
 
 
+def accepts_keys(accept: str) -> None:
+    """Whether a client takes a key set. Raises StatusError 406."""
+    taken = [negotiate.split(one)[0] for one in accept.split(",")] if accept.strip() else ["*/*"]
+    if not {"*/*", "application/*", _KEY_SET.decode()} & set(taken):
+        why = f"406: Not Acceptable\n\nAvailable representations: {_KEY_SET.decode()}"
+        raise errors.StatusError(406, "NotAcceptable", why, {})
+
+
 def key_set(key: Key) -> Reply:
     """GET /openid/v1/jwks."""
-    return of_json({"keys": [key.jwk()]})._replace(content_type=b"application/jwk-set+json", cache=_KEYS_CACHE)
+    return of_json({"keys": [key.jwk()]})._replace(content_type=_KEY_SET, cache=_KEYS_CACHE)
 
 
+_KEY_SET = b"application/jwk-set+json"
 _KEYS_CACHE = (b"cache-control", b"public, max-age=3600")
 HANDLERS = {("serviceaccounts", "token", "create"): request}

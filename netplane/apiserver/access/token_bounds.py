@@ -26,7 +26,7 @@ _ENDED = "service account token has been invalidated"
 
 async def bound(call: Call, ref: Json | None) -> Json:
     """What a token is bound to, with its uid. Raises StatusError 400, 404, 409."""
-    if not ref:
+    if ref is None:
         return {}
     what, version = ref.get("kind") or "", ref.get("apiVersion") or ""
     kind = _BOUND.get(what)
@@ -34,6 +34,8 @@ async def bound(call: Call, ref: Json | None) -> Json:
         group = version if "/" in version else f"/{version}"
         raise errors.bad_request(f"cannot bind token to object of type {group}, Kind={what}")
     name = ref.get("name") or ""
+    if not name:
+        raise errors.bad_request("Name parameter required.")
     obj = await _object(call, kind, name)
     if obj is None:
         raise errors.not_found("", kind.plural, name)

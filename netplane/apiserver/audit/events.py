@@ -36,7 +36,18 @@ _NOBODY = User("")
 class Record:
     """One request on its way through the server."""
 
-    __slots__ = ("_writer", "body", "code", "decision", "grants", "head", "impersonated", "verdict", "why")
+    __slots__ = (
+        "_writer",
+        "body",
+        "code",
+        "constraint",
+        "decision",
+        "grants",
+        "head",
+        "impersonated",
+        "verdict",
+        "why",
+    )
 
     def __init__(self, writer: Writer, head: Json, verdict: Verdict) -> None:
         self._writer = writer
@@ -44,6 +55,7 @@ class Record:
         self.verdict = verdict
         self.body: tuple[bytes, str] | None = None
         self.impersonated: User | None = None
+        self.constraint = ""  # the verb that let the user act as somebody else
         self.decision = self.why = ""  # of authorization
         self.grants: tuple[Rules, User, Ask] | None = None  # what let it pass, to be told on the log's thread
         self.code = 200  # of an answer that goes out before its end is known
@@ -160,6 +172,7 @@ def _asked(record: Record) -> Json:
         "verb": head["verb"],
         "user": {} if head["user"] is None else head["user"].info(),
         "impersonatedUser": None if record.impersonated is None else record.impersonated.info(),
+        "authenticationMetadata": {"impersonationConstraint": record.constraint} if record.constraint else None,
         "sourceIPs": _sources(head),
         "userAgent": agent.decode("latin-1") if agent else None,
     }

@@ -80,7 +80,7 @@ def _resource(method: str, group: str, version: str, rest: list[str], *, watch: 
     kind = BY_PATH.get((group, version, resource))
     if kind is not None and not _fits(kind, namespace, name):
         kind = None
-    if resource == "namespaces" and not group:
+    if resource == "namespaces" and not namespace:
         namespace = name
     return Target(verb, group, version, resource, namespace, name, subresource, kind, method)
 
