@@ -11,24 +11,23 @@ def _secret(obj: Json, now: Now) -> list[Any]:
 
 
 def _service_account(obj: Json, now: Now) -> list[Any]:
-    return [name(obj), len(obj.get("secrets") or []), age(obj, now)]
+    return [name(obj), age(obj, now)]
 
 
 _OPERATORS = {"In": "in", "NotIn": "notin"}
 
 
-def selector(given: Json | None) -> str:
-    """A LabelSelector as kubectl writes it."""
-    if not given:
-        return NONE
-    parts = [f"{key}={value}" for key, value in (given.get("matchLabels") or {}).items()]
+def selector(given: Json | None, empty: str = NONE) -> str:
+    """A LabelSelector as kubectl writes it: in order of its keys."""
+    given = given or {}
+    parts = [(key, f"{key}={value}") for key, value in (given.get("matchLabels") or {}).items()]
     for one in given.get("matchExpressions") or []:
         key, operator = one.get("key", ""), one.get("operator", "")
         if operator in _OPERATORS:
-            parts.append(f"{key} {_OPERATORS[operator]} ({','.join(sorted(one.get('values') or []))})")
+            parts.append((key, f"{key} {_OPERATORS[operator]} ({','.join(sorted(one.get('values') or []))})"))
         else:
-            parts.append(key if operator == "Exists" else f"!{key}")
-    return ",".join(sorted(parts)) or NONE
+            parts.append((key, key if operator == "Exists" else f"!{key}"))
+    return ",".join(text for _, text in sorted(parts, key=lambda part: part[0])) or empty
 
 
 def _network_policy(obj: Json, now: Now) -> list[Any]:
@@ -37,12 +36,23 @@ def _network_policy(obj: Json, now: Now) -> list[Any]:
 
 def _ingress(obj: Json, now: Now) -> list[Any]:
     spec = obj.get("spec") or {}
-    hosts = [rule["host"] for rule in spec.get("rules") or [] if rule.get("host")]
-    shown = ",".join(hosts[:3]) + (f" + {len(hosts) - 3} more..." if len(hosts) > 3 else "") if hosts else "*"
     balancer = get(obj, "status", "loadBalancer", "ingress") or []
-    addresses = ",".join(one.get("ip") or one.get("hostname") or "" for one in balancer)
+    addresses = {one.get("ip") or one.get("hostname") or "" for one in balancer} - {""}
     ports = "80, 443" if spec.get("tls") else "80"
-    return [name(obj), spec.get("ingressClassName") or NONE, shown, addresses, ports, age(obj, now)]
+    chosen = spec.get("ingressClassName")
+    shown = NONE if chosen is None else chosen
+    return [name(obj), shown, _hosts(spec.get("rules") or []), ",".join(sorted(addresses)), ports, age(obj, now)]
+
+
+def _hosts(rules: list[Json]) -> str:
+    """The first three hosts, and how many rules there are beyond three, if one comes after the third host."""
+    named = [i for i, rule in enumerate(rules) if rule.get("host")][:3]
+    shown = ",".join(rules[i]["host"] for i in named) or "*"
+    more = len(named) == 3 and named[-1] < len(rules) - 1
+    return f"{shown} + {len(rules) - 3} more..." if more else shown
+
+
+_DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 
 
 def _ingress_class(obj: Json, now: Now) -> list[Any]:
@@ -53,7 +63,8 @@ def _ingress_class(obj: Json, now: Now) -> list[Any]:
         kind = parameters.get("kind", "")
         kind = f"{kind}.{parameters['apiGroup']}" if parameters.get("apiGroup") else kind
         shown = f"{kind}/{parameters.get('name', '')}"
-    return [name(obj), spec.get("controller", ""), shown, age(obj, now)]
+    chosen = (obj["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+    return [name(obj) + (" (default)" if chosen else ""), spec.get("controller", ""), shown, age(obj, now)]
 
 
 def _service_cidr(obj: Json, now: Now) -> list[Any]:
@@ -64,7 +75,7 @@ def _ip_address(obj: Json, now: Now) -> list[Any]:
     parent = get(obj, "spec", "parentRef") or {}
     group = f".{parent['group']}" if parent.get("group") else ""
     named = "/".join(parent[key] for key in ("namespace", "name") if parent.get(key))
-    return [name(obj), f"{parent.get('resource', '')}{group}/{named}" if parent else NONE, age(obj, now)]
+    return [name(obj), f"{parent.get('resource', '')}{group}".lower() + f"/{named}" if parent else NONE]
 
 
 def container_cells(spec: Json) -> tuple[str, str]:
@@ -82,7 +93,7 @@ def _deployment(obj: Json, now: Now) -> list[Any]:
         status.get("availableReplicas", 0),
         age(obj, now),
         *container_cells(spec),
-        selector(spec.get("selector")),
+        selector(spec.get("selector"), empty=""),
     ]
 
 
@@ -125,7 +136,7 @@ def _job(obj: Json, now: Now) -> list[Any]:
         took = since(status["startTime"], now)
         if status.get("completionTime"):
             took = duration(_seconds(status["completionTime"]) - _seconds(status["startTime"]))
-    state = _job_state(status, spec)
+    state = _job_state(obj, status)
     return [name(obj), state, completions, took, age(obj, now), *container_cells(spec), selector(spec.get("selector"))]
 
 
@@ -133,13 +144,12 @@ def _seconds(timestamp: str) -> int:
     return int(Now.fromisoformat(re.sub("Z$", "+00:00", timestamp)).timestamp())
 
 
-def _job_state(status: Json, spec: Json) -> str:
+def _job_state(obj: Json, status: Json) -> str:
     true = {one.get("type") for one in status.get("conditions") or [] if one.get("status") == "True"}
-    names = (("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended"))
-    found = next((text for kind, text in names if kind in true), "")
-    if found or "FailureTarget" in true:
-        return found or "FailureTarget"
-    return "SuccessCriteriaMet" if "SuccessCriteriaMet" in true else "Running"
+    if obj["metadata"].get("deletionTimestamp"):
+        true.add("Terminating")
+    ranked = ("Complete", "Failed", "Terminating", "Suspended", "FailureTarget", "SuccessCriteriaMet")
+    return next((state for state in ranked if state in true), "Running")
 
 
 def _cron_job(obj: Json, now: Now) -> list[Any]:
@@ -149,7 +159,7 @@ def _cron_job(obj: Json, now: Now) -> list[Any]:
     return [
         name(obj),
         spec.get("schedule", ""),
-        spec.get("timeZone") or NONE,
+        NONE if spec.get("timeZone") is None else spec["timeZone"],
         "True" if spec.get("suspend") else "False",
         len(status.get("active") or []),
         last,
@@ -193,22 +203,18 @@ WIDE_CONTAINERS = (
 )
 SELECTOR = Column("Selector", "spec.selector", wide=True)
 _CREATED = Column("Created At", "metadata.creationTimestamp", type="date")
-_BINDING = Printer(
-    (
-        NAME,
-        Column("Role", "Role or ClusterRole that is referred to."),
-        AGE,
-        Column("Users", "Users in the roleBinding", wide=True),
-        Column("Groups", "Groups in the roleBinding", wide=True),
-        Column("ServiceAccounts", "ServiceAccounts in the roleBinding", wide=True),
-    ),
-    _binding,
-)
+
+
+def _bindings(kind: str) -> Printer:
+    subjects = (Column(whom, f"{whom} in the {kind}", wide=True) for whom in ("Users", "Groups", "ServiceAccounts"))
+    return Printer((NAME, Column("Role", "roleRef"), AGE, *subjects), _binding)
+
+
 _NET, _RBAC = "networking.k8s.io", "rbac.authorization.k8s.io"
 
 PRINTERS: dict[tuple[str, str], Printer] = {
-    ("", "Secret"): Printer((NAME, Column("Type", "type"), *counts(("Data", "data")), AGE), _secret),
-    ("", "ServiceAccount"): Printer((NAME, *counts(("Secrets", "secrets")), AGE), _service_account),
+    ("", "Secret"): Printer((NAME, Column("Type", "type"), Column("Data", "data"), AGE), _secret),
+    ("", "ServiceAccount"): Printer((NAME, AGE), _service_account),
     (_NET, "NetworkPolicy"): Printer((NAME, Column("Pod-Selector", "spec.podSelector"), AGE), _network_policy),
     (_NET, "Ingress"): Printer(
         (
@@ -231,12 +237,13 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         _ingress_class,
     ),
     (_NET, "ServiceCIDR"): Printer((NAME, Column("CIDRs", "spec.cidrs"), AGE), _service_cidr),
-    (_NET, "IPAddress"): Printer((NAME, Column("ParentRef", "spec.parentRef"), AGE), _ip_address),
+    (_NET, "IPAddress"): Printer((NAME, Column("ParentRef", "spec.parentRef")), _ip_address),
     ("apps", "Deployment"): Printer(
         (
             NAME,
             Column("Ready", "Number of the pod with ready state"),
-            *counts(("Up-to-date", "status.updatedReplicas"), ("Available", "status.availableReplicas")),
+            Column("Up-to-date", "status.updatedReplicas"),
+            Column("Available", "status.availableReplicas"),
             AGE,
             *WIDE_CONTAINERS,
             SELECTOR,
@@ -266,7 +273,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
                 ("Up-to-date", "status.updatedNumberScheduled"),
                 ("Available", "status.numberAvailable"),
             ),
-            Column("Node Selector", "Nodes that its pods may run on"),
+            Column("Node Selector", "spec.template.spec.nodeSelector"),
             AGE,
             *WIDE_CONTAINERS,
             SELECTOR,
@@ -277,7 +284,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         (
             NAME,
             Column("Controller", "Controller of the object"),
-            *counts(("Revision", "revision")),
+            Column("Revision", "revision"),
             AGE,
         ),
         _revision,
@@ -304,12 +311,12 @@ PRINTERS: dict[tuple[str, str], Printer] = {
             Column("Last Schedule", "status.lastScheduleTime"),
             AGE,
             *WIDE_CONTAINERS,
-            Column("Selector", "The label query over pods of its jobs.", wide=True),
+            Column("Selector", "spec.jobTemplate.spec.selector", wide=True),
         ),
         _cron_job,
     ),
     (_RBAC, "Role"): Printer((NAME, _CREATED), _role),
     (_RBAC, "ClusterRole"): Printer((NAME, _CREATED), _role),
-    (_RBAC, "RoleBinding"): _BINDING,
-    (_RBAC, "ClusterRoleBinding"): _BINDING,
+    (_RBAC, "RoleBinding"): _bindings("roleBinding"),
+    (_RBAC, "ClusterRoleBinding"): _bindings("clusterRoleBinding"),
 }

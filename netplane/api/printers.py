@@ -3,6 +3,7 @@
 from typing import Any
 
 from netplane.api import more_printers, rare_printers, views
+from netplane.api.pod_printer import POD
 from netplane.api.table import AGE, NAME, NONE, UNKNOWN, Column, Json, Now, Printer, age, get, name, pairs, since, some
 from netplane.net.addresses import with_port
 
@@ -12,7 +13,7 @@ def _namespace(obj: Json, now: Now) -> list[Any]:
 
 
 def _config_map(obj: Json, now: Now) -> list[Any]:
-    return [name(obj), str(len(obj.get("data") or {}) + len(obj.get("binaryData") or {})), age(obj, now)]
+    return [name(obj), len(obj.get("data") or {}) + len(obj.get("binaryData") or {}), age(obj, now)]
 
 
 def _lease(obj: Json, now: Now) -> list[Any]:
@@ -45,14 +46,18 @@ def _service_port(port: Json) -> str:
 
 def _external(obj: Json) -> str:
     spec = obj.get("spec") or {}
-    external = list(spec.get("externalIPs") or [])
-    if spec.get("type") == "ExternalName":
+    kind, external = spec.get("type"), list(spec.get("externalIPs") or [])
+    if kind == "ExternalName":
         return str(spec.get("externalName", ""))
-    if spec.get("type") != "LoadBalancer":
+    if kind in ("ClusterIP", "NodePort"):
         return ",".join(external) or NONE
-    ingress = get(obj, "status", "loadBalancer", "ingress") or []
-    addresses = [one.get("ip") or one.get("hostname") or "" for one in ingress]
-    return ",".join([one for one in addresses if one] + external) or "<pending>"
+    return ",".join(ingress_points(obj) + external) or "<pending>" if kind == "LoadBalancer" else UNKNOWN
+
+
+def ingress_points(obj: Json) -> list[str]:
+    """Addresses, or names, of a load balancer, each once."""
+    found = [one.get("ip") or one.get("hostname") for one in get(obj, "status", "loadBalancer", "ingress") or []]
+    return sorted({one for one in found if one})
 
 
 # Endpoints ------------------------------------------------------------------------------------------------------
@@ -72,7 +77,7 @@ def _subset(subset: Json) -> list[str]:
 
 
 def _endpoint_slice(obj: Json, now: Now) -> list[Any]:
-    ports = [str(port["port"]) if port.get("port") is not None else "*" for port in obj.get("ports") or []]
+    ports = [_slice_port(port) for port in obj.get("ports") or []]
     addresses = [address for one in obj.get("endpoints") or [] for address in one.get("addresses") or []]
     shown_ports = some(ports) if ports else "<unset>"
     return [
@@ -84,6 +89,11 @@ def _endpoint_slice(obj: Json, now: Now) -> list[Any]:
     ]
 
 
+def _slice_port(port: Json) -> str:
+    number = port.get("port")
+    return str(number) if number is not None else str(port.get("name", "*"))
+
+
 # Node -----------------------------------------------------------------------------------------------------------
 
 _ROLE = "node-role.kubernetes.io/"
@@ -91,6 +101,7 @@ _ROLE = "node-role.kubernetes.io/"
 
 def _node(obj: Json, now: Now) -> list[Any]:
     info = get(obj, "status", "nodeInfo") or {}
+    architecture = f" ({info['architecture']})" if info.get("architecture") else ""
     return [
         name(obj),
         _node_status(obj),
@@ -100,7 +111,7 @@ def _node(obj: Json, now: Now) -> list[Any]:
         _node_address(obj, "InternalIP"),
         _node_address(obj, "ExternalIP"),
         info.get("osImage") or UNKNOWN,
-        info.get("kernelVersion") or UNKNOWN,
+        f"{info.get('kernelVersion') or UNKNOWN}{architecture}",
         info.get("containerRuntimeVersion") or UNKNOWN,
     ]
 
@@ -125,108 +136,28 @@ def _node_address(obj: Json, kind: str) -> str:
     return found[0] if found else NONE
 
 
-# Pod ------------------------------------------------------------------------------------------------------------
-
-
-def _pod(obj: Json, now: Now) -> list[Any]:
-    status, spec = obj.get("status") or {}, obj.get("spec") or {}
-    containers = status.get("containerStatuses") or []
-    ready = sum(1 for one in containers if one.get("ready"))
-    gates = spec.get("readinessGates") or []
-    return [
-        name(obj),
-        f"{ready}/{len(spec.get('containers') or [])}",
-        pod_reason(obj),
-        _restarts(containers, now),
-        age(obj, now),
-        status.get("podIP") or get((status.get("podIPs") or [{}])[0], "ip") or NONE,
-        spec.get("nodeName") or NONE,
-        status.get("nominatedNodeName") or NONE,
-        f"{_gates_open(status, gates)}/{len(gates)}" if gates else NONE,
-    ]
-
-
-def _gates_open(status: Json, gates: list[Json]) -> int:
-    true = {one.get("type") for one in status.get("conditions") or [] if one.get("status") == "True"}
-    return sum(1 for gate in gates if gate.get("conditionType") in true)
-
-
-def pod_reason(obj: Json) -> str:
-    """The STATUS column: the phase, or what better explains it."""
-    status = obj.get("status") or {}
-    reason = status.get("reason") or status.get("phase") or ""
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
-            reason = "SchedulingGated"
-    reason = _init_reason(status, obj.get("spec") or {}) or _container_reason(status, reason)
-    if obj["metadata"].get("deletionTimestamp"):
-        return "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
-    return str(reason)
-
-
-def _init_reason(status: Json, spec: Json) -> str:
-    containers = status.get("initContainerStatuses") or []
-    for i, one in enumerate(containers):
-        state = one.get("state") or {}
-        ended, waiting = state.get("terminated"), state.get("waiting")
-        if ended and ended.get("exitCode") == 0:
-            continue
-        if ended:
-            return f"Init:{ended.get('reason') or _exit(ended)}"
-        if waiting and waiting.get("reason") not in (None, "", "PodInitializing"):
-            return f"Init:{waiting['reason']}"
-        return f"Init:{i}/{len(spec.get('initContainers') or [])}"
-    return ""
-
-
-def _container_reason(status: Json, reason: str) -> str:
-    running = False
-    for one in reversed(status.get("containerStatuses") or []):
-        state = one.get("state") or {}
-        waiting, ended = state.get("waiting") or {}, state.get("terminated")
-        if waiting.get("reason"):
-            reason = waiting["reason"]
-        elif ended is not None:
-            reason = ended.get("reason") or _exit(ended)
-        elif one.get("ready") and state.get("running") is not None:
-            running = True
-    if reason == "Completed" and running:
-        ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or [])
-        return "Running" if ready else "NotReady"
-    return reason
-
-
-def _exit(ended: Json) -> str:
-    return f"Signal:{ended['signal']}" if ended.get("signal") else f"ExitCode:{ended.get('exitCode', 0)}"
-
-
-def _restarts(containers: list[Json], now: Now) -> str:
-    count = sum(int(one.get("restartCount") or 0) for one in containers)
-    ends = [get(one, "lastState", "terminated", "finishedAt") for one in containers]
-    last = max((end for end in ends if end), default=None)
-    return f"{count} ({since(last, now)} ago)" if count and last else str(count)
-
-
 # Event ----------------------------------------------------------------------------------------------------------
 
 
 def _event(obj: Json, now: Now) -> list[Any]:
     first = obj.get("firstTimestamp") or obj.get("eventTime")
-    series = obj.get("series") or {}
-    last = series.get("lastObservedTime") or obj.get("lastTimestamp") or first
-    count = series.get("count") or obj.get("count") or 1
+    last, count = obj.get("lastTimestamp") or first, obj.get("count") or 1
+    if (series := obj.get("series")) is not None:
+        last, count = series.get("lastObservedTime"), series.get("count", 0)
     involved, source = obj.get("involvedObject") or {}, obj.get("source") or {}
     component = source.get("component") or obj.get("reportingComponent") or ""
     return [
         since(last, now),
         obj.get("type", ""),
         obj.get("reason", ""),
-        f"{involved.get('kind', '').lower()}/{involved.get('name', '')}",
+        "/".join(
+            part for part in (involved.get("kind", "").lower(), involved.get("name")) if part is not None and part != ""
+        ),
         involved.get("fieldPath", ""),
         ", ".join(part for part in (component, source.get("host") or obj.get("reportingInstance")) if part),
         str(obj.get("message", "")).strip(),
         since(first, now),
-        str(count),
+        count,
         name(obj),
     ]
 
@@ -248,19 +179,6 @@ _EVENT = Printer(
     ),
     _event,
 )  # fmt: skip
-
-_NEW_NAMES = {
-    "lastTimestamp": "deprecatedLastTimestamp",
-    "firstTimestamp": "deprecatedFirstTimestamp",
-    "involvedObject": "regarding",
-    "involvedObject.fieldPath": "regarding.fieldPath",
-    "source": "deprecatedSource",
-    "message": "note",
-    "count": "deprecatedCount",
-}
-_NEW_EVENT_COLUMNS = tuple(
-    column._replace(about=_NEW_NAMES.get(column.about, column.about)) for column in _EVENT.columns
-)
 
 
 def _new_event(obj: Json, now: Now) -> list[Any]:
@@ -303,23 +221,9 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         ),
         _node,
     ),
-    ("", "Pod"): Printer(
-        (
-            NAME,
-            Column("Ready", "The aggregate readiness state of this pod for accepting traffic."),
-            Column("Status", "The aggregate status of the containers in this pod."),
-            Column("Restarts", "The number of times the containers in this pod have been restarted and when the last "
-                   "container in this pod has restarted."),
-            AGE,
-            Column("IP", "status.podIP", wide=True),
-            Column("Node", "spec.nodeName", wide=True),
-            Column("Nominated Node", "status.nominatedNodeName", wide=True),
-            Column("Readiness Gates", "spec.readinessGates", wide=True),
-        ),
-        _pod,
-    ),
+    ("", "Pod"): POD,
     ("", "Event"): _EVENT,
-    ("events.k8s.io", "Event"): Printer(_NEW_EVENT_COLUMNS, _new_event),
+    ("events.k8s.io", "Event"): Printer(_EVENT.columns, _new_event),
     **more_printers.PRINTERS,
     **rare_printers.PRINTERS,
 }  # fmt: skip

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from netplane.api import schema
-from netplane.api.kinds import Kind
+from netplane.api.kinds import KINDS, Kind
 
 Json = dict[str, Any]
 Now = datetime.datetime
@@ -34,11 +34,16 @@ class Column(NamedTuple):
     format: str = ""
 
 
+def _nothing(obj: Json) -> list[Json]:
+    return []
+
+
 class Printer(NamedTuple):
-    """How objects of a kind are shown."""
+    """How objects of a kind are shown. `conditions` is what their rows say of them beside the cells."""
 
     columns: tuple[Column, ...]
     cells: Cells
+    conditions: Callable[[Json], list[Json]] = _nothing
 
 
 NAME = Column("Name", "metadata.name", format="name")
@@ -55,7 +60,9 @@ def printer(kind: Kind) -> Printer:
 
 @cache
 def definitions(kind: Kind) -> list[Json]:
-    """columnDefinitions of a kind's table."""
+    """columnDefinitions of a kind's table; a kind that is stored in another group is described as that one's."""
+    if kind.stored_in is not None:
+        return definitions(next(one for one in KINDS if (one.group, one.plural) == (kind.stored_in, kind.plural)))
     return [
         {
             "name": column.name,

@@ -141,7 +141,7 @@ def test_pods_count_what_is_ready_and_what_restarted() -> None:
         kinds.POD,
         {
             "spec": {"containers": [{}, {}], "nodeName": "n1", "readinessGates": [{"conditionType": "g"}]},
-            "status": {"containerStatuses": [crashed, container()], "podIP": "10.1.1.1"},
+            "status": {"containerStatuses": [crashed, container()], "podIPs": [{"ip": "10.1.1.1"}]},
         },
     )
     assert (shown["Ready"], shown["Restarts"], shown["IP"], shown["Node"]) == ("1/2", "3 (2m ago)", "10.1.1.1", "n1")
@@ -191,12 +191,81 @@ def test_events() -> None:
             "count": 4,
         },
     )
-    assert (shown["Last Seen"], shown["First Seen"], shown["Count"]) == ("60s", "60m", "4")
+    assert (shown["Last Seen"], shown["First Seen"], shown["Count"]) == ("60s", "60m", 4)
     assert (shown["Object"], shown["Source"], shown["Message"]) == ("pod/p", "kubelet, n1", "it broke")
     assert cells(kinds.EVENT, {})["Last Seen"] == "<unknown>"
 
 
 def test_other_kinds() -> None:
-    assert cells(kinds.CONFIG_MAP, {"data": {"a": "b"}, "binaryData": {"c": ""}})["Data"] == "2"
+    assert cells(kinds.CONFIG_MAP, {"data": {"a": "b"}, "binaryData": {"c": ""}})["Data"] == 2
     assert cells(kinds.LEASE, {"spec": {"holderIdentity": "me"}})["Holder"] == "me"
     assert cells(kinds.NAMESPACE, {"status": {"phase": "Active"}})["Status"] == "Active"
+
+
+@pytest.mark.parametrize(
+    ("kind", "obj", "column", "expected"),
+    [
+        (kinds.EVENT, {"involvedObject": {"kind": "Pod"}, "series": {"count": 9}}, "Object", "pod"),
+        (kinds.EVENT, {"count": 3, "series": {"count": 9}}, "Count", 9),
+        (kinds.NODE, {"status": {"nodeInfo": {"kernelVersion": "6.1", "architecture": "arm64"}}}, "Kernel-Version",
+         "6.1 (arm64)"),
+        (kinds.INGRESS_CLASS, {"metadata": {"annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}},
+         "Name", "x (default)"),
+        (kinds.INGRESS, {"spec": {"rules": [{"host": h} for h in "abcd"]}}, "Hosts", "a,b,c + 1 more..."),
+        (kinds.INGRESS, {"spec": {"rules": [{"host": "a"}, {}, {}, {}]}}, "Hosts", "a"),
+        (kinds.INGRESS, {"status": {"loadBalancer": {"ingress": [{"ip": "2.2.2.2"}, {"ip": "1.1.1.1"}]}}}, "Address",
+         "1.1.1.1,2.2.2.2"),
+        (kinds.ENDPOINT_SLICE, {"ports": [{"name": "a"}, {"port": 2}, {"name": "c"}, {}]}, "Ports",
+         "a,2,c + 1 more..."),
+        (kinds.DEPLOYMENT, {"spec": {"selector": {"matchExpressions": [
+            {"key": "b", "operator": "In", "values": ["y", "x"]}, {"key": "a", "operator": "DoesNotExist"}]}}},
+         "Selector", "!a,b in (x,y)"),
+        (kinds.DEPLOYMENT, {"spec": {"selector": {}}}, "Selector", ""),
+        (kinds.DAEMON_SET, {"spec": {"selector": {}}}, "Selector", "<none>"),
+        (kinds.JOB, {"metadata": {"deletionTimestamp": "2026-01-01T11:59:00Z"}}, "Status", "Terminating"),
+        (kinds.IP_ADDRESS, {"spec": {"parentRef": {"resource": "services", "namespace": "n", "name": "s"}}},
+         "ParentRef", "services/n/s"),
+        (kinds.CLUSTER_ROLE_BINDING, {"roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [
+            {"kind": "ServiceAccount", "namespace": "n", "name": "a"}, {"kind": "User", "name": "u"}]},
+         "ServiceAccounts", "n/a"),
+    ],
+)  # fmt: skip
+def test_cells_of_less_common_fields(kind: Kind, obj: dict[str, Any], column: str, expected: Any) -> None:
+    assert cells(kind, obj)[column] == expected
+
+
+SIDECAR = {"name": "s", "restartPolicy": "Always"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "expected"),
+    [
+        ({"initContainers": [SIDECAR]}, {"initContainerStatuses": [
+            {"name": "s", "started": True, "ready": True, "restartCount": 2, "state": {"running": {}}}],
+            "containerStatuses": [container(True, 1, running={})], "phase": "Running"}, ("2/2", "Running", "3")),
+        ({"initContainers": [{"name": "i"}, {"name": "j"}]}, {"phase": "Pending", "initContainerStatuses": [
+            {"name": "i", "restartCount": 1, "state": {"terminated": {"exitCode": 0}}}, {"name": "j", "state": {}}]},
+         ("0/1", "Init:1/2", "1")),
+        ({}, {"phase": "Running", "containerStatuses": [
+            container(terminated={"exitCode": 3}), container(terminated={"exitCode": 0, "reason": "Completed"})]},
+         ("0/1", "ExitCode:3", "0")),
+    ],
+)  # fmt: skip
+def test_pods_with_init_containers(spec: dict[str, Any], status: dict[str, Any], expected: tuple[str, ...]) -> None:
+    shown = cells(kinds.POD, {"spec": {"containers": [{}], **spec}, "status": status})
+    assert (shown["Ready"], shown["Status"], shown["Restarts"]) == expected
+
+
+def test_a_finished_pod_keeps_its_phase_while_it_goes_and_its_row_says_that_it_is_done() -> None:
+    pod = {"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T11:59:00Z"}, "status": {"phase": "Succeeded"}}
+    printer = table.printer(kinds.POD)
+    assert printer.cells(pod, NOW)[2] == "Succeeded"
+    assert [one["reason"] for one in printer.conditions(pod)] == ["Succeeded"]
+    assert not printer.conditions({"metadata": {}, "status": {"phase": "Running"}})
+
+
+def test_columns_are_of_the_types_that_clients_know() -> None:
+    types = {one["name"]: one["type"] for one in table.definitions(kinds.DEPLOYMENT)}
+    assert (types["Up-to-date"], types["Available"]) == ("string", "string")
+    assert [one["name"] for one in table.definitions(kinds.SERVICE_ACCOUNT)] == ["Name", "Age"]
+    assert table.definitions(kinds.NEW_EVENT) == table.definitions(kinds.EVENT)

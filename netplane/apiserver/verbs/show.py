@@ -83,10 +83,9 @@ class Shower:
         rows = []
         for obj in objects:
             row: Json = {"cells": printer.cells(obj, now)}
-            if self.include == "Metadata":
-                row["object"] = self._partial(obj["metadata"])
-            elif self.include == "Object":
-                row["object"] = obj
+            if conditions := printer.conditions(obj):
+                row["conditions"] = conditions
+            row["object"] = self._included(obj)
             rows.append(row)
         return {
             "kind": "Table",
@@ -95,6 +94,12 @@ class Shower:
             "columnDefinitions": table.definitions(self.kind),
             "rows": rows,
         }
+
+    def _included(self, obj: Json) -> Json | None:
+        """What of an object goes along with its row."""
+        if self.include == "Metadata":
+            return self._partial(obj["metadata"])
+        return obj if self.include == "Object" else None
 
     def _partial(self, metadata: Json) -> Json:
         """An object's metadata alone."""
