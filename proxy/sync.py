@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from netplane.kernel.conntrack import ConntrackError
 from netplane.nft.types import Family
 from netplane.obs import logs
 from proxy.conntrack import Cleaner
 from proxy.drift import EVERYTHING, RULES, Touched
-from proxy.plan import desired
+from proxy.plan import desired, nodeports
 from proxy.plan.changes import Tracker
 from proxy.plan.flows import TCP, UDP, Expected, Flows, candidates, protocol_of, stale
 from proxy.plan.model import EMPTY, Fragment, Frontend, Health, Node, Options
@@ -80,11 +82,24 @@ class Syncer:
             self._poke()
 
     def node_changed(self, node: Node) -> None:
-        """The node's addresses or zone: every service may depend on them."""
-        if node != self.node:
+        """Name, zone and primary addresses may matter to every service, other addresses to NodePorts only.
+
+        Devices of pods come and go with addresses of their own (link-local ones of IPv6): mostly to nobody's interest.
+        """
+        was, self.node = self.node, node
+        if msgspec.structs.replace(node, addresses=was.addresses) != was:
             log.info("node changed", zone=node.zone, addresses=len(node.addresses))
-            self.node, self._replan_all = node, True
+            self._replan_all = True
             self._poke()
+        elif any(
+            self._node_port_addresses(plane, was) != self._node_port_addresses(plane, node) for plane in self._planes
+        ):
+            log.info("node's addresses for NodePorts changed", addresses=len(node.addresses))
+            self.tracker.node_ports_changed()
+            self._poke()
+
+    def _node_port_addresses(self, plane: Plane, node: Node) -> tuple[bytes, ...]:
+        return nodeports.addresses(plane.family, node, self._options)
 
     def ranges_changed(self, ranges: Ranges) -> None:
         """Service or pod CIDRs."""

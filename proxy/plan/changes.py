@@ -45,6 +45,11 @@ class Tracker:
             self._dirty.add(new.service)
         return True
 
+    def node_ports_changed(self) -> None:
+        """Services with a NodePort are to be planned again."""
+        has = (key for key, s in self._services.items() if any(port.node_port for v in s.views for port in v.ports))
+        self._dirty.update(has)
+
     def take(self) -> set[str]:
         """The services to plan, each once; they count as planned from now on."""
         taken, self._dirty = self._dirty, set()

@@ -243,3 +243,24 @@ def test_any_pattern_of_refusals_ends_in_what_the_cluster_wants() -> None:
     it.syncer.apply(full)
     wanted = {name: held for name, held in it.plane.ledger.contents().items() if held}
     assert {name: held for name, held in it.nft.held.items() if held} == wanted
+
+
+# The node ----------------------------------------------------------------------------------------------------------
+
+OWN, POD_DEVICE = packed("192.0.2.1"), packed("fe80::1")
+
+
+def test_addresses_that_matter_to_nobody_plan_nothing_again() -> None:
+    world = World()
+    world.put(service(), piece("10.1.0.1"))
+    world.put(service("open", clusterIP="10.96.0.2", ports=[{"port": 80, "nodePort": 30080}]), piece(name="open"))
+    world.syncer.node_changed(Node("here", primary=(OWN,)))
+    assert world.syncer.apply(True).services == 2
+
+    world.syncer.node_changed(Node("here", primary=(OWN,), addresses=frozenset({POD_DEVICE})))
+    assert world.syncer.apply(False).services == 0, "a pod's device came"
+    world.syncer.node_changed(Node("here", primary=(OWN,), addresses=frozenset({OWN})))
+    assert world.syncer.apply(False).services == 1, "NodePorts answer there now"
+    assert packed("192.0.2.1") in {key[:4] for key in world.nft.held["services"]}
+    world.syncer.node_changed(Node("here", "zone-a", (OWN,), frozenset({OWN})))
+    assert world.syncer.apply(False).services == 2
