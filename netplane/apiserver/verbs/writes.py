@@ -66,7 +66,6 @@ async def update(call: Call) -> Reply:
     body = as_stored(call.kind, body)
     name, kind, strategy = call.target.name, stored_kind(call.kind), STRATEGIES[call.kind]
     named(body, name)
-    rev = body["metadata"].get("resourceVersion")
     try:
         stored = await commit.change(
             call.cluster,
@@ -79,7 +78,7 @@ async def update(call: Call) -> Reply:
             manager=call.manager,
         )
     except errors.StatusError as error:
-        if error.code != 404 or call.target.subresource or not strategy.create_on_update or rev:
+        if error.code != 404 or call.target.subresource or not strategy.create_on_update:
             raise
         stored = await commit.create(
             call.cluster, kind, call.target.namespace, body, dry_run=options.dry_run, manager=call.manager
