@@ -31,6 +31,8 @@ async def create(call: Call) -> Reply:
     obj = await bodies.read(call, *bodies.of_kind(call.kind))
     strict(call, obj, options)
     place(call, obj)
+    if call.guard is not None:
+        call.guard(obj, None)
     rev = obj["metadata"].get("resourceVersion") or ""
     kind, obj = stored_kind(call.kind), as_stored(call.kind, obj)
     if not options.dry_run and rev.isdecimal() and int(rev):  # known last, and no number is none: as the real server
@@ -80,6 +82,8 @@ async def update(call: Call) -> Reply:
     except errors.StatusError as error:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update:
             raise
+        if call.guard is not None:
+            call.guard(body, None)
         stored = await commit.create(
             call.cluster, kind, call.target.namespace, body, dry_run=options.dry_run, manager=call.manager
         )
