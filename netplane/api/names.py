@@ -5,6 +5,7 @@ k8s.io/apimachinery/pkg/util/validation (release 1.36), whose wording clients sh
 """
 
 import re
+from functools import lru_cache
 
 _DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
@@ -14,6 +15,7 @@ _CONFIG_KEY = "[-._a-zA-Z0-9]+"
 _ENV_NAME_BAD = re.compile(r"[^ -<>-~]")
 
 _DNS_LABEL_RE = re.compile(_DNS_LABEL)
+_SHORT_LABEL_RE = re.compile("[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN_RE = re.compile(_SUBDOMAIN)
 _WILDCARD = rf"\*\.{_SUBDOMAIN}"
 _WILDCARD_RE = re.compile(_WILDCARD)
@@ -67,6 +69,8 @@ def _subdomain(value: str, form: re.Pattern[str], marks: str, unit: str = "chara
 
 def dns_label(value: str) -> list[str]:
     """RFC 1123 label: namespaces, containers, ports of Services."""
+    if is_label(value):
+        return []
     errors = _length(value, LABEL_BYTES)
     if not _DNS_LABEL_RE.fullmatch(value):
         if _SUBDOMAIN_RE.fullmatch(value):
@@ -80,7 +84,7 @@ def dns_label(value: str) -> list[str]:
 
 def is_label(value: str) -> bool:
     """Whether a string is an RFC 1123 label: the quick answer for most names, which need no messages."""
-    return len(value) <= LABEL_BYTES and _DNS_LABEL_RE.fullmatch(value) is not None
+    return _SHORT_LABEL_RE.fullmatch(value) is not None
 
 
 def dns_subdomain(value: str) -> list[str]:
@@ -121,8 +125,18 @@ def host(value: str) -> list[str]:
 
 def qualified_name(value: str) -> list[str]:
     """`name` or `prefix/name`: label and annotation keys, finalizers."""
-    if is_label(value):
+    if is_label(value) or (len(value) <= SUBDOMAIN_BYTES and _is_qualified(value)):
         return []
+    return _unqualified(value)
+
+
+@lru_cache(maxsize=1024)
+def _is_qualified(value: str) -> bool:
+    """The few keys that all objects carry are looked at once."""
+    return not _unqualified(value)
+
+
+def _unqualified(value: str) -> list[str]:
     parts = value.split("/")
     if len(parts) > 2:
         extra = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"

@@ -16,6 +16,7 @@ class Difference(NamedTuple):
 
 
 _NOTHING = Difference(None, None)
+_NONE: dict[str, tuple[Shape, Any]] = {}
 
 
 def parts(shape: Shape, value: Any) -> dict[str, tuple[Shape, Any]]:
@@ -47,17 +48,17 @@ def whole(shape: Shape, value: Any) -> Tree:
     """All paths of a value that was not there before, itself included."""
     if shape.form == LEAF:
         return {}
-    children: Tree = {
-        key: {} if below.form == LEAF else whole(below, part) for key, (below, part) in parts(shape, value).items()
-    }
-    return {".": {}, **children} if children else {}
+    children: Tree = {".": {}}
+    for key, (below, part) in parts(shape, value).items():
+        children[key] = {} if below.form == LEAF else whole(below, part)
+    return children if len(children) > 1 else {}
 
 
 def compare(shape: Shape, old: Any, new: Any) -> Difference:
     """The difference between two values that are both there."""
     if shape.form == LEAF:
         return _NOTHING if old == new else Difference({}, None)
-    have, want = parts(shape, old), parts(shape, new)
+    have, want = parts(shape, old) if old else _NONE, parts(shape, new)
     changed: Tree = {}
     gone: Tree = {}
     for key, (below, part) in want.items():
@@ -68,6 +69,8 @@ def compare(shape: Shape, old: Any, new: Any) -> Difference:
         if below.form == LEAF:
             if before[1] != part:
                 changed[key] = {}
+            continue
+        if before[1] == part:  # compared by C code, most of what a write leaves alone
             continue
         one, other = compare(below, before[1], part)
         if one is not None:

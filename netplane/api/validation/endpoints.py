@@ -59,10 +59,11 @@ def endpoint_slice(obj: Json, old: Json | None) -> list[FieldError]:
     if len(given) > MAX_ENDPOINTS:
         errors.append(too_many("endpoints", len(given), MAX_ENDPOINTS))
     else:
+        ordinary = _ordinary if address_type == "IPv4" else _unusual
         errors += [
             error
             for i, one in enumerate(given)
-            if not _ordinary(one, address_type)
+            if not ordinary(one)
             for error in _endpoint(one, address_type, f"endpoints[{i}]")
         ]
     errors += _ports(obj.get("ports") or [])
@@ -71,18 +72,19 @@ def endpoint_slice(obj: Json, old: Json | None) -> list[FieldError]:
     return errors
 
 
-def _ordinary(endpoint: Json, address_type: str) -> bool:
-    """Whether an endpoint is plainly fine, as nearly all are: a few IPv4 addresses, on a node, nothing special."""
-    given = endpoint.get("addresses")
-    return (
-        address_type == "IPv4"
-        and bool(given)
-        and len(given or ()) <= MAX_ADDRESSES
-        and all(addresses.is_ordinary_ipv4(one) for one in given or ())
-        and not endpoint.get("hints")
-        and endpoint.get("hostname") is None
-        and (not (node := endpoint.get("nodeName")) or names.is_label(node))
-    )
+def _ordinary(endpoint: Json) -> bool:
+    """Whether an endpoint is plainly fine, as nearly all are: one IPv4 address, on a node, nothing special."""
+    given = endpoint.get("addresses") or []
+    if len(given) != 1 or endpoint.get("hints") or endpoint.get("hostname") is not None:
+        return False
+    node = endpoint.get("nodeName")
+    return addresses.is_ordinary_ipv4(given[0]) and (not node or names.is_label(node))
+
+
+def _unusual(endpoint: Json) -> bool:
+    """An endpoint that is no IPv4 address is looked at."""
+    del endpoint
+    return False
 
 
 def _endpoint(endpoint: Json, address_type: str, path: str) -> list[FieldError]:

@@ -44,8 +44,8 @@ def create(metadata: Json, namespaced: bool, name_check: NameCheck) -> list[Fiel
     else:
         errors.append(required("metadata.name", "name or generateName is required"))
     errors += _namespace(metadata.get("namespace") or "", namespaced) + _common(metadata)
-    given = metadata.get("finalizers") or []
-    return errors + _finalizers(given) + standard_finalizers(given)
+    given = metadata.get("finalizers")
+    return errors + _finalizers(given) + standard_finalizers(given) if given else errors
 
 
 def _namespace(namespace: str, namespaced: bool) -> list[FieldError]:
@@ -57,11 +57,14 @@ def _namespace(namespace: str, namespaced: bool) -> list[FieldError]:
 
 
 def _common(metadata: Json) -> list[FieldError]:
-    return [
-        *labels(metadata.get("labels"), "metadata.labels"),
-        *annotations(metadata.get("annotations") or {}),
-        *_owners(metadata.get("ownerReferences") or []),
-    ]
+    errors: list[FieldError] = []
+    if given := metadata.get("labels"):
+        errors += labels(given, "metadata.labels")
+    if given := metadata.get("annotations"):
+        errors += annotations(given)
+    if given := metadata.get("ownerReferences"):
+        errors += _owners(given)
+    return errors
 
 
 def update(metadata: Json, old: Json) -> list[FieldError]:
@@ -84,8 +87,10 @@ def labels(given: Mapping[str, str] | None, path: str) -> list[FieldError]:
     """Keys and values of labels, or of a map that selects by them."""
     errors: list[FieldError] = []
     for key, value in sorted((given or {}).items()):
-        errors += all_invalid(path, key, names.qualified_name(key))
-        errors += all_invalid(path, value, names.label_value(value))
+        if bad := names.qualified_name(key):
+            errors += all_invalid(path, key, bad)
+        if bad := names.label_value(value):
+            errors += all_invalid(path, value, bad)
     return errors
 
 
