@@ -5,7 +5,7 @@ core/v1 in Kubernetes 1.36, which are the same for a Pod and for a template of o
 """
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from netplane.api.pod_refs import containers
@@ -110,21 +110,34 @@ def pull_policy(image: str) -> str:
 def fill(obj: Json, defaults: dict[str, Any], *, zero_counts: bool = True) -> None:
     """Set what is absent below `obj`. `zero_counts`: 0 and "" are absence too."""
     for path, value in defaults.items():
-        *parents, name = path.split(".")
-        for parent in _walk(obj, parents):
+        parents, name = _steps(path)
+        if parents and parents[0] not in obj:
+            continue  # as for most
+        for parent in _holders(obj, parents) if parents else (obj,):
             have = parent.get(name)
             if have is None or (zero_counts and have in (0, "") and have is not False):
                 parent[name] = {} if value == {} else value
 
 
-def _walk(obj: Any, parents: list[str]) -> Iterator[Json]:
-    if not parents:
-        if isinstance(obj, dict):
-            yield obj
-        return
-    below = obj.get(parents[0].removesuffix("[]")) if isinstance(obj, dict) else None
-    if isinstance(below, list):
-        for one in below:
-            yield from _walk(one, parents[1:])
-    elif below is not None:
-        yield from _walk(below, parents[1:])
+@lru_cache(maxsize=1024)
+def _steps(path: str) -> tuple[tuple[str, ...], str]:
+    """The names on the way to a field, and its own."""
+    *parents, name = path.split(".")
+    return tuple(one.removesuffix("[]") for one in parents), name
+
+
+def _holders(obj: Json, parents: tuple[str, ...]) -> list[Json]:
+    """The objects at the end of the way; each list on it means all of its elements."""
+    found: list[Any] = [obj]
+    for name in parents:
+        below: list[Any] = []
+        for one in found:
+            part = one.get(name) if isinstance(one, dict) else None
+            if isinstance(part, list):
+                below += part
+            elif part is not None:
+                below.append(part)
+        if not below:
+            return below
+        found = below
+    return [one for one in found if isinstance(one, dict)]

@@ -14,7 +14,21 @@ _NANO = 10**9
 
 def parse(text: str | float) -> Fraction | None:
     """The amount; None when it is none."""
-    found = _QUANTITY.fullmatch(str(text))
+    given = str(text)
+    return _parsed(given) if len(given) <= LONGEST_REMEMBERED else _parse(given)
+
+
+LONGEST_REMEMBERED = 64
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Fraction | None:
+    """The few amounts that all pods ask for are read once."""
+    return _parse(text)
+
+
+def _parse(text: str) -> Fraction | None:
+    found = _QUANTITY.fullmatch(text)
     if found is None:
         return None
     number, suffix = Fraction(found[1]), found[2] or ""
