@@ -6,7 +6,6 @@ accepted may still be right; netplane.api.typecheck walks it and knows.
 """
 
 import itertools
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -14,7 +13,8 @@ import msgspec
 if TYPE_CHECKING:
     from netplane.api.typecheck import Shape
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_TIME = rf"^[1-9]\d{{3}}-{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 
 _SEXTET = "[A-Za-z0-9+/]"
 _BASE64 = rf"^(?:{_SEXTET}{{4}})*(?:{_SEXTET}[AQgw]==|{_SEXTET}{{2}}[AEIMQUYcgkosw048]=)?\Z"
@@ -26,7 +26,8 @@ _SCALARS: dict[str, Any] = {
     "number": int | float,
     "int-or-string": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | str,
     "quantity": Annotated[str, msgspec.Meta(pattern=r"^(?:0|[1-9][0-9]{0,2}(?:m|k|M|G|T|Ki|Mi|Gi|Ti)?)\Z")],
-    "time": Annotated[str, msgspec.Meta(pattern=rf"^(?:{TIME.pattern})\Z")],
+    "time": Annotated[str, msgspec.Meta(pattern=rf"{_TIME}Z\Z")],
+    "microtime": Annotated[str, msgspec.Meta(pattern=rf"{_TIME}\.\d{{6}}Z\Z")],
     "any": Any,
 }
 _NOT_EMPTY = msgspec.Meta(min_length=1)

@@ -9,17 +9,17 @@ A `Shape` is a schema made fast: known members by name. Walking an ordinary Serv
                      those that Go writes all the same are put in where they are missing
     wrong types      WrongType, in the words of Go's decoder: `json: cannot unmarshal string into Go struct field …`
     amounts          written in place as the API shows them: 0.5 is 500m, 1024Mi is 1Gi
-    base64           the same, in its one form
+    base64, times    the same, each in its one form
 """
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import orjson
 
-from netplane.api import accept, base64_text, protobuf, quantity, schema
+from netplane.api import accept, base64_text, protobuf, quantity, schema, times
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
@@ -93,6 +93,8 @@ def _named(name: str, building: dict[str, Shape]) -> Shape:
         return found
     definition = schema.definitions()[name]
     shape = building[name] = _of(definition, building, _go_type(name))
+    if name.endswith(".MicroTime"):
+        shape.type = "microtime"
     for member, node in definition.get("properties", {}).items():
         shape.members[member] = _member(node, building)
     shape.required = frozenset(definition.get("required", ()))
@@ -122,7 +124,7 @@ def _as_in_go(shape: Shape, fields: dict[str, protobuf.Field]) -> None:
 
 
 _KEPT: Json = {**protobuf.ZEROES, "intorstring": 0}
-_ALWAYS: Json = {"time": None, "quantity": "0"}
+_ALWAYS: Json = {"time": None, "microtime": None, "quantity": "0"}
 """Zeros of structs, which Go writes even where it is told to omit them."""
 
 
@@ -166,7 +168,7 @@ def _of(node: Json, building: dict[str, Shape], go: str) -> Shape:
 
 
 _ZERO: dict[str, Callable[[], Any]] = {
-    **dict.fromkeys(("string", "bytes", "time"), str),
+    **dict.fromkeys(("string", "bytes", "time", "microtime"), str),
     "quantity": lambda: "0",
     **dict.fromkeys(("integer", "number", "int-or-string"), int),
     "boolean": bool,
@@ -290,7 +292,7 @@ def _beyond(value: Any, bound: int) -> bool:
 
 
 def _scalar(kind: str, value: Any) -> bool:
-    if kind in ("string", "bytes"):
+    if kind in ("string", "bytes", "time", "microtime"):
         return type(value) is str
     if kind == "integer":
         return False  # one that is right was seen to be
@@ -300,8 +302,6 @@ def _scalar(kind: str, value: Any) -> bool:
         return type(value) in (int, float)
     if kind == "int-or-string":
         return type(value) is str or (type(value) is int and not _beyond(value, _BOUNDS["int32"]))
-    if kind == "time":
-        return type(value) is str and accept.TIME.fullmatch(value) is not None
     return True
 
 
@@ -316,15 +316,24 @@ def _amount(value: Any) -> str:
     )
 
 
-def _bytes(text: str) -> str:
-    """Base64 in its one form. Raises WrongType."""
-    try:
-        return base64_text.canonical(text)
-    except ValueError as error:
-        raise WrongType(str(error)) from error
+def _or_wrong(canonical: Callable[[str], str]) -> Callable[[str], str]:
+    """A text in its one form, or WrongType."""
+
+    def written(text: str) -> str:
+        try:
+            return canonical(text)
+        except ValueError as error:
+            raise WrongType(str(error)) from error
+
+    return written
 
 
-_WRITTEN: dict[str, Callable[[Any], str]] = {"quantity": _amount, "bytes": _bytes}
+_WRITTEN: dict[str, Callable[[Any], str]] = {
+    "quantity": _amount,
+    "bytes": _or_wrong(base64_text.canonical),
+    "time": _or_wrong(times.canonical),
+    "microtime": _or_wrong(partial(times.canonical, micro=True)),
+}
 """What has several forms is stored in one."""
 
 

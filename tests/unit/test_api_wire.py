@@ -144,6 +144,38 @@ def test_base64_has_one_form_and_goes_wrong_where_go_says(given: str | None, sto
         assert obj["data"] == {"k": stored}
 
 
+SECONDS, MICRO = "2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05.000000Z07:00"
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds", "micro"),
+    [
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 'as "{}": cannot parse "Z" as ".000000"'),
+        ("2026-01-01T00:00:00.123456Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123456Z"),
+        ("2026-01-01T01:30:00.5000009+01:30", "2026-01-01T00:00:00Z", 'cannot parse "9+01:30" as "Z07:00"'),
+        ("2024-02-29T23:59:59.000001-00:30", "2024-03-01T00:29:59Z", "2024-03-01T00:29:59.000001Z"),
+        ("", 'as "{}": cannot parse "" as "2006"', 'as "{}": cannot parse "" as "2006"'),
+        ("2026-01-01 00:00:00Z", 'cannot parse " 00:00:00Z" as "T"', 'cannot parse " 00:00:00Z" as "T"'),
+        ("2026-13-01T00:00:00Z", ": month out of range", ": month out of range"),
+        ("2026-02-30T24:00:00Z", ": hour out of range", ": hour out of range"),
+        ("2026-02-29T00:00:00.000000Z", ": day out of range", ": day out of range"),
+        ("2026-01-01T00:00:00.000000Zx", ': extra text: "x"', ': extra text: "x"'),
+    ],
+)
+def test_times_are_read_and_written_as_go_does(given: str, seconds: str, micro: str) -> None:
+    for part, field, stored in (("metadata", "deletionTimestamp", seconds), ("spec", "renewTime", micro)):
+        obj: dict[str, Any] = {"metadata": {"name": "a"}, "spec": {}}
+        obj[part][field] = given
+        if stored[:1].isdigit():
+            assert typecheck.clean(kinds.LEASE, obj) == []
+            assert obj[part][field] == stored
+        else:
+            with pytest.raises(typecheck.WrongType) as caught:
+                typecheck.clean(kinds.LEASE, obj)
+            assert str(caught.value).startswith(f'parsing time "{given}"')
+            assert str(caught.value).endswith(stored.format(SECONDS if part == "metadata" else MICRO))
+
+
 def test_zeros_of_fields_that_are_no_pointers_are_as_good_as_absent() -> None:
     spec = {"type": "", "healthCheckNodePort": 0, "publishNotReadyAddresses": False, "loadBalancerClass": ""}
     obj: dict[str, Any] = {"metadata": {"name": "a", "generation": 0}, "spec": {**spec, "ports": [{"port": 0}]}}
