@@ -4,10 +4,11 @@ A default is set where the object around it exists. `[]` stands for every elemen
 core/v1 in Kubernetes 1.36, which are the same for a Pod and for a template of one.
 """
 
-import re
 from functools import lru_cache
 from typing import Any
 
+from netplane.api import pod_resources, quantity
+from netplane.api.images import pull_policy
 from netplane.api.pod_refs import containers
 
 Json = dict[str, Any]
@@ -55,6 +56,9 @@ _SPEC_ABSENT: dict[str, Any] = {
     "volumes[].downwardAPI.defaultMode": 0o644,
     "volumes[].projected.defaultMode": 0o644,
     "volumes[].projected.sources[].serviceAccountToken.expirationSeconds": 3600,
+    "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[].preference": {},
+    "affinity.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm": {},
+    "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm": {},
     "volumes[].hostPath.type": "",
     "volumes[].ephemeral.volumeClaimTemplate.spec.volumeMode": "Filesystem",
     "volumes[].azureDisk.cachingMode": "ReadWrite",
@@ -67,28 +71,57 @@ _SPEC_ABSENT: dict[str, Any] = {
 def apply_spec(spec: Json) -> None:
     """Defaults of a pod's spec, wherever it stands, in place."""
     for volume in spec.get("volumes") or ():
-        if not any(value is not None for key, value in volume.items() if key != "name"):
-            volume["emptyDir"] = {}
-        if isinstance(image := volume.get("image"), dict):
-            fill(image, {"pullPolicy": pull_policy(image.get("reference") or "")})
+        _volume(volume)
     fill(spec, _SPEC)
     fill(spec, _SPEC_ABSENT, zero_counts=False)
+    if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    _round(spec.get("resources") or {})
+    _round({"overhead": spec.get("overhead") or {}})
     for container in containers(spec):
         fill(container, {"imagePullPolicy": pull_policy(container.get("image") or "")})
         fill(container, _CONTAINER)
         fill(container, _CONTAINER_ABSENT, zero_counts=False)
+        _round(container["resources"])
+
+
+def _volume(volume: Json) -> None:
+    if not any(value is not None for key, value in volume.items() if key != "name"):
+        volume["emptyDir"] = {}
+    if isinstance(image := volume.get("image"), dict):
+        fill(image, {"pullPolicy": pull_policy(image.get("reference") or "")})
+    claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
+    if claim is not None:
+        fill(claim, {"metadata": {}, "spec": {}, "spec.resources": {}}, zero_counts=False)
+        for field in ("dataSource", "dataSourceRef"):
+            if claim["spec"].get(field) is not None:
+                claim["spec"][field].setdefault("apiGroup", None)  # Go writes it, as it does these two
+    if (projection := volume.get("projected")) is not None:
+        projection.setdefault("sources", None)
+    if (scale := volume.get("scaleIO")) is not None:
+        scale.setdefault("secretRef", None)
+
+
+def _round(resources: Json) -> None:
+    """Amounts of less than a thousandth are rounded up."""
+    for amounts in resources.values():
+        for name, amount in amounts.items() if isinstance(amounts, dict) else ():
+            amounts[name] = quantity.rounded(amount)
 
 
 def apply_pod(pod: Json) -> None:
     """Defaults of a Pod itself: more than those of its spec."""
     spec = pod.setdefault("spec", {})
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     apply_spec(spec)
     fill(spec, {"enableServiceLinks": True}, zero_counts=False)
-    for container in containers(spec):
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         _requests(container)
         if spec.get("hostNetwork"):
             for port in container.get("ports") or ():
                 fill(port, {"hostPort": port.get("containerPort", 0)})
+    pod_resources.fill_pod_level(spec)
 
 
 def _requests(container: Json) -> None:
@@ -97,14 +130,6 @@ def _requests(container: Json) -> None:
     limits = resources.get("limits") or {}
     if limits:
         resources["requests"] = {**limits, **(resources.get("requests") or {})}
-
-
-def pull_policy(image: str) -> str:
-    """Always for :latest, which is also what no tag and no digest mean."""
-    name, _, digest = image.partition("@")
-    tag = re.search(r":([^/:]+)$", name)
-    latest = tag[1] == "latest" if tag else bool(name) and not digest
-    return "Always" if latest else "IfNotPresent"
 
 
 def fill(obj: Json, defaults: dict[str, Any], *, zero_counts: bool = True) -> None:

@@ -65,6 +65,15 @@ def canonical(text: str | float) -> str:
     return f"{number}{_SUFFIX[exponent]}"
 
 
+def rounded(text: str | float) -> str:
+    """An amount in whole thousandths, rounded up (away from zero)."""
+    amount = parse(text)
+    if amount is None or (amount * 1000).denominator == 1:
+        return canonical(text)
+    millis = math.ceil(abs(amount) * 1000)
+    return canonical(f"{millis if amount > 0 else -millis}m")
+
+
 def plus(one: str, other: str) -> str:
     """The sum of two amounts, in the units of the first (of the second when that is nothing)."""
     first, second = parse(one), parse(other)

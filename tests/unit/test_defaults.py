@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netplane.api import defaults, kinds, pod_defaults
+from netplane.api import defaults, images, kinds
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
@@ -90,11 +90,50 @@ def test_ip_mode_of_a_balancer() -> None:
         ("host:5000/nginx", "Always"),
         ("host:5000/nginx:1", "IfNotPresent"),
         ("nginx@sha256:00", "IfNotPresent"),
-        ("nginx:latest@sha256:00", "Always"),
+        ("nginx:latest@sha256:00", "IfNotPresent"),
+        (f"nginx:latest@sha256:{'0' * 64}", "Always"),
+        (f"nginx@sha256:{'0' * 64}", "IfNotPresent"),
+        ("UPPER", "IfNotPresent"),
+        ("UPPER/x", "Always"),
+        ("index.docker.io/nginx", "Always"),
+        ("localhost/a/b", "Always"),
+        ("0" * 64, "IfNotPresent"),
+        ("a b", "IfNotPresent"),
+        ("a" * 300, "IfNotPresent"),
+        ("", "IfNotPresent"),
     ],
 )
 def test_pull_policy(image: str, policy: str) -> None:
-    assert pod_defaults.pull_policy(image) == policy
+    assert images.pull_policy(image) == policy
+
+
+def test_resources_of_a_whole_pod() -> None:
+    def made(own: Json, *each: Json) -> Json:
+        containers = [{"name": f"c{i}", "image": "i", "resources": one} for i, one in enumerate(each)]
+        out: Json = defaulted(kinds.POD, {"spec": {"containers": containers, "resources": own}})["spec"]["resources"]
+        return out
+
+    assert made({"limits": {"cpu": "1"}}, {}) == {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}
+    both = [{"requests": {"cpu": "200m"}}, {"requests": {"cpu": "1"}}]
+    assert made({"limits": {"cpu": "2"}}, *both)["requests"] == {"cpu": "1200m"}
+    pages = {"limits": {"hugepages-2Mi": "2Mi", "cpu": "1"}, "requests": {"hugepages-2Mi": "2Mi"}}
+    assert made({"requests": {"cpu": "1"}}, pages, pages) == {
+        "limits": {"hugepages-2Mi": "4Mi"},
+        "requests": {"cpu": "1", "hugepages-2Mi": "4Mi"},
+    }
+
+
+def test_amounts_of_less_than_a_thousandth_are_rounded_up() -> None:
+    resources = {"limits": {"cpu": "1n", "memory": "100u"}}
+    spec = defaulted(kinds.POD, {"spec": {"containers": [{"name": "c", "resources": resources}]}})["spec"]
+    assert spec["containers"][0]["resources"]["limits"] == {"cpu": "1m", "memory": "1m"}
+
+
+def test_the_former_name_of_an_account() -> None:
+    both = {"serviceAccount": "a", "serviceAccountName": "a"}
+    for given in ({"serviceAccount": "a"}, {"serviceAccountName": "a"}, {**both, "serviceAccount": "b"}):
+        spec = defaulted(kinds.POD, {"spec": {"containers": [], **given}})["spec"]
+        assert {field: spec[field] for field in both} == both
 
 
 def test_pods() -> None:

@@ -224,7 +224,7 @@ TABLE: list[tuple[Json, list[str]]] = [
     ),
     (
         pod(hostUsers=False, hostNetwork=True),
-        ["spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false"],
+        ["spec.hostNetwork: Forbidden: when `hostUsers` is false"],
     ),
     (
         pod(os={"name": "windows"}, hostPID=True),

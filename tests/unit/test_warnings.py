@@ -70,13 +70,30 @@ PODS: list[tuple[Json, list[str]]] = [
     ),
     (
         pod(volumes=[{"gitRepo": {}}, {"storageos": {}}, {"emptyDir": {}}]),
-        ["spec.volumes[0].gitRepo: deprecated in v1.11",
+        ["spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+",
          "spec.volumes[1].storageOS: deprecated in v1.22, non-functional in v1.25+"],
     ),
     (
-        pod(volumes=[{"projected": {"sources": [{"serviceAccountToken": {"path": "token"}},
-                                                {"secret": {"items": [{"path": "token"}]}}]}}]),
-        ['spec.volumes[0].projected.sources.secrets[0]: has duplicated path with ServiceAccountToken "token"'],
+        pod(volumes=[{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}, {},
+                                                {"secret": {"name": "s", "items": [{"path": "token/x/"}]}}]}}]),
+        ['volume "v" (Projected) has no sources provided',
+         'volume "v" (Projected): overlapping paths: "token/x" (Secret "s") with "token" (ServiceAccountToken)'],
+    ),
+    (
+        pod(volumes=[{"name": "v", "configMap": {"name": "m", "items": [{"path": "a"}, {"path": "a/b"}]}},
+                     {"name": "w", "downwardAPI": {"items": [{"path": "a"}, {"path": "ab"}, {"path": "a"}]}}]),
+        ['volume "v" (ConfigMap "m"): overlapping paths: "a/b" with "a"',
+         'volume "w" (DownwardAPI): overlapping paths: "a" with "a"'],
+    ),
+    (
+        container(ports=[{"name": "a", "containerPort": 1}, {"name": "a", "containerPort": 2}]),
+        ['spec.containers[0].ports[1]: duplicate port name "a" with spec.containers[0].ports[0], services and probes '
+         "that select ports by name will use spec.containers[0].ports[0]"],
+    ),
+    (
+        pod(dnsConfig={"nameservers": ["2001:DB8::1"]}),
+        ['spec.dnsConfig.nameservers[0]: IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format '
+         '("2001:db8::1")'],
     ),
     (
         pod(hostAliases=[{"ip": "::1"}, {"ip": "::1"}], imagePullSecrets=[{"name": ""}, {"name": ""}]),

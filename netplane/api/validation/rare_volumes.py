@@ -6,6 +6,7 @@ from typing import Any
 
 from netplane.api import names, quantity
 from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required, too_long
+from netplane.api.validation import meta
 from netplane.api.validation.paths import descending
 from netplane.api.validation.selecting import label_selector
 
@@ -175,7 +176,12 @@ def _ephemeral(given: Json, path: str) -> list[FieldError]:
     template = given.get("volumeClaimTemplate")
     if template is None:
         return [required(f"{path}.volumeClaimTemplate")]
-    return claim(template.get("spec") or {}, f"{path}.volumeClaimTemplate.spec")
+    metadata, path = template.get("metadata") or {}, f"{path}.volumeClaimTemplate"
+    errors = meta.annotations(metadata.get("annotations") or {}, f"{path}.metadata.annotations")
+    errors += meta.labels(metadata.get("labels"), f"{path}.metadata.labels")
+    others = [one for one in metadata if one not in ("labels", "annotations") and metadata[one]]
+    errors += [forbidden(f"{path}.metadata.{one}", "cannot be set") for one in others]
+    return errors + claim(template.get("spec") or {}, f"{path}.spec")
 
 
 def claim(spec: Json, path: str) -> list[FieldError]:
@@ -193,9 +199,43 @@ def claim(spec: Json, path: str) -> list[FieldError]:
         errors.append(required(f"{path}.resources[storage]"))
     elif amount is not None and amount <= 0:
         errors.append(invalid(f"{path}.resources[storage]", quantity.canonical(storage), "must be greater than zero"))
+    errors += _class(spec, path, "storageClassName")
     mode = spec.get("volumeMode")
-    known = mode in (None, "Block", "Filesystem")
-    return errors if known else [*errors, not_supported(f"{path}.volumeMode", mode, ("Block", "Filesystem"))]
+    if mode not in (None, "Block", "Filesystem"):
+        errors.append(not_supported(f"{path}.volumeMode", mode, ("Block", "Filesystem")))
+    return errors + _data_sources(spec, path) + _class(spec, path, "volumeAttributesClassName")
+
+
+def _class(spec: Json, path: str, field: str) -> list[FieldError]:
+    name = spec.get(field)
+    return all_invalid(f"{path}.{field}", name, names.dns_subdomain(name)) if name else []
+
+
+def _data_sources(spec: Json, path: str) -> list[FieldError]:
+    """What a new volume is filled with, told in two ways that must agree."""
+    source, ref = spec.get("dataSource"), spec.get("dataSourceRef")
+    errors = [e for field in ("dataSource", "dataSourceRef") if spec.get(field) for e in _data(spec, field, path)]
+    namespace = (ref or {}).get("namespace")
+    if namespace:
+        errors += all_invalid(f"{path}.dataSourceRef.namespace", namespace, names.dns_label(namespace))
+    if source is None or ref is None:
+        return errors
+    same = all(source.get(one) == ref.get(one) for one in ("apiGroup", "kind", "name"))
+    if namespace:
+        errors.append(invalid(path, {}, "may not be specified when dataSourceRef.namespace is specified"))
+    elif not same:
+        errors.append(invalid(path, {}, "must match dataSourceRef"))
+    return errors
+
+
+def _data(spec: Json, field: str, path: str) -> list[FieldError]:
+    given, path = spec[field], f"{path}.{field}"
+    group, kind = given.get("apiGroup") or "", given.get("kind") or ""
+    errors = _needs("name", "kind")(given, path)
+    if not group and kind != "PersistentVolumeClaim":
+        why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+        errors.append(invalid(path, kind, why))
+    return errors + (all_invalid(f"{path}.apiGroup", group, names.dns_subdomain(group)) if group else [])
 
 
 SOURCES: dict[str, Check] = {

@@ -140,7 +140,7 @@ def host_users(spec: Json, path: str) -> list[FieldError]:
     """A pod with user ids of its own shares none of its node's other namespaces."""
     if spec.get("hostUsers") is not False:
         return []
-    why = "when `pod.Spec.HostUsers` is false"
+    why = "when `hostUsers` is false"
     fields = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
     errors = [forbidden(f"{path}.{shown}", why) for field, shown in fields if spec.get(field)]
     return errors + [

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from netplane.api import names, pod_refs, quantity
+from netplane.api import names, pod_features, pod_refs, quantity
 from netplane.api.addresses import ip_warnings
 from netplane.api.fields import go_quote
+from netplane.api.pod_refs import APP_ARMOR
 from netplane.api.warnings import scheduling, volumes
 
 Json = dict[str, Any]
@@ -16,7 +17,6 @@ _ANNOTATIONS = {
 }
 _SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
 _SECCOMP = "container.seccomp.security.alpha.kubernetes.io/"
-_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _NO_SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _NAME = "which can result in surprising behavior; a DNS label is recommended"
 
@@ -64,10 +64,30 @@ def _pod(obj: Json, path: str) -> list[str]:
         found.append(f"{at}[{_SECCOMP_POD}]: {_NO_SECCOMP}")
     for where, one in pod_refs.placed(spec, f"{path}spec"):
         found += _profiles(one, spec, given, at, template=bool(path)) + _container(one, where)
-    found += _ports(spec, f"{path}spec")
+    found += _ports(spec, f"{path}spec") + _port_names(spec, f"{path}spec")
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         why = "must be >= 0; negative values are invalid and will be treated as 1"
         found.append(f"{path}spec.terminationGracePeriodSeconds: {why}")
+    found += scheduling.of_pods(spec, f"{path}spec")
+    for i, one in enumerate((spec.get("dnsConfig") or {}).get("nameservers") or ()):
+        found += ip_warnings(f"{path}spec.dnsConfig.nameservers[{i}]", one)
+    for i, alias in enumerate(spec.get("hostAliases") or ()):
+        found += ip_warnings(f"{path}spec.hostAliases[{i}].ip", alias.get("ip") or "")
+    return found
+
+
+def _port_names(spec: Json, path: str) -> list[str]:
+    """Names that two ports have."""
+    seen: dict[str, str] = {}
+    found: list[str] = []
+    for where, one in pod_refs.placed(spec, path):
+        for i, port in enumerate(one.get("ports") or ()):
+            name, at = port.get("name"), f"{where}.ports[{i}]"
+            if name and name in seen:
+                why = f"services and probes that select ports by name will use {seen[name]}"
+                found.append(f"{at}: duplicate port name {go_quote(name)} with {seen[name]}, {why}")
+            elif name:
+                seen[name] = at
     return found
 
 
@@ -99,10 +119,19 @@ def _profiles(one: Json, spec: Json, given: Json, at: str, *, template: bool) ->
     found: list[str] = []
     if f"{_SECCOMP}{name}" in given and not own.get("seccompProfile"):
         found.append(f"{at}[{_SECCOMP}{name}]: {_NO_SECCOMP}")
-    if template and f"{_APPARMOR}{name}" in given and not (own.get("appArmorProfile") or whole.get("appArmorProfile")):
+    told = given.get(f"{APP_ARMOR}{name}")
+    if told is not None and _says_more(pod_features.app_armor(told), own, whole, template=template):
         why = 'deprecated since v1.30; use the "appArmorProfile" field instead'
-        found.append(f"{at}[{_APPARMOR}{name}]: {why}")
+        found.append(f"{at}[{APP_ARMOR}{name}]: {why}")
     return found
+
+
+def _says_more(told: Json | None, own: Json, whole: Json, *, template: bool) -> bool:
+    """Whether an annotation confines a container otherwise than the fields do; a pod's own field it has become."""
+    profile, of_pod = own.get("appArmorProfile"), whole.get("appArmorProfile")
+    if template:
+        return profile is None and (of_pod is None or of_pod != told)
+    return told is None or (profile == told and of_pod != told)
 
 
 def _container(one: Json, path: str) -> list[str]:

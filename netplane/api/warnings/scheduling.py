@@ -24,9 +24,17 @@ def warnings(spec: Json, path: str) -> list[str]:
         at, key = f"{path}.topologySpreadConstraints[{i}]", one.get("topologyKey") or ""
         found += [f"{at}.topologyKey: {key} is {old}"] if (old := _former(key)) else []
         found += [f"{at}.labelSelector: {_NULL}"] if one.get("labelSelector") is None else []
-    for field in ("podAffinity", "podAntiAffinity"):
-        found += _pods(affinity.get(field) or {}, f"{path}.affinity.{field}")
     return found
+
+
+def of_pods(spec: Json, path: str) -> list[str]:
+    """Affinities to pods that no pod has."""
+    affinity = spec.get("affinity") or {}
+    return [
+        text
+        for field in ("podAffinity", "podAntiAffinity")
+        for text in _pods(affinity.get(field) or {}, f"{path}.affinity.{field}")
+    ]
 
 
 def _former(key: str) -> str:

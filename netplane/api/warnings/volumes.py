@@ -1,7 +1,9 @@
-"""Volumes that nothing mounts any more, and files that hide a token (pure)."""
+"""Volumes that nothing mounts any more, and files that hide others (pure)."""
 
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
+from netplane.api import quantity
 from netplane.api.fields import go_quote
 from netplane.api.pod_refs import projected
 
@@ -9,7 +11,7 @@ Json = dict[str, Any]
 
 _GONE = {
     "photonPersistentDisk": "deprecated in v1.11, non-functional in v1.16+",
-    "gitRepo": "deprecated in v1.11",
+    "gitRepo": "deprecated in v1.11, and disabled by default in v1.33+",
     "scaleIO": "deprecated in v1.16, non-functional in v1.22+",
     "flocker": "deprecated in v1.22, non-functional in v1.25+",
     "storageos": "deprecated in v1.22, non-functional in v1.25+",
@@ -19,7 +21,6 @@ _GONE = {
     "rbd": "deprecated in v1.28, non-functional in v1.31+",
 }
 _SHOWN = {"storageos": "storageOS"}
-_ITEMS = (("configMap", "configMap"), ("secret", "secrets"), ("downwardAPI", "downwardAPI"))
 
 
 def warnings(given: list[Json], path: str) -> list[str]:
@@ -30,29 +31,73 @@ def warnings(given: list[Json], path: str) -> list[str]:
         for kind, why in _GONE.items()
         if one.get(kind) is not None
     ]
-    tokens = {
-        source["serviceAccountToken"].get("path") or ""
-        for one in given
-        for source in projected(one)
-        if source.get("serviceAccountToken") is not None
-    }
-    return found + [
-        text
-        for i, one in enumerate(given)
-        for source in projected(one)
-        for text in _hidden(source, tokens, f"{path}[{i}].projected.sources")
+    for i, one in enumerate(given):
+        template = (one.get("ephemeral") or {}).get("volumeClaimTemplate") or {}
+        found += _storage(template.get("spec") or {}, f"{path}[{i}].ephemeral.volumeClaimTemplate.spec")
+    return found + [text for one in given for text in _overlaps(one)]
+
+
+def _storage(claim: Json, path: str) -> list[str]:
+    """Amounts of storage that are no whole bytes."""
+    resources = claim.get("resources") or {}
+    given = [(field, (resources.get(field) or {}).get("storage")) for field in ("requests", "limits")]
+    return [
+        f"{path}.resources.{field}[storage]: fractional byte value {go_quote(quantity.canonical(amount))} is invalid, "
+        "must be an integer"
+        for field, amount in given
+        if amount is not None and (quantity.parse(amount) or Fraction(0)).denominator != 1
     ]
 
 
-def _hidden(source: Json, tokens: set[str], path: str) -> list[str]:
-    same = "has duplicated path with ServiceAccountToken"
-    found = [
-        f"{path}.{shown}[{j}]: {same} {go_quote(item.get('path') or '')}"
-        for kind, shown in _ITEMS
-        for j, item in enumerate((source.get(kind) or {}).get("items") or ())
-        if (item.get("path") or "") in tokens
-    ]
-    bundle = source.get("clusterTrustBundle")
-    if bundle is not None and (bundle.get("path") or "") in tokens:
-        found.append(f"{path}.ClusterTrustBundle: {same} {go_quote(bundle.get('path') or '')}")
+class _File(NamedTuple):
+    """A file of a volume, and which of several sources it is from."""
+
+    path: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{go_quote(self.path)} ({self.source})" if self.source else go_quote(self.path)
+
+
+_OF_ITEMS = (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", ""))
+
+
+def _overlaps(volume: Json) -> list[str]:
+    """Files of one volume that are in each other's way."""
+    name, found = volume.get("name") or "", list[str]()
+    for kind, word, field in _OF_ITEMS:
+        source = volume.get(kind) or {}
+        of = f"{word} {go_quote(source.get(field) or '')}" if field else word
+        found += _clashes([_items(source)], f"volume {go_quote(name)} ({of})")
+    empty = f"volume {go_quote(name)} (Projected) has no sources provided"
+    sources = projected(volume)
+    groups = [_projected(one) for one in sources]
+    clashes = _clashes(groups, f"volume {go_quote(name)} (Projected)")
+    return found + [empty for one in sources if not any(part is not None for part in one.values())] + clashes
+
+
+def _items(source: Json, of: str = "") -> list[_File]:
+    return [_File(one.get("path") or "", of) for one in source.get("items") or ()]
+
+
+def _projected(source: Json) -> list[_File]:
+    for kind, word in (("configMap", "ConfigMap"), ("secret", "Secret"), ("downwardAPI", "DownwardAPI")):
+        given = source.get(kind) or {}
+        if given.get("items"):
+            return _items(given, word if kind == "downwardAPI" else f"{word} {go_quote(given.get('name') or '')}")
+    token = source.get("serviceAccountToken")
+    return [] if token is None else [_File(token.get("path") or "", "ServiceAccountToken")]
+
+
+def _clashes(groups: list[list[_File]], where: str) -> list[str]:
+    seen: list[_File] = []
+    found: list[str] = []
+    for file in (one._replace(path=one.path.rstrip("/")) for group in groups for one in group):
+        others = [other for other in seen if file.path and other.path and _one_in_another(file.path, other.path)]
+        found += [f"{where}: overlapping paths: {file} with {other}" for other in others]
+        seen.append(file)
     return found
+
+
+def _one_in_another(path: str, other: str) -> bool:
+    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import errors, kinds
+from netplane.api import errors, kinds, names
 from netplane.api.pod_refs import MIRROR, projected
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
@@ -43,6 +43,9 @@ async def admit(cluster: Cluster, namespace: str, pod: Json) -> None:
     wanted = spec.get("serviceAccountName") or DEFAULT
     account = await _account(cluster, namespace, wanted)
     if account is None:
+        if bad := names.path_segment(wanted):
+            why = f'error looking up service account {namespace}/{wanted}: invalid resource name "{wanted}": '
+            raise errors.forbidden("", "pods", name, f"{why}[{' '.join(bad)}]")
         if not spec.get("serviceAccountName") and not await _made_here(cluster):
             return
         why = f'error looking up service account {namespace}/{wanted}: serviceaccount "{wanted}" not found'

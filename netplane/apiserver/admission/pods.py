@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import pod_resources
+from netplane.api import pod_features, pod_resources
 from netplane.apiserver.admission.strategy import Json, Strategy, keep
 from netplane.apiserver.wire.options import DeleteOptions
 
@@ -17,6 +17,7 @@ class PodStrategy(Strategy):
 
     answers_deleted = True
     counts_generations = True
+    graceful = True
 
     def prepare_create(self, obj: Json) -> None:
         """Every pod starts Pending."""
@@ -27,12 +28,14 @@ class PodStrategy(Strategy):
         """What admission adds: the quality of service, and patience with nodes that are not ready."""
         spec = obj["spec"]
         obj["status"]["qosClass"] = pod_resources.qos_class(spec)
+        pod_features.complete(obj, obj["metadata"]["creationTimestamp"])
         _be_patient(spec)
 
     def prepare_update(self, new: Json, old: Json) -> None:
         """What admission added stays where a client leaves it out."""
         super().prepare_update(new, old)
         spec, before = new["spec"], old["spec"]
+        pod_features.drop_disabled(spec)
         for field in ("priority", "preemptionPolicy"):
             if spec.get(field) is None and before.get(field) is not None:
                 spec[field] = before[field]

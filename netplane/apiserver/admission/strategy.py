@@ -20,6 +20,7 @@ class Strategy:
         answers_deleted: DELETE answers with the object, not with a Status.
         counts_generations: metadata.generation starts at 1 and grows when the object's content changes.
         keeps_status: a status given on creation is kept.
+        graceful: a deletion gives it time, and marks it in any case.
         not_owned: top fields (as FieldsV1 names them) that a write of the main resource cannot set.
     """
 
@@ -28,6 +29,7 @@ class Strategy:
     answers_deleted = False
     counts_generations = False
     keeps_status = False
+    graceful = False
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind

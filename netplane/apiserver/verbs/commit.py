@@ -17,7 +17,7 @@ from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.access import legacy_tokens
-from netplane.apiserver.admission import accounts, classes, ip_objects, port_keys
+from netplane.apiserver.admission import accounts, classes, ip_objects, placed_pods, port_keys
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import suffix
@@ -111,10 +111,12 @@ async def create(
     generated = not obj["metadata"].get("name")
     place = await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
     complete(kind, obj, manager, entries)
+    if kind is kinds.POD and not own:
+        await accounts.admit(cluster, namespace, obj)
     if not own:
         await classes.admit(cluster, kind, obj)
     if kind is kinds.POD and not own:
-        await accounts.admit(cluster, namespace, obj)
+        await placed_pods.admit(cluster, obj)
     if kind is kinds.SECRET:
         await legacy_tokens.admit(cluster, namespace, obj)
     for _ in range(ATTEMPTS):
@@ -140,6 +142,8 @@ async def _insert(
     with cluster.allocator.claim(kind, obj, None, dry_run=dry_run) as claim:
         if not own:
             check(kind, obj, None)
+        if kind is kinds.POD and not own:
+            placed_pods.check(obj)
         claim.complete(obj, None)
         name = obj["metadata"]["name"]
         key = cl.key(kind, namespace, name)
@@ -260,6 +264,8 @@ async def _store(
             STRATEGIES[kind].after_allocation(new, old)
         if scope != ALL:
             check(kind, new, old, scope)
+        if scope == "resize":
+            await placed_pods.check_resize(cluster, new, old)
         claim.complete(new, old)
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.

@@ -70,6 +70,8 @@ async def _once(cluster: Cluster, kind: Kind, kv: KV, options: DeleteOptions) ->
     """One attempt; None when somebody was faster."""
     obj = codec.decode(kind, kv.value, kv.mod_rev)
     check_preconditions(kind, obj, options)
+    if STRATEGIES[kind].graceful:
+        return await _gracefully(cluster, kind, kv, obj, options)
     told = propagation.prepare(kind, obj, options.propagation)
     grace_s = STRATEGIES[kind].grace_s(obj, options)
     if not grace_s and not STRATEGIES[kind].holds(obj):
@@ -83,6 +85,49 @@ async def _once(cluster: Cluster, kind: Kind, kv: KV, options: DeleteOptions) ->
         return value, kv.mod_rev, False
     done = await cluster.store.txn([Compare(kv.key, kv.mod_rev)], [Put(kv.key, value)])
     return (value, done.rev, False) if done.succeeded else None
+
+
+async def _gracefully(
+    cluster: Cluster, kind: Kind, kv: KV, obj: Json, options: DeleteOptions
+) -> tuple[bytes, int, bool] | None:
+    """The same of what is given time: marked first, always; its time can only become shorter."""
+    metadata, left = obj["metadata"], obj["metadata"].get("deletionGracePeriodSeconds") or 0
+    held = STRATEGIES[kind].holds(obj)
+    if not metadata.get("deletionTimestamp"):
+        propagation.prepare(kind, obj, options.propagation)
+        held = STRATEGIES[kind].holds(obj)
+        mark(kind, obj, STRATEGIES[kind].grace_s(obj, options), cl.now())
+    elif left and (options.grace_s is None or _asked_s(options.grace_s) >= left):
+        return kv.value, kv.mod_rev, False
+    elif left and options.grace_s is not None:
+        shorten(obj, _asked_s(options.grace_s), cl.now())
+    value, rev = codec.encode(obj), kv.mod_rev
+    stays = held or metadata["deletionGracePeriodSeconds"] > 0
+    if options.dry_run:
+        return value, rev, not stays
+    if value != kv.value:
+        done = await cluster.store.txn([Compare(kv.key, rev)], [Put(kv.key, value)])
+        if not done.succeeded:
+            return None
+        rev = done.rev
+    if stays:
+        return value, rev, False
+    marked = kv._replace(value=value, mod_rev=rev)
+    return (value, rev, True) if await commit.remove(cluster, kind, marked, obj) else None
+
+
+def _asked_s(grace_s: int) -> int:
+    return grace_s if grace_s >= 0 else 1
+
+
+def shorten(obj: Json, grace_s: int, now: datetime.datetime) -> None:
+    """Less time for an object that is marked; never an end that is past."""
+    metadata = obj["metadata"]
+    end = datetime.datetime.fromisoformat(metadata["deletionTimestamp"])
+    end += datetime.timedelta(seconds=grace_s - metadata["deletionGracePeriodSeconds"])
+    if end < now:
+        end, grace_s = now, min(grace_s, 1)
+    metadata |= {"deletionTimestamp": cl.timestamp(end), "deletionGracePeriodSeconds": grace_s}
 
 
 def check_preconditions(kind: Kind, obj: Json, options: DeleteOptions) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from netplane.api import errors, fields
 from netplane.apiserver import cluster as cl
+from netplane.apiserver.admission import placed_pods
 from netplane.apiserver.admission.incoming import named
 from netplane.apiserver.verbs import commit, evicting, writes
 from netplane.apiserver.wire import bodies
@@ -23,6 +24,8 @@ async def bind(call: Call) -> Reply:
     bodies.check_types(binding, "", "v1", "Binding")
     name, node = call.target.name, (binding.get("target") or {}).get("name")
     _check_target(binding, name)
+    given = binding.get("metadata") or {}
+    labels = {**(given.get("labels") or {}), **await _topology(call, binding)}
 
     def alter(pod: Json) -> Json:
         _check_unbound(pod, name)
@@ -30,15 +33,20 @@ async def bind(call: Call) -> Reply:
         status = pod.setdefault("status", {})
         others = [one for one in status.get("conditions") or [] if one.get("type") != "PodScheduled"]
         status["conditions"] = [*others, _scheduled()]
-        annotations = (binding.get("metadata") or {}).get("annotations")
-        if annotations:
-            pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), **annotations}
+        for field, more in (("annotations", given.get("annotations")), ("labels", labels)):
+            if more:
+                pod["metadata"][field] = {**(pod["metadata"].get(field) or {}), **more}
         return pod
 
     await commit.change(
         call.cluster, call.kind, call.target.namespace, name, alter, scope="all", dry_run=options.dry_run
     )
     return of_json(_DONE, 201)
+
+
+async def _topology(call: Call, binding: Json) -> dict[str, str]:
+    target = binding["target"]
+    return await placed_pods.topology(call.cluster, target["name"]) if target.get("kind") == "Node" else {}
 
 
 def _check_target(binding: Json, name: str) -> None:
