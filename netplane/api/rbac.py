@@ -159,9 +159,9 @@ class Policy:
         found = {grant.order: grant for grant in self._all(user, groups) if grant.holds_in(namespace)}
         return [found[order] for order in sorted(found)]
 
-    def rules(self, plural: str, namespace: str, name: str) -> Sequence[Json]:
-        """The rules of a role (none when there is no such role)."""
-        return self._roles.get((namespace if plural == "roles" else "", name), ())
+    def rules(self, plural: str, namespace: str, name: str) -> Sequence[Json] | None:
+        """The rules of a role; None when there is no such role."""
+        return self._roles.get((namespace if plural == "roles" else "", name))
 
     def allows(self, user: str, groups: tuple[str, ...], ask: Ask) -> bool:
         """Whether any rule says yes. Answers are remembered: they hold as long as this policy does."""

@@ -6,12 +6,13 @@ kinds makes no request slower.
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.routing import BaseRoute, Match
 
 from netplane.api import errors
-from netplane.apiserver.access import entrance
+from netplane.apiserver.access import entrance, escalation
 from netplane.apiserver.access.tokens import MASTERS, User
 from netplane.apiserver.admission import node_restriction
 from netplane.apiserver.audit import events as audit
@@ -144,6 +145,8 @@ class ResourceRoute(BaseRoute):
         try:
             if node_restriction.concerns(call.user, call.target.verb):
                 await node_restriction.check(call)
+            if not free and escalation.concerns(call.user, call.target):
+                call.guard = partial(escalation.check, call.policy, call.user, call.kind, call.target)
             answer = await handlers.serve(call, send)
         finally:
             if gate is not None:

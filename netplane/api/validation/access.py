@@ -77,7 +77,10 @@ def cluster_role(obj: Json, old: Json | None) -> list[FieldError]:
     if not given:
         why = "at least one clusterRoleSelector required if aggregationRule is non-nil"
         return [*errors, required(path, why)]
-    return errors + [e for i, one in enumerate(given) for e in label_selector(one, f"{path}[{i}]")]
+    for i, one in enumerate(given):
+        problems = label_selector(one, f"{path}[{i}]")
+        errors += [*problems, invalid(f"{path}[{i}]", None, "invalid label selector.")] if problems else []
+    return errors
 
 
 def _rules(obj: Json, *, namespaced: bool) -> list[FieldError]:
@@ -134,8 +137,6 @@ def _subject(subject: Json, path: str, *, namespaced: bool) -> list[FieldError]:
         if not namespaced and not subject.get("namespace"):
             errors.append(required(f"{path}.namespace"))
     elif kind in ("User", "Group"):
-        if not subject.get("name"):
-            errors.append(invalid(f"{path}.name", "", f"{kind.lower()} name cannot be empty"))
         if group != _RBAC:
             errors.append(not_supported(f"{path}.apiGroup", group, (_RBAC,)))
     else:

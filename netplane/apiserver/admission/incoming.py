@@ -7,7 +7,6 @@ import orjson
 
 from netplane.api import errors, fields, typecheck, views
 from netplane.api.kinds import Kind
-from netplane.apiserver.access import escalation
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import WriteOptions
 
@@ -57,7 +56,6 @@ def strict(
     problems += call.duplicates
     if options.validation == "Warn":
         call.warnings += problems
-    escalation.check(call.policy, call.user, kind, obj)
 
 
 def strict_as(call: Call, obj: Json, kind: str, api_version: str, options: WriteOptions) -> None:
