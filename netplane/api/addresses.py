@@ -36,6 +36,12 @@ def parse(value: str) -> IPAddress | None:
         return None
 
 
+def lenient(value: str) -> IPAddress | None:
+    """The address, as it was read before strict checking: with zeros before numbers, and IPv4 in IPv6's clothes."""
+    found = parse(_ZEROS.sub("", value))
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+
+
 def network(value: str) -> IPNetwork | None:
     """The network of an address and a prefix length, or None."""
     address, slash, length = value.partition("/")
@@ -50,7 +56,7 @@ def ip(value: str) -> list[str]:
     """An IPv4 or IPv6 address in any form that everybody reads alike."""
     found = parse(value)
     if found is None:
-        return ["must not have leading 0s"] if parse(_ZEROS.sub("", value)) else [NO_IP]
+        return ["must not have leading 0s"] if lenient(value) else [NO_IP]
     return ["must not be an IPv4-mapped IPv6 address"] if is_mapped(found) else []
 
 

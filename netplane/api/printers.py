@@ -64,8 +64,9 @@ def ingress_points(obj: Json) -> list[str]:
 
 
 def _endpoints(obj: Json, now: Now) -> list[Any]:
-    listed = [text for subset in obj.get("subsets") or [] for text in _subset(subset)]
-    return [name(obj), some(listed), age(obj, now)]
+    subsets = obj.get("subsets") or []
+    listed = [text for subset in subsets for text in _subset(subset)]
+    return [name(obj), some(listed) if listed or not subsets else "", age(obj, now)]
 
 
 def _subset(subset: Json) -> list[str]:

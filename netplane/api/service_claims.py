@@ -60,7 +60,7 @@ class Taking:
     def _more_addresses(self, spec: Json, old: Json) -> None:
         if not services.needs_cluster_ip(old):
             self._all_addresses(spec)
-        elif services.needs_cluster_ip(spec) and not service_ips.headless(old):
+        elif services.needs_cluster_ip(spec) and not service_ips.headless(old) and not service_ips.headless(spec):
             families = spec.get("ipFamilies") or []
             if (len(old.get("ipFamilies") or ()), len(families)) == (1, 2):
                 ips = [*(spec.get("clusterIPs") or ()), ""][:2]
@@ -134,8 +134,8 @@ class Taking:
             if not number and not services.allocates_node_ports(spec):
                 continue
             if number not in held:
-                held.add(number)
                 number = port["nodePort"] = self._node_port(i, number)
+                held.add(number)
             pair = (port.get("protocol") or "", number)
             if pair in seen:
                 raise unknown(f"duplicate nodePort: {{{pair[0]} {pair[1]}}}")

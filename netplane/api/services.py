@@ -43,6 +43,8 @@ def normalize(spec: Json, old: Json | None) -> None:
             spec["clusterIPs"] = [single]
         return
     before = old.get("clusterIPs") or []
+    if before and not several and single == (old.get("clusterIP") or ""):
+        spec["clusterIPs"] = list(before)
     if single == (old.get("clusterIP") or "") or several != before:
         return
     if single:

@@ -100,12 +100,15 @@ def test_unknown_and_duplicate_fields() -> None:
     run(test)
 
 
-def test_an_address_that_others_write_otherwise_is_told_of_and_an_ordinary_one_is_not() -> None:
+def test_slices_of_names_are_told_that_they_are_deprecated_and_ordinary_ones_nothing() -> None:
     async def test(ask: Server) -> None:
-        for family, ip, told in (("IPv6", "FD00::1", True), ("IPv6", "fd00::1", False), ("IPv4", "10.0.0.1", False)):
-            name = f"{family.lower()}-{told}".lower()
-            slice_ = {"metadata": {"name": name}, "addressType": family, "endpoints": [{"addresses": [ip]}]}
+        for family, address, told in (("FQDN", "a.b", True), ("IPv6", "fd00::1", False), ("IPv4", "10.0.0.1", False)):
+            slice_ = {
+                "metadata": {"name": family.lower()},
+                "addressType": family,
+                "endpoints": [{"addresses": [address]}],
+            }
             answer = await ask("POST", SLICES, slice_)
-            assert (answer.status, "RFC 5952" in answer.headers.get("warning", "")) == (201, told), answer
+            assert (answer.status, "FQDN" in answer.headers.get("warning", "")) == (201, told), answer
 
     run(test)

@@ -238,6 +238,11 @@ LOCAL: Json = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports"
         ({}, {"ipFamilyPolicy": "PreferDualStack"}, {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4"]}),
         (NP, {"type": "NodePort"}, {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30007}]}),
         (NP, {**NP, "type": "ClusterIP"}, {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]}),
+        (
+            {"clusterIP": "None"},
+            {"clusterIP": "None", "type": "ExternalName", "externalName": "a.b"},
+            {"clusterIP": None},
+        ),
         ({**LOCAL, "healthCheckNodePort": 30009}, LOCAL, {"healthCheckNodePort": 30009}),
         ({**LOCAL, "loadBalancerClass": "a.b/c"}, {"loadBalancerClass": "a.b/c"}, {"loadBalancerClass": None}),
     ],
@@ -290,6 +295,24 @@ def test_two_ports_without_names_were_one_before() -> None:
     old = store(pool, NP)
     with pytest.raises(StatusError, match=r"^duplicate nodePort: \{TCP 30007\}$"):
         store(pool, {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}, old)
+
+
+def test_ports_that_get_names_get_new_node_ports() -> None:
+    pool = pools()
+    old = store(pool, NP)
+    made = store(pool, {"type": "NodePort", "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]}, old)
+    first, second = (port["nodePort"] for port in made["spec"]["ports"])
+    assert len({first, second, 30007}) == 3
+    assert pool._ports.free == 99
+
+
+def test_an_address_is_not_given_up_for_none() -> None:
+    pool = pools(V4)
+    old = store(pool, {"ports": [{"port": 80}], "ipFamilyPolicy": "PreferDualStack"})
+    with pytest.raises(
+        ValueError, match=r"spec\.clusterIPs\[0\]: Invalid value: \[\"None\"\]: may not change once set"
+    ):
+        store(pool, {**old["spec"], "clusterIP": "None", "clusterIPs": ["None"]}, old)
 
 
 def test_a_name_that_no_address_can_refer_to() -> None:

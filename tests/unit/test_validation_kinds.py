@@ -123,6 +123,31 @@ TABLE: list[tuple[Kind, Json, list[str]]] = [
         ],
     ),
     (
+        kinds.ENDPOINTS,
+        {"subsets": [{"addresses": [{"ip": "10.0.0.01"}, {"ip": "x"}]}]},
+        [
+            'subsets[0].addresses[0].ip: Invalid value: "10.0.0.01": must not have leading 0s',
+            'subsets[0].addresses[1].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or '
+            "2001:db8::ffff)",
+            'subsets[0].addresses[1].ip: Invalid value: "x": must be a valid IP address',
+        ],
+    ),
+    (
+        kinds.ENDPOINT_SLICE,
+        {
+            "addressType": "IPv6",
+            "ports": [{"name": "a", "protocol": ""}],
+            "endpoints": [
+                {"addresses": ["FD00::1"], "hints": {"forZones": [{"name": ""}], "forNodes": [{"name": ""}]}}
+            ],
+        },
+        [
+            'ports[0].protocol: Unsupported value: "": supported values: "SCTP", "TCP", "UDP"',
+            'endpoints[0].addresses[0]: Invalid value: "FD00::1": must be in canonical form ("fd00::1")',
+            f'endpoints[0].hints.forNodes[0].name: Invalid value: "": {SUBDOMAIN}',
+        ],
+    ),
+    (
         kinds.ENDPOINT_SLICE,
         {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}] * 1001},
         ["endpoints: Too many: 1001: must have at most 1000 items"],

@@ -25,8 +25,8 @@ def service(spec: Json | None = None, **metadata: Any) -> Json:
     return obj
 
 
-def problems(obj: Json, old: Json | None = None) -> list[str]:
-    return [str(error) for error in validation.validate(kinds.SERVICE, obj, old)]
+def problems(obj: Json, old: Json | None = None, part: str = "") -> list[str]:
+    return [str(error) for error in validation.validate(kinds.SERVICE, obj, old, part)]
 
 
 @pytest.mark.parametrize(
@@ -209,19 +209,20 @@ def test_names() -> None:
 
 
 def test_status() -> None:
-    obj = service({"type": "LoadBalancer"})
+    old = service({"type": "LoadBalancer"})
+    obj = copy.deepcopy(old)
     obj["status"] = {
         "loadBalancer": {"ingress": [{"ip": "1.1.1.1"}, {"ip": "x", "ipMode": "Z"}, {"hostname": "1.1.1.1"}]}
     }
     path = "status.loadBalancer.ingress"
-    assert problems(obj) == [
+    assert problems(obj, old, "status") == [
         f"{path}[0].ipMode: Required value: must be specified when `ip` is set",
         f'{path}[1].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)',
         f'{path}[1].ipMode: Unsupported value: "Z": supported values: "Proxy", "VIP"',
         f'{path}[2].hostname: Invalid value: "1.1.1.1": must be a DNS name, not an IP address',
     ]
     obj["spec"].update(type="ClusterIP", allocateLoadBalancerNodePorts=None, externalTrafficPolicy="")
-    assert problems(obj) == [f"{path}: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"]
+    assert problems(obj, old, "status") == [f"{path}: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"]
 
 
 def test_updates() -> None:

@@ -198,17 +198,8 @@ OTHERS: list[tuple[Kind, Json, list[str]]] = [
          '("fd00::/64")'],
     ),
     (kinds.ENDPOINTS, {"subsets": [{"addresses": [{"ip": "FD00::1"}]}]}, [f"subsets[0].addresses[0].ip: {FORM}"]),
-    (
-        kinds.ENDPOINT_SLICE,
-        {"addressType": "IPv6", "endpoints": [{"addresses": ["FD00::1"]}]},
-        [f"endpoints[0].addresses[0]: {FORM}"],
-    ),
-    (
-        kinds.ENDPOINT_SLICE,
-        {"metadata": {"labels": {"endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io"}},
-         "addressType": "IPv6", "endpoints": [{"addresses": ["FD00::1"]}]},
-        [],
-    ),
+    (kinds.ENDPOINT_SLICE, {"addressType": "FQDN"}, ["spec.addressType: FQDN endpoints are deprecated"]),
+    (kinds.ENDPOINT_SLICE, {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}]}, []),
     (
         kinds.SERVICE_ACCOUNT,
         annotated("kubernetes.io/enforce-mountable-secrets"),
@@ -229,6 +220,6 @@ def test_a_status_is_told_of_its_addresses_only() -> None:
         "status": {"loadBalancer": {"ingress": [{"ip": "FD00::1"}]}},
         **annotated("kubernetes.io/ingress.class"),
     }
-    assert told(kinds.INGRESS, balanced, status=True) == [f"status.loadBalancer.ingress[0].ip: {FORM}"]
+    assert told(kinds.INGRESS, balanced, status=True) == [f"status.loadBalancer.ingress[0]: {FORM}"]
     here = {"status": {"podIPs": [{"ip": "FD00::1"}]}, **pod(terminationGracePeriodSeconds=-1)}
     assert told(kinds.POD, here, status=True) == [f"status.podIPs[0].ip: {FORM}"]

@@ -98,7 +98,7 @@ def _empty(name: str) -> Json:
             continue
         elif field.repeated or field.type.startswith("map:"):
             if field.kept:
-                out[field.name] = [] if field.repeated else {}
+                out[field.name] = None if field.repeated else {}
         elif field.type in _table()[1]:
             out[field.name] = _empty(field.type)
         elif field.kept and field.type in ZEROES:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, required, too_many
+from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, not_supported, required, too_many
 from netplane.api.validation import meta
 from netplane.api.validation.service import service_port
 
@@ -17,9 +17,11 @@ MAX_HINTS = 8
 
 
 def endpoints(obj: Json, old: Json | None) -> list[FieldError]:
-    """core/v1 Endpoints."""
-    del old
-    return [error for i, one in enumerate(obj.get("subsets") or ()) for error in _subset(one, f"subsets[{i}]")]
+    """core/v1 Endpoints. Subsets that were there before may stay."""
+    subsets = obj.get("subsets") or []
+    if old is not None and subsets == (old.get("subsets") or []):
+        return []
+    return [error for i, one in enumerate(subsets) for error in _subset(one, f"subsets[{i}]")]
 
 
 def _subset(subset: Json, path: str) -> list[FieldError]:
@@ -52,24 +54,26 @@ def _host_and_node(endpoint: Json, path: str, *, named: bool = False) -> list[Fi
 
 
 def endpoint_slice(obj: Json, old: Json | None) -> list[FieldError]:
-    """discovery/v1 EndpointSlice."""
-    address_type = obj.get("addressType") or ""
-    errors = meta.one_of("addressType", address_type, ADDRESS_TYPES)
-    given = obj.get("endpoints") or []
-    if len(given) > MAX_ENDPOINTS:
-        errors.append(too_many("endpoints", len(given), MAX_ENDPOINTS))
-    else:
-        ordinary = _ordinary if address_type == "IPv4" else _unusual
-        errors += [
-            error
-            for i, one in enumerate(given)
-            if not ordinary(one)
-            for error in _endpoint(one, address_type, f"endpoints[{i}]")
-        ]
-    errors += _ports(obj.get("ports") or [])
+    """discovery/v1 EndpointSlice. Endpoints that were there before may stay."""
+    address_type, given = obj.get("addressType") or "", obj.get("endpoints") or []
+    errors = meta.one_of("addressType", address_type, ADDRESS_TYPES) + _ports(obj.get("ports") or [])
+    if old is None or given != (old.get("endpoints") or []):
+        errors += _endpoints(given, address_type)
     if old is not None:
         errors += meta.immutable("addressType", address_type, old.get("addressType"))
     return errors
+
+
+def _endpoints(given: list[Json], address_type: str) -> list[FieldError]:
+    if len(given) > MAX_ENDPOINTS:
+        return [too_many("endpoints", len(given), MAX_ENDPOINTS)]
+    ordinary = _ordinary if address_type == "IPv4" else _unusual
+    return [
+        error
+        for i, one in enumerate(given)
+        if not ordinary(one)
+        for error in _endpoint(one, address_type, f"endpoints[{i}]")
+    ]
 
 
 def _ordinary(endpoint: Json) -> bool:
@@ -101,7 +105,8 @@ def _endpoint(endpoint: Json, address_type: str, path: str) -> list[FieldError]:
 
 def _slice_address(address: str, address_type: str, path: str) -> list[FieldError]:
     if address_type in ("IPv4", "IPv6"):
-        if bad := addresses.ip(address):
+        check = addresses.ip if address_type == "IPv4" else addresses.canonical_ip
+        if bad := check(address):
             return all_invalid(path, address, bad)
         wrong = (":" in address) == (address_type == "IPv4")
         # Told of the list, as the real server does.
@@ -127,14 +132,13 @@ def _hints(hints: Json, path: str) -> list[FieldError]:
     for field in ("forZones", "forNodes"):
         given = [one.get("name") or "" for one in hints.get(field) or ()]
         if len(given) > MAX_HINTS:
-            errors.append(too_many(f"{path}.{field}", len(given), MAX_HINTS))
-            continue
+            return [*errors, too_many(f"{path}.{field}", len(given), MAX_HINTS)]
         for i, name in enumerate(given):
             where = f"{path}.{field}[{i}].name"
             if name in given[:i]:
                 errors.append(duplicate(where, name))
             bad = names.label_value(name) if field == "forZones" else names.dns_subdomain(name)
-            errors += [required(where)] if not name else all_invalid(where, name, bad)
+            errors += all_invalid(where, name, bad)
     return errors
 
 
@@ -150,7 +154,11 @@ def _ports(ports: list[Json]) -> list[FieldError]:
         if name in seen:
             errors.append(duplicate(f"ports[{i}].name", name))
         seen.add(name)
-        errors += meta.one_of(f"ports[{i}].protocol", port.get("protocol"), meta.PROTOCOLS)
+        protocol = port.get("protocol")
+        if protocol is None:
+            errors.append(required(f"ports[{i}].protocol"))
+        elif protocol not in meta.PROTOCOLS:
+            errors.append(not_supported(f"ports[{i}].protocol", protocol, meta.PROTOCOLS))
         if (application := port.get("appProtocol")) is not None:
             errors += all_invalid(f"ports[{i}].appProtocol", application, names.qualified_name(application))
     return errors

@@ -194,7 +194,7 @@ def endpoint_ip(path: str, value: str) -> list[FieldError]:
     """An address that can be an endpoint: not one that means this host, this link or nothing."""
     if addresses.is_ordinary_ipv4(value):
         return []
-    ip = addresses.parse(value)
+    ip = addresses.lenient(value)
     if ip is None:
         return [invalid(path, value, "must be a valid IP address")]
     if ip.is_unspecified:

@@ -25,7 +25,7 @@ _ONLY_LB = "may only be used when `type` is 'LoadBalancer'"
 
 
 def validate(obj: Json, old: Json | None) -> list[FieldError]:
-    """Everything wrong with spec and status."""
+    """Everything wrong with the spec."""
     spec = obj.get("spec") or {}
     before = (old or {}).get("spec") or {}
     known = before.get("externalIPs") or ()
@@ -44,7 +44,6 @@ def validate(obj: Json, old: Json | None) -> list[FieldError]:
         *_source_ranges(obj, old or {}),
         *_balancer(spec),
         *_traffic(spec),
-        *status(obj, old),
     ]
 
 
@@ -72,7 +71,9 @@ def _by_type(spec: Json) -> list[FieldError]:
 
 def _external_name(spec: Json) -> list[FieldError]:
     why = "may not be set for ExternalName services"
-    errors = [forbidden(f"spec.{one}", why) for one in ("clusterIPs", "ipFamilies", "ipFamilyPolicy") if spec.get(one)]
+    errors = [forbidden(f"spec.{one}", why) for one in ("clusterIPs", "ipFamilies") if spec.get(one)]
+    if spec.get("ipFamilyPolicy") is not None:
+        errors.append(forbidden("spec.ipFamilyPolicy", why))
     name = (spec.get("externalName") or "").removesuffix(".")
     if not name:
         return [*errors, required("spec.externalName")]
@@ -240,8 +241,11 @@ def _traffic(spec: Json) -> list[FieldError]:
     elif port:
         why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
         errors.append(invalid("spec.healthCheckNodePort", port, why))
-    if spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer") or spec.get("internalTrafficPolicy"):
-        errors += meta.one_of("spec.internalTrafficPolicy", spec.get("internalTrafficPolicy"), POLICIES)
+    internal = spec.get("internalTrafficPolicy")
+    if internal is not None and internal not in POLICIES:
+        errors.append(not_supported("spec.internalTrafficPolicy", internal, POLICIES))
+    elif internal is None and spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer"):
+        errors.append(required("spec.internalTrafficPolicy"))
     distribution = spec.get("trafficDistribution")
     if distribution is not None and distribution not in DISTRIBUTIONS:
         errors.append(not_supported("spec.trafficDistribution", distribution, DISTRIBUTIONS))

@@ -12,14 +12,9 @@ from netplane.api.warnings import pods, services
 
 Json = dict[str, Any]
 
-_BY_CONTROLLER = b'"endpointslice.kubernetes.io/managed-by":"endpointslice'
-_IPV6_SLICE = b'"addressType":"IPv6"'
+_NAMED_SLICE = b'"addressType":"FQDN"'
 _MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
-_OWN = {
-    kinds.ENDPOINT_SLICE: ("endpointslice.kubernetes.io/managed-by", "endpointslice"),
-    kinds.ENDPOINTS: ("endpoints.kubernetes.io/managed-by", "endpoint-controller"),
-}
-"""The label of those that controllers write, and how its value starts."""
+_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 
 
 def of(kind: Kind, value: Json, *, created: bool, status: bool, respecified: bool) -> list[str]:
@@ -29,8 +24,7 @@ def of(kind: Kind, value: Json, *, created: bool, status: bool, respecified: boo
     """
     if status:
         return _STATUS[kind](value) if kind in _STATUS else []
-    label, starts = _OWN.get(kind, ("", ""))
-    if label and ((value["metadata"].get("labels") or {}).get(label) or "").startswith(starts):
+    if kind is kinds.ENDPOINTS and (value["metadata"].get("labels") or {}).get(_MANAGED_BY) == "endpoint-controller":
         return []
     found = _CREATED[kind](value) if created and kind in _CREATED else []
     found += _ALWAYS[kind](value) if kind in _ALWAYS else []
@@ -41,8 +35,8 @@ def warned(kind: Kind, text: bytes, *, status: bool) -> bool:
     """Whether an object, as JSON, or its status can earn any: whoever asks need not read the others."""
     if status:
         return kind in _STATUS
-    if kind is kinds.ENDPOINT_SLICE:  # an IPv4 address that is right is written as all write it
-        return _BY_CONTROLLER not in text and _IPV6_SLICE in text
+    if kind is kinds.ENDPOINT_SLICE:
+        return _NAMED_SLICE in text
     return kind in _WARNED
 
 
@@ -71,12 +65,12 @@ _TEMPLATES = frozenset(
 _CREATED: Warnings = {
     kinds.POD: pods.pod,
     kinds.INGRESS: services.ingress,
+    kinds.ENDPOINT_SLICE: services.new_slice,
     **dict.fromkeys(_TEMPLATES - {kinds.STATEFUL_SET}, pods.named),
 }
 _ALWAYS: Warnings = {
     kinds.SERVICE: services.service,
     kinds.ENDPOINTS: services.endpoints,
-    kinds.ENDPOINT_SLICE: services.endpoint_slice,
     kinds.NETWORK_POLICY: services.policy,
     kinds.NODE: services.node,
     kinds.SERVICE_ACCOUNT: _account,

@@ -54,7 +54,7 @@ def balanced(obj: Json) -> list[str]:
     """The status of what has a balancer."""
     ingresses = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     path = "status.loadBalancer.ingress"
-    return _all_ips((f"{path}[{i}].ip", one["ip"]) for i, one in enumerate(ingresses) if one.get("ip"))
+    return _all_ips((f"{path}[{i}]", one["ip"]) for i, one in enumerate(ingresses) if one.get("ip"))
 
 
 def ingress(obj: Json) -> list[str]:
@@ -74,15 +74,9 @@ def endpoints(obj: Json) -> list[str]:
     )
 
 
-def endpoint_slice(obj: Json) -> list[str]:
-    """An EndpointSlice that somebody wrote by hand."""
-    if obj.get("addressType") not in ("IPv4", "IPv6"):
-        return []
-    return _all_ips(
-        (f"endpoints[{i}].addresses[{j}]", ip)
-        for i, one in enumerate(obj.get("endpoints") or ())
-        for j, ip in enumerate(one.get("addresses") or ())
-    )
+def new_slice(obj: Json) -> list[str]:
+    """A new EndpointSlice, whoever wrote it."""
+    return ["spec.addressType: FQDN endpoints are deprecated"] if obj.get("addressType") == "FQDN" else []
 
 
 def policy(obj: Json) -> list[str]:

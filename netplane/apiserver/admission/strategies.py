@@ -71,6 +71,11 @@ class ServiceStrategy(Strategy):
         services.keep_allocated(spec, before)
         services.normalize(spec, before)
 
+    def canonical(self, obj: Json) -> None:
+        """A policy for traffic inside means nothing for a name."""
+        if obj["spec"].get("type") == "ExternalName":
+            obj["spec"].pop("internalTrafficPolicy", None)
+
     def after_allocation(self, new: Json, old: Json) -> None:
         """What the old type alone had goes."""
         services.drop_of_old_type(new["spec"], old.get("spec") or {})
@@ -83,9 +88,22 @@ class EndpointSliceStrategy(Strategy):
 
     counts_generations = True
 
+    def after_defaults(self, obj: Json) -> None:
+        """Topology labels are of v1beta1."""
+        _drop_topology(obj)
+
+    def after_allocation(self, new: Json, old: Json) -> None:
+        """Topology labels are of v1beta1; they count as a change all the same."""
+        _drop_topology(new)
+
     def content(self, obj: Json) -> Any:
         """Labels say which Service it belongs to."""
         return super().content(obj), obj["metadata"].get("labels") or {}
+
+
+def _drop_topology(obj: Json) -> None:
+    for endpoint in obj.get("endpoints") or ():
+        endpoint.pop("deprecatedTopology", None)
 
 
 class LeaseStrategy(CreatedByPut):

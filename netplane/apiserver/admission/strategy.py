@@ -54,6 +54,9 @@ class Strategy:
     def after_allocation(self, new: Json, old: Json) -> None:
         """After a write of the main resource got its addresses and ports, before validation."""
 
+    def canonical(self, obj: Json) -> None:
+        """After validation, before it is stored."""
+
     def generation(self, new: Json, old: Json) -> int:
         """metadata.generation of an updated object (0: none)."""
         have = int(old["metadata"].get("generation", 0))

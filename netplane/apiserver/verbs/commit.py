@@ -144,6 +144,7 @@ async def _insert(
             check(kind, obj, None)
         if kind is kinds.POD and not own:
             placed_pods.check(obj)
+        STRATEGIES[kind].canonical(obj)
         claim.complete(obj, None)
         name = obj["metadata"]["name"]
         key = cl.key(kind, namespace, name)
@@ -266,6 +267,7 @@ async def _store(
             check(kind, new, old, scope)
         if scope == "resize":
             await placed_pods.check_resize(cluster, new, old)
+        STRATEGIES[kind].canonical(new)
         claim.complete(new, old)
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.

@@ -65,7 +65,9 @@ async def serve(call: Call, send: Send) -> Reply | None:
     if target.verb == "watch" and not target.subresource and "watch" in call.kind.verbs:
         await watching.watch(call, send)
         return None
+    if not call.kind.warning:
+        return await freshness.judged(call, find(call))
+    told = warning(call.kind.warning)
+    call.warnings.insert(0, call.kind.warning)  # refusals say it too
     answer = await freshness.judged(call, find(call))
-    if call.kind.warning:
-        answer = answer._replace(headers=(*answer.headers, warning(call.kind.warning)))
-    return answer
+    return answer if told in answer.headers else answer._replace(headers=(told, *answer.headers))
