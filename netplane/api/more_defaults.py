@@ -3,6 +3,7 @@
 Source: the defaults of networking/v1, rbac/v1, apps/v1 and batch/v1 in Kubernetes 1.36.
 """
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,12 @@ RBAC = "rbac.authorization.k8s.io"
 
 
 def _secret(obj: Json) -> None:
+    """stringData is for writing: it is stored, encoded, in data."""
     fill(obj, {"type": "Opaque"})
+    text = obj.pop("stringData", None)
+    if text:
+        encoded = {key: base64.b64encode((value or "").encode()).decode() for key, value in text.items()}
+        obj["data"] = {**(obj.get("data") or {}), **encoded}
 
 
 def _network_policy(obj: Json) -> None:
@@ -104,9 +110,9 @@ def _stateful_set(obj: Json) -> None:
     fill(spec, {"persistentVolumeClaimRetentionPolicy": {}}, zero_counts=False)
     fill(spec["persistentVolumeClaimRetentionPolicy"], {"whenDeleted": "Retain", "whenScaled": "Retain"})
     for claim in spec.get("volumeClaimTemplates") or ():
-        fill(claim, {"kind": "PersistentVolumeClaim", "apiVersion": "v1"})
+        claim.update({"kind": "PersistentVolumeClaim", "apiVersion": "v1"})
         fill(claim, {"spec": {}, "status": {}}, zero_counts=False)
-        fill(claim["spec"], {"volumeMode": "Filesystem"})
+        fill(claim["spec"], {"volumeMode": "Filesystem"}, zero_counts=False)
         fill(claim["status"], {"phase": "Pending"})
     fill(obj["status"], {"replicas": 0, "availableReplicas": 0}, zero_counts=False)
 
@@ -150,10 +156,9 @@ def _job_spec(spec: Json) -> None:
     elif spec.get("parallelism") is None:
         spec["parallelism"] = 1
     limit = 2**31 - 1 if spec.get("backoffLimitPerIndex") is not None else 6
-    replacement = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+    replacement = "Failed" if spec.get("podFailurePolicy") is not None else "TerminatingOrFailed"
     given = {"backoffLimit": limit, "completionMode": "NonIndexed", "suspend": False, "manualSelector": False}
-    fill(spec, given, zero_counts=False)
-    fill(spec, {"podReplacementPolicy": replacement})
+    fill(spec, {**given, "podReplacementPolicy": replacement}, zero_counts=False)
 
 
 def _job(obj: Json) -> None:

@@ -249,6 +249,18 @@ PodCertificateProjection = SignerName$ KeyType$ MaxExpirationSeconds? Credential
 PersistentVolumeClaimSpec = AccessModes? Selector? Resources:VolumeResourceRequirements VolumeName$ StorageClassName?
     VolumeMode? DataSource?TypedLocalObjectReference DataSourceRef?TypedObjectReference VolumeAttributesClassName?
 HTTPHeader = Name$ Value$
+RolloutStrategy = Type$ RollingUpdate?Rollout
+Rollout = MaxUnavailable# MaxSurge#
+StatefulSetUpdateStrategy = Type$ RollingUpdate?RollingUpdateStatefulSetStrategy
+RollingUpdateStatefulSetStrategy = Partition# MaxUnavailable?
+PodFailurePolicy = Rules*PodFailurePolicyRule
+PodFailurePolicyRule = Action$ OnExitCodes?PodFailurePolicyOnExitCodesRequirement
+    OnPodConditions*PodFailurePolicyOnPodConditionsPattern
+PodFailurePolicyOnExitCodesRequirement = ContainerName? Operator$ Values?
+PodFailurePolicyOnPodConditionsPattern = Type$ Status$
+SuccessPolicy = Rules*SuccessPolicyRule
+SuccessPolicyRule = SucceededIndexes? SucceededCount?
+UncountedTerminatedPods = Succeeded? Failed?
 NodeSelectorRequirement = Key$ Operator$ Values?
 VolumeResourceRequirements = Limits? Requests?
 TypedLocalObjectReference = APIGroup? Kind$ Name$

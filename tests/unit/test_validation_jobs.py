@@ -212,3 +212,30 @@ STATUSES: list[tuple[Json, Json, list[str]]] = [
 @pytest.mark.parametrize(("old", "new", "expected"), STATUSES)
 def test_what_a_job_may_say_of_itself(old: Json, new: Json, expected: list[str]) -> None:
     assert problems(kinds.JOB, new, old, "status") == expected
+
+
+def test_a_template_that_may_not_change_is_shown_by_its_internal_names() -> None:
+    changed = placed(job(), {"containers": [{**CONTAINER, "image": "j"}]})
+    (told,) = problems(kinds.JOB, changed, job())
+    assert told.startswith('spec.template: Invalid value: {"labels":{"a":"b"},"Spec":{"Volumes":null,')
+    assert '"Containers":[{"Name":"c","Image":"j",' in told
+    assert told.endswith(": field is immutable")
+    running = {**job(suspend=True), "status": {"active": 1, "startTime": BEGUN}}
+    moved = placed(job(suspend=True), {"nodeSelector": {"a": "b"}})
+    assert [one.split(":")[0] for one in problems(kinds.JOB, moved, running)] == ["spec.template"]
+    idle = job(suspend=True)
+    tied = {"affinity": {"nodeAffinity": {}, "podAffinity": {}}}
+    assert [one.split(":")[0] for one in problems(kinds.JOB, placed(idle, tied), idle)] == ["spec.template.spec"]
+    assert problems(kinds.JOB, placed(idle, {"affinity": {"nodeAffinity": {}}}), idle) == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Etc/GMT+1", "America/Argentina/Ushuaia"])
+def test_time_zones_by_their_names(zone: str) -> None:
+    def given(name: str) -> Json:
+        return {"spec": {"schedule": "@daily", "timeZone": name, "jobTemplate": {"spec": placed(job(), {})["spec"]}}}
+
+    def told(name: str) -> list[str]:
+        return [one for one in problems(kinds.CRON_JOB, given(name)) if one.startswith("spec.timeZone")]
+
+    assert told(zone) == []
+    assert told(f"{zone}x") == [f'spec.timeZone: Invalid value: "{zone}x": unknown time zone {zone}x']

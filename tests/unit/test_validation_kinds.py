@@ -309,4 +309,18 @@ CHANGES: list[tuple[Kind, Json, Json, list[str]]] = [
 
 @pytest.mark.parametrize(("kind", "old", "new", "expected"), CHANGES)
 def test_changes(kind: Kind, old: Json, new: Json, expected: list[str]) -> None:
-    assert problems(kind, new, old) == expected
+    """Each told once: what is wrong with metadata is told several times."""
+    assert list(dict.fromkeys(problems(kind, new, old))) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "times"),
+    [
+        (kinds.DEPLOYMENT, "", 3), (kinds.JOB, "", 4), (kinds.JOB, "status", 3), (kinds.CONFIG_MAP, "", 4),
+        (kinds.EVENT, "", 2), (kinds.LEASE, "", 3), (kinds.CRON_JOB, "status", 2), (kinds.NODE, "status", 4),
+        (kinds.SERVICE, "", 3), (kinds.ROLE, "", 4),
+    ],
+)  # fmt: skip
+def test_changed_metadata_is_refused_as_often_as_it_is_looked_at(kind: Kind, part: str, times: int) -> None:
+    found = problems(kind, {"metadata": {"labels": {"a": "b c"}}}, {}, part)
+    assert [one.split(":")[0] for one in found].count("metadata.labels") == times

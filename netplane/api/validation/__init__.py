@@ -40,11 +40,29 @@ def validate(kind: Kind, obj: Json, old: Json | None = None, part: str = "") -> 
     if old is None:
         errors = meta.create(obj.get("metadata") or {}, kind.namespaced, name_check)
     else:
-        errors = meta.update(obj.get("metadata") or {}, old.get("metadata") or {})
+        errors = _metadata(kind, obj.get("metadata") or {}, old.get("metadata") or {}, part)
         if (kind.group, kind.kind) not in _READ_METADATA and _same_content(obj, old):
             return errors
     own = _BY_PART.get((kind.group, kind.kind, part), own)
     return errors + (own(obj, old) if own else [])
+
+
+def _metadata(kind: Kind, new: Json, old: Json, part: str) -> list[FieldError]:
+    """What is wrong with changed metadata, as often as the real server says it: at the door, and as each kind's own."""
+    errors = meta.create(new, kind.namespaced, meta.segment) + meta.update(new, old)
+    if not errors:
+        return []
+    name = (kind.group, kind.kind)
+    again = 0 if (*name, part) in _NOT_AGAIN else 2 if name in _TWICE and (not part or name == ("", "Node")) else 1
+    return errors + meta.update(new, old) * again
+
+
+_NOT_AGAIN = frozenset({("", "Event", ""), ("batch", "CronJob", "status")})
+_TWICE = frozenset({
+    ("", "ConfigMap"), ("", "Secret"), ("", "ServiceAccount"), ("", "Namespace"), ("", "Pod"), ("", "Node"),
+    ("", "Endpoints"), ("apps", "ControllerRevision"), ("batch", "Job"), ("networking.k8s.io", "Ingress"),
+    *(("rbac.authorization.k8s.io", one) for one in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")),
+})  # fmt: skip
 
 
 def _same_content(obj: Json, old: Json) -> bool:

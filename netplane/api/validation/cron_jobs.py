@@ -1,12 +1,15 @@
 """CronJob: when it runs, and which jobs. Source: batch/v1 validation of Kubernetes 1.36."""
 
 import re
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from netplane.api import cron
 from netplane.api.fields import FieldError, invalid, not_supported, required
 from netplane.api.validation import meta
 from netplane.api.validation.jobs import job_spec
+from netplane.api.validation.workloads import shown_selector
 
 Json = dict[str, Any]
 
@@ -61,13 +64,21 @@ def _zone(zone: str | None) -> list[FieldError]:
     if zone.lower() == "local":
         why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
         return [invalid(path, zone, why)]
-    return []
+    return [] if zone in _zones() else [invalid(path, zone, f"unknown time zone {zone}")]
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """The names of IANA's time zone database, which is in the public domain."""
+    return frozenset(files("netplane.api").joinpath("time_zones.txt").read_text().split())
 
 
 def _job_template(spec: Json, path: str) -> list[FieldError]:
     errors = job_spec(spec, path)
     if spec.get("selector") is not None:
-        errors.append(invalid(f"{path}.selector", spec["selector"], "`selector` will be auto-generated"))
+        errors.append(
+            invalid(f"{path}.selector", shown_selector(spec["selector"]), "`selector` will be auto-generated")
+        )
     if spec.get("manualSelector"):
         errors.append(not_supported(f"{path}.manualSelector", True, ("nil", "false")))
     return errors

@@ -6,6 +6,7 @@ A rule looks only at what has changed: what was wrong before may stay. Source: b
 from collections.abc import Iterator
 from typing import Any
 
+from netplane.api import prints
 from netplane.api.fields import FieldError, duplicate, invalid, invalid_as_such, required
 from netplane.api.validation import indexes, meta
 
@@ -99,7 +100,7 @@ def _running(now: _Status, was: _Status) -> Iterator[FieldError]:
     pods: Json = now.given.get("uncountedTerminatedPods") or {}
     left = pods.get("failed") or pods.get("succeeded")
     if (finished or _other(now, was, "uncountedTerminatedPods")) and now.finished and left:
-        shown = {"Succeeded": pods.get("succeeded"), "Failed": pods.get("failed")}
+        shown = prints.internal("UncountedTerminatedPods", pods)
         yield invalid("status.uncountedTerminatedPods", shown, "must be empty for finished job")
 
 

@@ -3,9 +3,9 @@
 Source: batch/v1 validation of Kubernetes 1.36 (KEP-2926, KEP-5440).
 """
 
-import copy
 from typing import Any
 
+from netplane.api import prints
 from netplane.api.fields import FieldError, invalid
 from netplane.api.validation import meta
 
@@ -17,24 +17,29 @@ _DIRECTIVES = ("nodeSelector", "tolerations", "schedulingGates")
 def changes(spec: Json, before: Json, status: Json) -> list[FieldError]:
     """All that must not have changed in spec.template; `before` was the Job's spec, `status` how it did."""
     new, old = spec["template"], before["template"]
-    idle = _idle(before, status)
-    expected = _directed(new, old) if idle else old
-    if not idle:
-        return [] if _same(new, expected) else [invalid("spec.template", new, meta.IMMUTABLE)]
-    inside = _with_resources(new.get("spec") or {}, expected.get("spec") or {})
-    same = _same(new.get("spec") or {}, inside)
-    return [] if same else [invalid("spec.template.spec", new.get("spec"), meta.IMMUTABLE)]
+    if not _idle(before, status):
+        return [] if _told(new) == _told(old) else [invalid("spec.template", _shown(new), meta.IMMUTABLE)]
+    pods, had = new.get("spec") or {}, old.get("spec") or {}
+    if _told(pods) == _told(_with_resources(pods, _directed(pods, had))):
+        return []
+    return [invalid("spec.template.spec", prints.internal("PodSpec", pods), meta.IMMUTABLE)]
 
 
-def _same(one: Json, other: Json) -> bool:
-    return bool(_meant(one) == _meant(other))
+def _shown(template: Json) -> Json:
+    """A template as it is printed: its metadata's fields are its own."""
+    metadata: Json = template.get("metadata") or {}
+    labelled = {key: dict(sorted(metadata[key].items())) for key in ("labels", "annotations") if metadata.get(key)}
+    names = {key: metadata[key] for key in ("name", "generateName", "namespace") if metadata.get(key)}
+    return {**names, **labelled, "Spec": prints.internal("PodSpec", template.get("spec") or {})}
 
 
-def _meant(value: Any) -> Any:
-    """Without what is empty: absent and empty are the same."""
-    if isinstance(value, dict):
-        return {key: meant for key, one in value.items() if (meant := _meant(one)) not in ({}, [], None)}
-    return [_meant(one) for one in value] if isinstance(value, list) else value
+def _told(value: Json) -> Json:
+    """Without what is not there."""
+    return {
+        key: _told(one) if key in ("metadata", "spec", "affinity") else one
+        for key, one in value.items()
+        if one is not None
+    }
 
 
 def _idle(spec: Json, status: Json) -> bool:
@@ -45,15 +50,9 @@ def _idle(spec: Json, status: Json) -> bool:
 
 
 def _directed(new: Json, old: Json) -> Json:
-    """The old template with what the new one says of where its pods go."""
-    expected, inside = copy.deepcopy(old), new.get("spec") or {}
-    for field in ("labels", "annotations"):
-        expected["metadata"] = {**(expected.get("metadata") or {}), field: (new.get("metadata") or {}).get(field)}
-    spec = expected.setdefault("spec", {})
-    for field in _DIRECTIVES:
-        spec[field] = inside.get(field)
-    spec["affinity"] = _affinity(inside.get("affinity"), spec.get("affinity"))
-    return expected
+    """The old pods, with what the new ones say of where they go."""
+    directives = {field: new.get(field) for field in _DIRECTIVES}
+    return {**old, **directives, "affinity": _affinity(new.get("affinity"), old.get("affinity"))}
 
 
 def _affinity(new: Json | None, old: Json | None) -> Json | None:
@@ -69,7 +68,7 @@ def _with_resources(new: Json, old: Json) -> Json:
     spec = dict(old)
     for field in ("containers", "initContainers"):
         now, was = new.get(field) or [], old.get(field) or []
-        if len(now) == len(was):
+        if now and len(now) == len(was):
             spec[field] = [
                 {**one, "resources": other.get("resources")} if one.get("name") == other.get("name") else one
                 for one, other in zip(was, now, strict=True)

@@ -1,14 +1,12 @@
 """Job: how many pods, when it is done and when it failed. Source: batch/v1 validation of Kubernetes 1.36."""
 
-from collections.abc import Callable
 from typing import Any
 
-from netplane.api import names
+from netplane.api import names, prints
 from netplane.api.fields import (
     FieldError,
     all_invalid,
     duplicate,
-    go_struct,
     invalid,
     invalid_as_such,
     not_supported,
@@ -37,7 +35,7 @@ _GENERATED = (
 def job(obj: Json, old: Json | None) -> list[FieldError]:
     """batch/v1 Job: its selector, template and completions are given once. A change is looked at twice."""
     spec, before = obj["spec"], (old or {}).get("spec")
-    errors = _generated(obj) + (own := _selecting_spec(spec))
+    errors = _generated(obj, before) + (own := _selecting_spec(spec))
     completions = spec.get("completions") or 0
     if spec.get("completionMode") == "Indexed" and completions > 0:
         name = obj["metadata"].get("name") or ""
@@ -56,21 +54,23 @@ def _selecting_spec(spec: Json) -> list[FieldError]:
     return [*job_spec(spec, "spec"), *wrong, *finds]
 
 
-def _generated(obj: Json) -> list[FieldError]:
-    """Labels and selector that the server makes are as it made them."""
+def _generated(obj: Json, before: Json | None) -> list[FieldError]:
+    """Labels and selector that the server makes are as it made them: all that the Job had `before`, if there is one."""
     spec, metadata = obj["spec"], obj["metadata"]
     selector = spec.get("selector")
     if spec.get("manualSelector") or selector is None:
         return []
     errors: list[FieldError] = []
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
-    for label, field in _GENERATED:
+    had = ((before or {}).get("template", {}).get("metadata") or {}).get("labels") or {}
+    made = _GENERATED if before is None or all(one in had for one, _ in _GENERATED[2:]) else _GENERATED[:2]
+    for label, field in made:
         path, want = f"spec.template.metadata.labels[{label}]", metadata.get(field, "")
         if label not in labels:
             errors.append(required(path, f"must be '{want}'"))
         elif labels[label] != want:
             errors.append(invalid(path, dict(sorted(labels.items())), f"must be '{want}'"))
-    expected = {"template": {"metadata": {"labels": {label: metadata.get(field, "") for label, field in _GENERATED}}}}
+    expected = {"template": {"metadata": {"labels": {label: metadata.get(field, "") for label, field in made}}}}
     if not label_selector(selector, "") and matches(selector, expected):
         errors.append(invalid("spec.selector", shown_selector(selector), "`selector` not auto-generated"))
     return errors
@@ -94,33 +94,12 @@ def _changes(spec: Json, before: Json, status: Json) -> list[FieldError]:
 
 def _fixed(field: str, spec: Json, before: Json) -> list[FieldError]:
     now, was = spec.get(field), before.get(field)
-    return [] if now == was else [invalid(f"spec.{field}", _SHOWN.get(field, lambda it: it)(now), meta.IMMUTABLE)]
+    shown = prints.internal(_SHOWN[field], now) if field in _SHOWN else now
+    return [] if now == was else [invalid(f"spec.{field}", shown, meta.IMMUTABLE)]
 
 
-def _shown_failure(policy: Json | None) -> Json | None:
-    def shown(rule: Json) -> Json:
-        codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
-        named = {"ContainerName": ("containerName", None), "Operator": ("operator", ""), "Values": ("values", None)}
-        return {
-            "Action": rule.get("action", ""),
-            "OnExitCodes": None if codes is None else go_struct(codes, **named),
-            "OnPodConditions": [go_struct(one, Type=("type", ""), Status=("status", "")) for one in conditions]
-            if conditions
-            else None,
-        }
-
-    return None if policy is None else {"Rules": [shown(one) for one in policy.get("rules") or ()]}
-
-
-def _shown_success(policy: Json | None) -> Json | None:
-    if policy is None:
-        return None
-    named = {"SucceededIndexes": ("succeededIndexes", None), "SucceededCount": ("succeededCount", None)}
-    return {"Rules": [go_struct(one, **named) for one in policy.get("rules") or ()] or None}
-
-
-_SHOWN: dict[str, Callable[[Any], Any]] = {"podFailurePolicy": _shown_failure, "successPolicy": _shown_success}
-"""What messages show by other names than those of JSON."""
+_SHOWN = {"podFailurePolicy": "PodFailurePolicy", "successPolicy": "SuccessPolicy"}
+"""What messages show by its internal names."""
 
 
 def job_spec(spec: Json, path: str) -> list[FieldError]:
@@ -256,7 +235,7 @@ def _exit_codes(given: Json, path: str, containers: set[Any]) -> list[FieldError
         why = "must be one of the container or initContainer names in the pod template"
         errors.append(invalid(f"{path}.containerName", name, why))
     if not values:
-        errors.append(invalid(f"{path}.values", values, "at least one value is required"))
+        errors.append(invalid(f"{path}.values", given.get("values"), "at least one value is required"))
     elif len(values) > _MOST_CODES:
         errors.append(too_many(f"{path}.values", len(values), _MOST_CODES))
     for i, code in enumerate(values):
@@ -272,7 +251,7 @@ def _success(spec: Json, path: str) -> list[FieldError]:
     if policy is None:
         return []
     if spec.get("completionMode") != "Indexed":
-        return [invalid(path, _shown_success(policy), _INDEXED_ONLY)]
+        return [invalid(path, prints.internal("SuccessPolicy", policy), _INDEXED_ONLY)]
     rules, completions = policy.get("rules") or [], spec.get("completions") or 0
     errors: list[FieldError] = []
     if not rules:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from netplane.api import names
-from netplane.api.fields import FieldError, all_invalid, forbidden, go_struct, invalid, not_supported
+from netplane.api import names, prints
+from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported
 from netplane.api.validation import meta, rare_volumes
 from netplane.api.validation.workloads import (
     is_none,
@@ -12,7 +12,6 @@ from netplane.api.validation.workloads import (
     part,
     pod_template,
     selected,
-    shown_strategy,
     template_metadata,
 )
 
@@ -63,7 +62,6 @@ def _retention(spec: Json) -> list[FieldError]:
 
 def _set_strategy(given: Json, path: str) -> list[FieldError]:
     kind, rolling = given.get("type"), given.get("rollingUpdate")
-    parts = {"Partition": ("partition", 0), "MaxUnavailable": ("maxUnavailable", None)}
     if kind == "RollingUpdate":
         where, missing = f"{path}.rollingUpdate", (rolling or {}).get("maxUnavailable")
         errors = meta.not_negative(rolling or {}, "partition", path=where)
@@ -73,9 +71,15 @@ def _set_strategy(given: Json, path: str) -> list[FieldError]:
             errors += not_all(missing, f"{where}.maxUnavailable")
         return errors
     if kind != "OnDelete":
-        return [invalid(path, shown_strategy(given, **parts), "must be 'RollingUpdate' or 'OnDelete'")]
+        return [
+            invalid(path, prints.internal("StatefulSetUpdateStrategy", given), "must be 'RollingUpdate' or 'OnDelete'")
+        ]
     why = "only allowed for updateStrategy 'RollingUpdate'"
-    return [invalid(f"{path}.rollingUpdate", go_struct(rolling, **parts), why)] if rolling is not None else []
+    return (
+        [invalid(f"{path}.rollingUpdate", prints.internal("RollingUpdateStatefulSetStrategy", rolling), why)]
+        if rolling is not None
+        else []
+    )
 
 
 def _set_template(spec: Json) -> list[FieldError]:

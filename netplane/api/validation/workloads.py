@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from netplane.api import selectors
-from netplane.api.fields import FieldError, forbidden, go_struct, invalid, not_supported, required
+from netplane.api import prints, selectors
+from netplane.api.fields import FieldError, forbidden, invalid, not_supported, required
 from netplane.api.validation import meta, pod
 from netplane.api.validation.selecting import label_selector
 
@@ -39,7 +39,7 @@ def matches(selector: Json | None, spec: Json, template: str = "spec.template") 
     """A selector that is well formed finds the template's labels; none finds nothing."""
     labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
     found = selector is not None and selectors.from_label_selector(selector).matches(labels)
-    return [] if found else [invalid(f"{template}.metadata.labels", labels or None, _NO_MATCH)]
+    return [] if found else [invalid(f"{template}.metadata.labels", dict(sorted(labels.items())) or None, _NO_MATCH)]
 
 
 def pod_template(spec: Json, path: str) -> list[FieldError]:
@@ -118,21 +118,10 @@ def deployment(obj: Json, old: Json | None) -> list[FieldError]:
     return errors + _fixed_selector(obj, old)
 
 
-def shown_strategy(strategy: Json, **rolling: Any) -> Json:
-    """A strategy as messages show it; `rolling` are the parts of its rollingUpdate."""
-    shown, inside = go_struct(strategy, Type=("type", ""), RollingUpdate=("rollingUpdate", None)), None
-    if shown["RollingUpdate"] is not None:
-        inside = go_struct(shown["RollingUpdate"], **rolling)
-    return {**shown, "RollingUpdate": inside}
-
-
-_BOTH = {"MaxUnavailable": ("maxUnavailable", 0), "MaxSurge": ("maxSurge", 0)}
-
-
 def _strategy(given: Json, path: str) -> list[FieldError]:
     kind = given.get("type")
     if kind not in ("Recreate", "RollingUpdate"):
-        return [not_supported(path, shown_strategy(given, **_BOTH), ("Recreate", "RollingUpdate"))]
+        return [not_supported(path, prints.internal("RolloutStrategy", given), ("Recreate", "RollingUpdate"))]
     if kind == "RollingUpdate":
         return _rolling(given.get("rollingUpdate") or {}, f"{path}.rollingUpdate")
     why = "may not be specified when strategy `type` is 'Recreate'"
@@ -203,7 +192,7 @@ def daemon_set(obj: Json, old: Json | None) -> list[FieldError]:
     if strategy.get("type") == "RollingUpdate":
         errors += _daemons(strategy.get("rollingUpdate") or {}, f"{path}.rollingUpdate")
     elif strategy.get("type") != "OnDelete":
-        errors.append(not_supported(path, shown_strategy(strategy, **_BOTH), ("RollingUpdate", "OnDelete")))
+        errors.append(not_supported(path, prints.internal("RolloutStrategy", strategy), ("RollingUpdate", "OnDelete")))
     return errors + meta.not_negative(spec, "revisionHistoryLimit", path="spec")
 
 

@@ -1,6 +1,5 @@
 """Strategies of the kinds that are served for others: workloads, policies, Ingress, RBAC, Secrets, addresses."""
 
-import base64
 from typing import Any
 
 from netplane.api import kinds
@@ -22,26 +21,13 @@ class CreatedByPut(Strategy):
 
 
 class SecretStrategy(Strategy):
-    """stringData is for writing: it is stored, encoded, in data."""
-
-    def prepare_create(self, obj: Json) -> None:
-        """Fold stringData in."""
-        super().prepare_create(obj)
-        _fold(obj)
+    """Its type is given once."""
 
     def prepare_update(self, new: Json, old: Json) -> None:
-        """Fold stringData in; a type that is not told stays."""
+        """A type that is not told stays."""
         super().prepare_update(new, old)
-        _fold(new)
         if not new.get("type"):
             new["type"] = old.get("type")
-
-
-def _fold(obj: Json) -> None:
-    text = obj.pop("stringData", None)
-    if text:
-        data = obj.setdefault("data", {})
-        data.update({key: base64.b64encode((value or "").encode()).decode() for key, value in text.items()})
 
 
 class ServiceAccountStrategy(Strategy):
@@ -91,9 +77,8 @@ class DeploymentStrategy(Counted):
 class StatefulSetStrategy(Counted):
     """How many of its pods may be missing at a time is for its controller to say, while that is no feature for all."""
 
-    def prepare_create(self, obj: Json) -> None:
+    def after_defaults(self, obj: Json) -> None:
         """Drop what is not to be had."""
-        super().prepare_create(obj)
         _drop_unavailable(obj)
 
     def prepare_update(self, new: Json, old: Json) -> None:
