@@ -23,6 +23,7 @@ from netplane.apiserver.wire import negotiate, options, reply, straight
 from netplane.apiserver.wire import target as targets
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.encoding import Translated
+from netplane.apiserver.wire.heads import BODY
 from netplane.apiserver.wire.reply import Header, Receive, Reply, Scope, Send
 from netplane.apiserver.wire.target import Target
 from netplane.obs import logs
@@ -45,7 +46,7 @@ class ResourceRoute(BaseRoute):
         if scope["type"] != "http":
             return Match.NONE, {}
         query = options.parse_query(scope["query_string"])
-        watch = options.boolean(query, "watch")
+        watch = bool(query) and options.boolean(query, "watch")
         target = targets.parse(scope["method"], scope["path"], watch=watch)
         if target is None or (target.group, target.version) not in targets.GROUP_VERSIONS:
             return Match.NONE, {}
@@ -95,6 +96,7 @@ class ResourceRoute(BaseRoute):
                 raise errors.not_acceptable(negotiate.SPOKEN)
             query = scope["netplane.query"]
             call = Call(self._cluster, target, target.kind, query, headers, user, receive, policy)
+            call.raw = scope.get(BODY)
             if target.verb == "watch":
                 return await self._watch(call, send, scope)
             return await self._in_time(call, send, started, scope)
@@ -122,7 +124,8 @@ class ResourceRoute(BaseRoute):
         flight = limits.begin(target.verb, started, call.query, lambda: reply.send(_TIMED_OUT, send))
         try:
             if target.method not in _WITHOUT_BODY:
-                body = await call.body()  # before it has a seat: who sends slowly holds up nobody
+                # Before it has a seat: who sends slowly holds up nobody.
+                body = await call.body() if call.raw is None else call.raw
                 if (record := scope.get(audit.KEY)) is not None:
                     record.read(body, call.media)
             answer = await self._seated(call, send)

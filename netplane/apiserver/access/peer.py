@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from netplane.apiserver.access.tokens import AUTHENTICATED, User
-from netplane.apiserver.wire.heads import Heads, Request
+from netplane.apiserver.wire.heads import BODY, Heads, Request
 
 KEY = "netplane.peer"
 HEAD_S = 32.0
@@ -83,12 +83,14 @@ class Protocol(HttpToolsProtocol):
         scope: Any = {
             **self._scope, "headers": request.fields, "state": {}, "method": request.method.decode("ascii"),
             "path": unquote(path) if "%" in path else path, "raw_path": request.path, "query_string": request.query,
+            BODY: request.body,
         }  # fmt: skip
         self.cycle = RequestResponseCycle(
             scope, self.transport, self.flow, self.logger, self.access_logger, False,
             self.server_state.default_headers, asyncio.Event(), False, True, self.on_response_complete,
         )  # fmt: skip
-        self.cycle.body, self.cycle.more_body = bytearray(request.body), False
+        self.cycle.body += request.body
+        self.cycle.more_body = False
         self.cycle.message_event.set()
         self._start_asgi_task(self.cycle, self.app)
 

@@ -23,7 +23,8 @@ class Call:
     """A request that passed the door by `policy`. `kind` is served; `warnings` go out as headers of the answer,
     `duplicates` says what the body gives twice. `guard`, if set, sees what the request makes of an object (new
     and old; None: there was none) before that is stored, and raises StatusError for what must not be. `straight`, if
-    set, is a way for framed bytes. `generation` is what the object had before, once that is known.
+    set, is a way for framed bytes. `generation` is what the object had before, once that is known. `raw` is the body,
+    once it is there.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Call:
         self.generation = 0
         self.guard: Callable[[Json, Json | None], None] | None = None
         self.straight: Straight | None = None
-        self._body: bytes | None = None
+        self.raw: bytes | None = None
 
     @property
     def form(self) -> negotiate.Form:
@@ -60,8 +61,8 @@ class Call:
     @property
     def media(self) -> str:
         """The media type of the body; none given means JSON (the Python client sends none)."""
-        given = self.headers.get(b"content-type", b"").decode("latin-1")
-        return negotiate.split(given)[0] if given else negotiate.JSON
+        given = self.headers.get(b"content-type")
+        return negotiate.base(given) if given else negotiate.JSON
 
     @property
     def checks_duplicates(self) -> bool:
@@ -74,16 +75,15 @@ class Call:
         given = self.query.get("fieldManager")
         if given:
             return given
-        agent = self.headers.get(b"user-agent", b"").decode("latin-1").partition("/")[0]
-        return agent[:MANAGER_LENGTH] or "unknown"
+        return negotiate.program(self.headers.get(b"user-agent", b""))[:MANAGER_LENGTH] or "unknown"
 
     async def body(self) -> bytes:
         """The whole body. Raises StatusError 413 when it is over the limit, 400 when the client hangs up."""
-        if self._body is None:
+        if self.raw is None:
             if int(self.headers.get(b"content-length", b"0")) > BODY_LIMIT_BYTES:
                 raise errors.too_large(BODY_LIMIT_BYTES)
-            self._body = await self._read()
-        return self._body
+            self.raw = await self._read()
+        return self.raw
 
     async def _read(self) -> bytes:
         message = await self.receive()

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 Fields = list[tuple[bytes, bytes]]
 
+BODY = "netplane.body"
+"""Where a request's scope holds its body when all of it is there."""
+
 MOST = 1024
 LONGEST = 8192
 _PLAIN = re.compile(

@@ -78,6 +78,18 @@ def pretty(wish: str | None, agent: bytes) -> bool:
 
 
 @lru_cache(maxsize=256)
+def base(media: bytes) -> str:
+    """A media type without its parameters."""
+    return split(media.decode("latin-1"))[0]
+
+
+@lru_cache(maxsize=256)
+def program(agent: bytes) -> str:
+    """The first product of a user agent, without its version."""
+    return agent.decode("latin-1").partition("/")[0]
+
+
+@lru_cache(maxsize=256)
 def split(media: str) -> tuple[str, dict[str, str]]:
     """`application/json;as=Table` → (`application/json`, {"as": "Table"})."""
     base, *rest = (part.strip() for part in media.split(";"))
