@@ -95,8 +95,12 @@ REFUSED = [
     ("POST", PODS, owned(uid="x"), "can only create pods with a controller owner reference set to itself"),
     ("POST", TOKENS, {}, "node requested token not bound to a pod"),
     ("POST", TOKENS, bound(name="on-n1"), "node requested token with a pod binding without a uid"),
-    ("POST", TOKENS, bound(name="on-n2", uid="u"), "node requested token bound to a pod scheduled on a different node"),
-]
+    ("POST", TOKENS, bound(name="on-n1", uid="u"), "the UID in the bound object reference (u) does not match the UID"),
+    ("PATCH", f"{PODS}/on-n2/status", RUNNING, 'pods "on-n2" is forbidden: node "n1" can only update'),
+    ("POST", LEASES, {"metadata": {"generateName": "n-"}}, 'leases.coordination.k8s.io "n-" is forbidden: can only'),
+    ("POST", PODS, {**owned(), "spec": {**owned()["spec"], "serviceAccountName": "a"}},
+     'pods "p" is forbidden: a mirror pod may not reference service accounts'),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path", "body", "words"), REFUSED)
@@ -184,6 +188,50 @@ def test_it_reads_what_its_pods_name_and_nothing_else() -> None:
     run(test)
 
 
+VOLUMES = [
+    ("/api/v1/namespaces/default/persistentvolumeclaims/mine", ""),
+    ("/api/v1/namespaces/default/persistentvolumeclaims/user-scratch", ""),
+    ("/api/v1/namespaces/default/persistentvolumeclaims/theirs", UNRELATED),
+    ("/api/v1/namespaces/default/persistentvolumeclaims", "can only get individual resources of this type"),
+    ("/api/v1/persistentvolumes/bound", ""),
+    ("/api/v1/persistentvolumes/other", UNRELATED),
+    ("/apis/resource.k8s.io/v1/namespaces/default/resourceclaims/gpu", ""),
+    ("/apis/resource.k8s.io/v1/namespaces/default/resourceclaims/tpu", UNRELATED),
+    ("/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dn1", ""),
+    ("/apis/resource.k8s.io/v1/resourceslices",
+     "can only list/watch/deletecollection resourceslices with nodeName field selector"),
+    ("/apis/storage.k8s.io/v1/csinodes/n1", ""),
+    ("/apis/storage.k8s.io/v1/csinodes/n2", "can only access CSINode with the same name as the requesting node"),
+    ("/apis/storage.k8s.io/v1/volumeattachments/none", UNRELATED),
+]  # fmt: skip
+
+
+def test_it_gets_the_volumes_and_devices_of_its_pods() -> None:
+    async def test(ask: Server) -> None:
+        user = pod("user", "n1")
+        claims = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        user["spec"] |= {
+            "volumes": [
+                {"name": "a", "persistentVolumeClaim": {"claimName": "mine"}},
+                {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": claims}}},
+            ],
+            "resourceClaims": [{"name": "g", "resourceClaimName": "gpu"}],
+        }
+        await ask.create(PODS, user)
+        for name, claim in (("bound", "mine"), ("other", "theirs")):
+            spec = {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"},
+                "claimRef": {"namespace": "default", "name": claim},
+            }  # fmt: skip
+            await ask.create("/api/v1/persistentvolumes", {"metadata": {"name": name}, "spec": spec})
+        for path, words in VOLUMES:
+            answer = await ask("GET", path, token=N1)
+            assert (answer.status == 403) == bool(words), (path, answer.body)
+            assert not words or answer.json["message"].endswith(f": {words}"), answer.json
+
+    run(test)
+
+
 def test_what_it_reads_goes_with_its_pod() -> None:
     async def test(ask: Server) -> None:
         secret = "/api/v1/namespaces/default/secrets/s"
@@ -210,10 +258,18 @@ def test_a_token_is_for_an_audience_of_the_pod() -> None:
     async def test(ask: Server) -> None:
         made = pod("user", "n1")
         token = {"serviceAccountToken": {"path": "t", "audience": "vault"}}
-        made["spec"] |= {"serviceAccountName": "a", "volumes": [{"name": "t", "projected": {"sources": [token]}}]}
+        made["spec"] |= {
+            "serviceAccountName": "a",
+            "automountServiceAccountToken": False,
+            "volumes": [{"name": "t", "projected": {"sources": [token]}}],
+        }
         ref = bound(name="user", uid=(await ask.create(PODS, made))["metadata"]["uid"])
+        other = (await ask("GET", f"{PODS}/on-n2")).json["metadata"]["uid"]
+        refused = await ask("POST", TOKENS, bound(name="on-n2", uid=other), token=N1)
+        assert "node requested token bound to a pod scheduled on a different node" in refused.json["message"]
         for audiences, words in (
             (["vault"], ""),
+            ([], 'audience "" not found in pod spec volume'),
             (["other"], 'audience "other" not found in pod spec volume, system:node:n1 is not authorized to request'),
             (["a", "b"], "node may only request 0 or 1 audiences"),
         ):

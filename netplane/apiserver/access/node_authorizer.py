@@ -65,6 +65,10 @@ async def also(index: NodeIndex, policy: Policy, user: User, ask: Ask, fields: s
 async def _related(index: NodeIndex, node: str, ask: Ask) -> Verdict:
     if await index.holds((node, ask.resource, ask.namespace, ask.name)):
         return YES
+    return _unrelated(node)
+
+
+def _unrelated(node: str) -> Verdict:
     return Verdict(False, f"no relationship found between node '{node}' and this object")
 
 
@@ -127,6 +131,67 @@ async def _pod(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
     return Verdict(False, "can only list/watch pods with spec.nodeName field selector")
 
 
+_ONE = "can only get individual resources of this type"
+
+
+def _get_problem(ask: Ask) -> str:
+    """Why a question is not about getting one object; "" when it is."""
+    if ask.verb != "get":
+        return _ONE
+    return "cannot get subresource" if ask.subresource else "" if ask.name else "No Object name found"
+
+
+async def _gets(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    """What pods name, got one by one; the status of a claim is the kubelet's to write."""
+    if ask.resource == "persistentvolumeclaims" and ask.subresource == "status":
+        if ask.verb not in ("update", "patch"):
+            return Verdict(False, "can only get/update/patch this type")
+        return await _related(index, node, ask) if ask.name else Verdict(False, "No Object name found")
+    problem = _get_problem(ask)
+    return Verdict(False, problem) if problem else await _related(index, node, ask)
+
+
+async def _volume(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    """A PersistentVolume is a node's whose pods name the claim it is bound to; a VolumeAttachment names its node."""
+    if problem := _get_problem(ask):
+        return Verdict(False, problem)
+    obj = await index.stored(f"/registry/{ask.group}{'/' if ask.group else ''}{ask.resource}/{ask.name}") or {}
+    spec = obj.get("spec") or {}
+    if ask.resource == "persistentvolumes":
+        claim = spec.get("claimRef") or {}
+        need = (node, "persistentvolumeclaims", claim.get("namespace") or "", claim.get("name") or "")
+        return YES if claim and await index.holds(need) else _unrelated(node)
+    return YES if spec.get("nodeName") == node else _unrelated(node)
+
+
+async def _csi_node(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    if ask.verb not in _LEASE_VERBS:
+        return Verdict(False, "can only get, create, update, patch, or delete a CSINode")
+    if ask.subresource:
+        return Verdict(False, "cannot authorize CSINode subresources")
+    if ask.verb != "create" and ask.name != node:
+        return Verdict(False, "can only access CSINode with the same name as the requesting node")
+    return YES
+
+
+async def _slice(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
+    if ask.subresource:
+        return Verdict(False, "cannot authorize ResourceSlice subresources")
+    if ask.verb == "create":
+        return YES
+    if ask.verb in ("watch", "list", "deletecollection"):
+        if _exact(fields, "spec.nodeName") == node:
+            return YES
+        return Verdict(False, "can only list/watch/deletecollection resourceslices with nodeName field selector")
+    if ask.verb not in _LEASE_VERBS:
+        verbs = "get, watch, list, create, update, patch, delete, deletecollection"
+        return Verdict(False, f"only the following verbs are allowed for a ResourceSlice: {verbs}")
+    if not ask.name:
+        return Verdict(False, "No Object name found")
+    obj = await index.stored(f"/registry/{ask.group}/{ask.resource}/{ask.name}") or {}
+    return YES if (obj.get("spec") or {}).get("nodeName") == node else _unrelated(node)
+
+
 def _exact(fields: str, field: str) -> str | None:
     try:
         return selectors.parse_fields(fields).exact(field)
@@ -142,4 +207,10 @@ _RULES: dict[tuple[str, str], _Rule] = {
     ("", "pods"): _pod,
     ("", "nodes"): _node,
     ("coordination.k8s.io", "leases"): _lease,
+    ("", "persistentvolumeclaims"): _gets,
+    ("resource.k8s.io", "resourceclaims"): _gets,
+    ("", "persistentvolumes"): _volume,
+    ("storage.k8s.io", "volumeattachments"): _volume,
+    ("storage.k8s.io", "csinodes"): _csi_node,
+    ("resource.k8s.io", "resourceslices"): _slice,
 }

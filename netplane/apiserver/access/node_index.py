@@ -8,6 +8,7 @@ It follows the pods by a watch of its own, from the first question on: where no 
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -35,7 +36,21 @@ def needs(namespace: str, name: str, pod: Json) -> tuple[Need, ...]:
     own = (node, "pods", namespace, name)
     if pod_refs.MIRROR in (pod["metadata"].get("annotations") or {}):
         return (own,)
-    return (own, *((node, plural, namespace, named) for plural, named in pod_refs.references(pod)))
+    named = (*pod_refs.references(pod), *_claims(name, pod))
+    return (own, *((node, plural, namespace, one) for plural, one in named))
+
+
+def _claims(name: str, pod: Json) -> Iterator[pod_refs.Ref]:
+    """The claims of a pod, those that are made for it too."""
+    for volume in pod["spec"].get("volumes") or ():
+        if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+            yield "persistentvolumeclaims", claim
+        if volume.get("ephemeral") is not None:
+            yield "persistentvolumeclaims", f"{name}-{volume['name']}"
+    statuses = (pod.get("status") or {}).get("resourceClaimStatuses") or ()
+    for one in (*(pod["spec"].get("resourceClaims") or ()), *statuses):
+        if one.get("resourceClaimName"):
+            yield "resourceclaims", one["resourceClaimName"]
 
 
 class NodeIndex:
@@ -61,6 +76,11 @@ class NodeIndex:
             await self._store.catch_up()
             await asyncio.sleep(LAG_S)
         return self._counts[need] > 0
+
+    async def stored(self, key: str) -> Json | None:
+        """What a key of the store holds."""
+        kv = await self._store.get(key)
+        return None if kv is None else orjson.loads(kv.value)
 
     def close(self) -> None:
         """Follow no longer."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import hashlib
 import ssl
 import sys
 import termios
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from netplane.apiserver.access.tokens import AUTHENTICATED, User
+from netplane.apiserver.access.tokens import AUTHENTICATED, CREDENTIAL, User
 from netplane.apiserver.wire.heads import BODY, Heads, Request
 
 KEY = "netplane.peer"
@@ -21,15 +22,18 @@ GOODBYE_S = 0.1
 _heads = Heads()
 
 
-def user_of(certificate: dict[str, Any]) -> User | None:
+def user_of(certificate: dict[str, Any], der: bytes = b"") -> User | None:
     """CN is the name, each O a group (Kubernetes' reading of X.509); None without a CN.
 
-    `certificate` as ssl.SSLSocket.getpeercert gives it: verified, or empty.
+    `certificate` as ssl.SSLSocket.getpeercert gives it: verified, or empty; `der` is the whole of it.
     """
     subject = [pair for part in certificate.get("subject", ()) for pair in part]
     names = [value for key, value in subject if key == "commonName"]
     groups = [value for key, value in subject if key == "organizationName"]
-    return User(names[0], "", (*groups, AUTHENTICATED)) if names else None
+    if not names:
+        return None
+    extra = ((CREDENTIAL, (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)),) if der else ()
+    return User(names[0], "", (*groups, AUTHENTICATED), extra)
 
 
 class Protocol(HttpToolsProtocol):
@@ -55,7 +59,8 @@ class Protocol(HttpToolsProtocol):
         }  # fmt: skip
         self.head_since = self.loop.time()
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-        self._peer = user_of(dict(tls.getpeercert() or {})) if tls is not None else None
+        if tls is not None and (shown := tls.getpeercert()):
+            self._peer = user_of(dict(shown), tls.getpeercert(binary_form=True) or b"")
 
         if self._peer is not None:
             self._scope[KEY] = self._peer

@@ -18,7 +18,7 @@ from netplane.api.validation.volumes import token_lifetime
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.access import legacy_tokens, token_bounds
 from netplane.apiserver.access.jwt import BadToken, Key, issuer_of
-from netplane.apiserver.access.tokens import AUTHENTICATED, User, account_groups, account_user
+from netplane.apiserver.access.tokens import AUTHENTICATED, CREDENTIAL, User, account_groups, account_user
 from netplane.apiserver.admission.incoming import place, strict_as
 from netplane.apiserver.process.files import write_atomic
 from netplane.apiserver.verbs import reads
@@ -120,7 +120,7 @@ class Issuer:
         problem = await there.account(namespace, own["serviceaccount"]) or await there.bound(namespace, own)
         if problem:
             raise _bad(problem)
-        extra = [(f"{_EXTRA}/credential-id", (f"JTI={claims['jti']}",))] if claims.get("jti") else []
+        extra = [(CREDENTIAL, (f"JTI={claims['jti']}",))] if claims.get("jti") else []
         for kind in ("node", "pod"):
             if ref := own.get(kind):
                 extra += [(f"{_EXTRA}/{kind}-{part}", (ref[part],)) for part in ("name", "uid") if ref.get(part)]
@@ -221,6 +221,8 @@ _TOKEN_REQUEST = Kind(_GROUP, "v1", _KIND, "token")
 def _owned(call: Call, asked: Json) -> Json:
     asked["metadata"].pop("managedFields", None)
     found = entries.created(_TOKEN_REQUEST, asked, entries.Writer(call.manager, cl.timestamp(cl.now())))
+    for one in found:  # what is always written is never new as such
+        one["fieldsV1"].get("f:spec", {}).get("f:boundObjectRef", {}).pop(".", None)
     return {"managedFields": [{**one, "subresource": "token"} for one in found]}
 
 

@@ -16,6 +16,7 @@ MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
 ACCOUNT = "system:serviceaccount:"
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
 class User(NamedTuple):

@@ -30,18 +30,27 @@ def concerns(user: User, verb: str) -> bool:
 async def check(call: Call) -> None:
     """Let a node's write pass. Raises StatusError 403."""
     node = node_of(call.user)
-    rule = _RULES.get((call.target.group, call.target.resource))
-    if node is None or rule is None or PLUGIN in call.cluster.settings.without_plugins:
+    if node is None or PLUGIN in call.cluster.settings.without_plugins:
         return
     if not node:
-        raise _refused(call, f'could not determine node from user "{call.user.name}"')
-    why = await rule(call, node)
+        raise await _refused(call, f'could not determine node from user "{call.user.name}"')
+    rule = _RULES.get((call.target.group, call.target.resource))
+    why = await rule(call, node) if rule is not None else ""
     if why:
-        raise _refused(call, why)
+        raise await _refused(call, why)
 
 
-def _refused(call: Call, why: str) -> errors.StatusError:
-    return errors.forbidden(call.target.group, call.target.resource, call.target.name, why)
+async def _refused(call: Call, why: str) -> errors.StatusError:
+    """403, which names what the path or else the body names."""
+    name = call.target.name
+    if not name:
+        metadata = (await _sent(call, *bodies.of_kind(call.kind))).get("metadata") or {}
+        name = metadata.get("name") or metadata.get("generateName") or "Unknown"
+    return _forbidden(call, name, why)
+
+
+def _forbidden(call: Call, name: str, why: str) -> errors.StatusError:
+    return errors.forbidden(call.target.group, call.target.resource, name, why)
 
 
 async def _sent(call: Call, kind: str, api_version: str) -> Json:
@@ -55,23 +64,25 @@ async def _sent(call: Call, kind: str, api_version: str) -> Json:
 
 async def _node(call: Call, node: str) -> str:
     target = call.target
-    name = target.name
-    sent: Json = {}
     if target.verb == "create":
         sent = await _sent(call, "Node", "v1")
         name = (sent.get("metadata") or {}).get("name") or ""
-    if name != node:
-        return f'node "{node}" is not allowed to modify node "{name}"'
-    if target.verb == "create":
-        return _new_node(sent, node)
+        return _new_node(sent, node) if name == node else _OTHER_NODE.format(node, name)
+    if target.verb not in ("update", "patch"):
+        return "" if target.name == node else _OTHER_NODE.format(node, target.name)
 
-    def guard(new: Json, old: Json | None) -> None:
+    def guard(new: Json, old: Json | None) -> None:  # after it is known whether there is such a Node
+        if target.name != node:
+            raise _forbidden(call, target.name, _OTHER_NODE.format(node, target.name))
         why = _new_node(new, node) if old is None else _changed_node(new, old, node)
         if why:
-            raise _refused(call, why)
+            raise _forbidden(call, target.name, why)
 
     call.guard = guard
     return ""
+
+
+_OTHER_NODE = 'node "{}" is not allowed to modify node "{}"'
 
 
 def _new_node(sent: Json, node: str) -> str:
@@ -131,7 +142,7 @@ _POD_WRITES = {
 def _status_guard(call: Call, node: str) -> Any:
     def guard(new: Json, old: Json | None) -> None:
         if (new["metadata"].get("labels") or {}) != ((old or {}).get("metadata", {}).get("labels") or {}):
-            raise _refused(call, f'node "{node}" cannot update labels through pod status')
+            raise _forbidden(call, call.target.name, f'node "{node}" cannot update labels through pod status')
 
     return guard
 
@@ -140,6 +151,8 @@ async def _mirror(call: Call, pod: Json, node: str) -> str:
     metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
     if pod_refs.MIRROR not in (metadata.get("annotations") or {}):
         return f'pod does not have "{pod_refs.MIRROR}" annotation, node "{node}" can only create mirror pods'
+    if why := _reaches_for(spec, {plural for plural, _ in pod_refs.references(pod)}):
+        return why
     if spec.get("nodeName") != node:
         return f'node "{node}" can only create pods with spec.nodeName set to itself'
     return await _owner(call, metadata.get("ownerReferences") or [], node) or _opens_nothing(pod, spec, node)
@@ -147,6 +160,7 @@ async def _mirror(call: Call, pod: Json, node: str) -> str:
 
 async def _owner(call: Call, owners: list[Json], node: str) -> str:
     """A mirror pod belongs to its Node, so that it goes with it."""
+    owners = [one for i, one in enumerate(owners) if one not in owners[:i]]
     if len(owners) > 1:
         return f'node "{node}" can only create pods with a single owner reference set to itself'
     owner = owners[0] if owners else {}
@@ -165,32 +179,43 @@ async def _owner(call: Call, owners: list[Json], node: str) -> str:
     return ""
 
 
-def _opens_nothing(pod: Json, spec: Json, node: str) -> str:
-    """A mirror pod names nothing that its node could then read."""
-    named = {plural for plural, _ in pod_refs.references(pod)}
-    volumes = spec.get("volumes") or ()
-    if any(one.get("persistentVolumeClaim") or one.get("ephemeral") for one in volumes):
-        named.add("persistentvolumeclaims")
-    if spec.get("resourceClaims"):
-        named.add("resourceclaims")
-    for plural, word in _NAMED.items():
+def _reaches_for(spec: Json, named: set[str]) -> str:
+    """What no mirror pod may name, whoever makes it: admission plugin ServiceAccount comes first."""
+    for plural, words in (("serviceaccounts", "service accounts"), ("secrets", "secrets")):
         if plural in named:
-            return f'node "{node}" can not create pods that reference {word}'
+            return f"a mirror pod may not reference {words}"
+    sources = [one for volume in spec.get("volumes") or () for one in pod_refs.projected(volume)]
+    if any(one.get("serviceAccountToken") is not None for one in sources):
+        return "a mirror pod may not use ServiceAccountToken volume projections"
     return ""
 
 
-_NAMED = {
-    "serviceaccounts": "a service account",
-    "secrets": "secrets",
-    "configmaps": "configmaps",
-    "persistentvolumeclaims": "persistentvolumeclaims",
-    "resourceclaims": "resourceclaims",
+def _opens_nothing(pod: Json, spec: Json, node: str) -> str:
+    """A mirror pod names nothing that its node could then read."""
+    named = {plural for plural, _ in pod_refs.references(pod)}
+    found = "configmaps" if "configmaps" in named else "resourceclaims" if spec.get("resourceClaims") else ""
+    for volume in spec.get("volumes") or ():
+        inside = (volume, *pod_refs.projected(volume))
+        found = found or next((words for one in inside for field, words in _SOURCES.items() if one.get(field)), "")
+    return f'node "{node}" can not create pods that reference {found}' if found else ""
+
+
+_SOURCES = {
+    "csi": "csidrivers (via CSI volumes)",
+    "glusterfs": "endpoints (via glusterFS volumes)",
+    "persistentVolumeClaim": "persistentvolumeclaims",
+    "ephemeral": "persistentvolumeclaims (via ephemeral volumes)",
+    "azureFile": "secrets (via azureFile volumes)",
+    "clusterTrustBundle": "clustertrustbundles",
+    "podCertificate": "podcertificates",
 }
 
 
 async def _on_node(call: Call, name: str, node: str) -> bool:
-    """Whether a pod is on a node; one that is not there is let by, to be told so."""
+    """Whether a pod is on a node; one that is not there is let by, to be told so, or told so here (evictions)."""
     kv = await call.cluster.store.get(cl.key(kinds.POD, call.target.namespace, name))
+    if kv is None and call.target.subresource == "eviction":
+        raise errors.not_found("", "pod", name)  # as the real server words it
     return kv is None or (call.cluster.decoded(kv).get("spec") or {}).get("nodeName") == node
 
 
@@ -205,8 +230,13 @@ async def _token(call: Call, node: str) -> str:
         return "node requested token with a pod binding without a uid"
     kv = await call.cluster.store.get(cl.key(kinds.POD, call.target.namespace, ref["name"]))
     if kv is None:
-        raise errors.not_found("", "pods", ref["name"])
+        raise errors.not_found("", "pod", ref["name"])
     pod = call.cluster.decoded(kv)
+    if pod["metadata"]["uid"] != ref["uid"]:
+        return (
+            f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
     if (pod.get("spec") or {}).get("nodeName") != node:
         return "node requested token bound to a pod scheduled on a different node"
     return _audience(call, pod.get("spec") or {}, spec.get("audiences") or [])
@@ -221,7 +251,7 @@ def _audience(call: Call, spec: Json, audiences: list[str]) -> str:
     given = {(one["serviceAccountToken"].get("audience") or "") for one in sources if one.get("serviceAccountToken")}
     target = call.target
     ask = Ask("request-serviceaccounts-token-audience", "", wanted, "", target.namespace, target.name)
-    if not wanted or wanted in given or auth.allows(call.policy, call.user, ask):
+    if wanted in given or auth.allows(call.policy, call.user, ask):
         return ""
     why = f"{call.user.name} is not authorized to request tokens for this audience"
     return f'audience "{wanted}" not found in pod spec volume, {why}'
