@@ -1,7 +1,7 @@
 """One line per event, `key=value`; colour on a terminal, plain in a pipe, JSON for programs.
 
-structlog takes 0.1 s to load, with what it draws tracebacks with. It is loaded when something is said for the first
-time that the level lets through: a CNI plugin's process has nothing to say on most days.
+structlog takes a while to load. It is loaded when something is said for the first time that the level lets through: a
+CNI plugin's process has nothing to say on most days.
 """
 
 import contextlib
@@ -78,10 +78,22 @@ _state = _State()
 _held = threading.local()
 
 
-def _make(name: str) -> Any:
-    import structlog  # noqa: PLC0415 - see the head of this file
+def _load() -> None:
+    """Load structlog without rich, which it would draw tracebacks with: ours are plain, and it is 6 MB and 0.05 s."""
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # how an import is told that there is no such module
+    try:
+        import structlog.dev  # noqa: F401, PLC0415 - see the head of this file
+    finally:
+        del sys.modules["rich"]
 
+
+def _make(name: str) -> Any:
     with _state.lock:
+        _load()
+        import structlog  # noqa: PLC0415 - see the head of this file
+
         configure, _state.configure = _state.configure, None
         if configure is not None:
             configure()

@@ -74,6 +74,15 @@ def test_nothing_is_loaded_for_a_logger_that_says_nothing() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_what_draws_in_colours_is_not_loaded_to_write_a_line_and_can_be_loaded_after() -> None:
+    program = (
+        "import sys; from netplane.obs import logs; logs.setup(); logs.get('x').info('yes');"
+        " assert 'rich' not in sys.modules; import rich.table"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, "yes" in done.stderr) == (0, True)
+
+
 def test_the_plugin_without_an_agent_loads_no_logging_and_no_event_loop() -> None:
     program = (
         "import sys, cni.standalone, cni.engine, cni.leases;"
