@@ -75,7 +75,8 @@ def _ip_address(obj: Json, now: Now) -> list[Any]:
     parent = get(obj, "spec", "parentRef") or {}
     group = f".{parent['group']}" if parent.get("group") else ""
     named = "/".join(parent[key] for key in ("namespace", "name") if parent.get(key))
-    return [name(obj), f"{parent.get('resource', '')}{group}".lower() + f"/{named}" if parent else NONE]
+    shown = f"{parent.get('resource', '')}{group}".lower() + f"/{named}" if parent else NONE
+    return [name(obj), shown, age(obj, now)]  # a cell that no column names, as on the real server
 
 
 def container_cells(spec: Json) -> tuple[str, str]:

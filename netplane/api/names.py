@@ -112,7 +112,7 @@ def http_path(value: str) -> list[str]:
 
 def host(value: str) -> list[str]:
     """A host name, whose first label may be `*`."""
-    if not value.startswith("*"):
+    if "*" not in value:
         return dns_subdomain(value)
     if _WILDCARD_RE.fullmatch(value):
         return _length(value, SUBDOMAIN_BYTES)

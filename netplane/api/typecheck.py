@@ -116,6 +116,7 @@ def _as_in_go(shape: Shape, fields: dict[str, protobuf.Field]) -> None:
         for zeroes in ((_KEPT | _ALWAYS) if one.kept else _ALWAYS,)
         if one.type in zeroes and not (one.repeated or one.pointer or name == "creationTimestamp")
     }
+    shape.kept |= {name: None for name, one in fields.items() if one.kept and one.pointer and not one.repeated}
     for name, field in fields.items():
         member = shape.members[name]
         member.go = field.go or member.go

@@ -51,7 +51,7 @@ POLICIES: list[tuple[Json, list[str]]] = [
     (
         policy(ports=[{"port": 80, "endPort": 79, "protocol": "ICMP"}]),
         [f'{PORT}.protocol: Unsupported value: "ICMP": supported values: "TCP", "UDP", "SCTP"',
-         f"{PORT}.endPort: Invalid value: 79: must be greater than or equal to `port`"],
+         f"{PORT}.endPort: Invalid value: 80: must be greater than or equal to `port`"],
     ),
     (
         policy(ports=[{"port": "http", "endPort": 90}, {"endPort": 90}]),
@@ -280,6 +280,25 @@ def cidrs(*given: str) -> Json:
 )
 def test_a_second_family_may_come_later(old: Json, new: Json, expected: list[str]) -> None:
     assert problems(kinds.SERVICE_CIDR, new, old) == expected
+
+
+def test_an_address_stays_with_who_has_it() -> None:
+    old: Json = {"spec": {"parentRef": {"resource": "services", "namespace": "n", "name": "s"}}}
+    shown = '{"Group":"","Resource":"services","Namespace":"","Name":"t"}'
+    new: Json = {"spec": {"parentRef": {"resource": "services", "name": "t"}}}
+    assert problems(kinds.IP_ADDRESS, new, old) == [f"spec.parentRef: Invalid value: {shown}: field is immutable"]
+    assert problems(kinds.IP_ADDRESS, {"spec": {}}, old) == [
+        "spec.parentRef: Required value",
+        "spec.parentRef: Invalid value: null: field is immutable",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "wrong"), [("*.a.b", ""), ("a.*.b", "wildcard"), ("*", "wildcard"), ("A", "1123 sub")]
+)
+def test_hosts_of_rules(host: str, wrong: str) -> None:
+    found = problems(kinds.INGRESS, {"spec": {"rules": [{"host": host}]}})
+    assert [wrong in one and one.startswith("spec.rules[0].host") for one in found] == [True] * bool(wrong)
 
 
 def test_a_namespace_is_active_until_it_goes() -> None:

@@ -198,6 +198,7 @@ OTHERS: list[tuple[Kind, Json, list[str]]] = [
          '("fd00::/64")'],
     ),
     (kinds.ENDPOINTS, {"subsets": [{"addresses": [{"ip": "FD00::1"}]}]}, [f"subsets[0].addresses[0].ip: {FORM}"]),
+    (kinds.INGRESS, {**annotated("kubernetes.io/ingress.class"), "spec": {"ingressClassName": "nginx"}}, []),
     (kinds.ENDPOINT_SLICE, {"addressType": "FQDN"}, ["spec.addressType: FQDN endpoints are deprecated"]),
     (kinds.ENDPOINT_SLICE, {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}]}, []),
     (

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, forbidden, invalid, not_supported, required
+from netplane.api.fields import FieldError, all_invalid, forbidden, go_struct, invalid, not_supported, required
 from netplane.api.validation import meta
 from netplane.api.validation.selecting import label_selector
 
@@ -58,7 +58,8 @@ def _policy_port(port: Json, path: str) -> list[FieldError]:
     if isinstance(number, int):
         errors += all_invalid(f"{path}.port", number, names.port(number))
         if end is not None:
-            errors += [invalid(where, end, "must be greater than or equal to `port`")] if end < number else []
+            # Told of the port, as the real server does.
+            errors += [invalid(where, number, "must be greater than or equal to `port`")] if end < number else []
             errors += all_invalid(where, end, names.port(end))
         return errors
     if end is not None:
@@ -139,9 +140,18 @@ def _service_networks(cidrs: list[str]) -> list[FieldError]:
 
 def ip_address(obj: Json, old: Json | None) -> list[FieldError]:
     """Named by its address; refers to what has it."""
-    parent, path = (obj.get("spec") or {}).get("parentRef"), "spec.parentRef"
-    if old is not None:
-        return meta.immutable(path, parent, (old.get("spec") or {}).get("parentRef"))
+    parent = (obj.get("spec") or {}).get("parentRef")
+    errors = _parent(parent, "spec.parentRef")
+    if old is not None and parent != (old.get("spec") or {}).get("parentRef"):
+        shown = None if parent is None else go_struct(parent, **_PARENT)
+        errors.append(invalid("spec.parentRef", shown, meta.IMMUTABLE))
+    return errors
+
+
+_PARENT = {name: (name.lower(), "") for name in ("Group", "Resource", "Namespace", "Name")}
+
+
+def _parent(parent: Json | None, path: str) -> list[FieldError]:
     if parent is None:
         return [required(path)]
     group = parent.get("group") or ""

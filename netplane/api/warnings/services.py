@@ -59,7 +59,8 @@ def balanced(obj: Json) -> list[str]:
 
 def ingress(obj: Json) -> list[str]:
     """A new Ingress."""
-    if CLASS_ANNOTATION not in (obj["metadata"].get("annotations") or {}):
+    old_way = CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {})
+    if not old_way or (obj.get("spec") or {}).get("ingressClassName") is not None:
         return []
     return [f"annotation {go_quote(CLASS_ANNOTATION)} is deprecated, please use 'spec.ingressClassName' instead"]
 

@@ -52,9 +52,13 @@ def _only_names(obj: Json) -> None:
 
 
 class ServiceCidrStrategy(Strategy):
-    """An update must name the version it saw."""
+    """A write of its status leaves labels and the like alone."""
 
-    unconditional_update = False
+    def prepare_status(self, new: Json, old: Json) -> None:
+        """Nothing but the status is written."""
+        super().prepare_status(new, old)
+        for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+            keep(new["metadata"], old["metadata"], field)
 
 
 _UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
