@@ -77,13 +77,41 @@ def test_refusals_are_logged_too(tmp_path: Path) -> None:
         await ask("DELETE", f"{CONFIG}/c", token=READER)
         await ask("GET", CONFIG, token="nobody's")
         await ask("GET", "/metrics", token=READER)
+        await ask("GET", f"{SECRETS}?watch=1", token=READER)
 
-    done = [one for one in logged(test, tmp_path) if one["stage"] == "ResponseComplete"]
-    assert [one["responseStatus"]["code"] for one in done] == [403, 401, 403]
+    done = [one for one in logged(test, tmp_path) if one["stage"] != "RequestReceived"]
+    stages = [("ResponseComplete", 403), ("ResponseStarted", 401), ("ResponseComplete", 403),
+              ("ResponseStarted", 403), ("ResponseComplete", 403)]  # fmt: skip
+    assert [(one["stage"], one["responseStatus"]["code"]) for one in done] == stages
     assert done[0]["annotations"]["authorization.k8s.io/decision"] == "forbid"
     assert done[0]["responseStatus"]["reason"] == "Forbidden"
     assert done[1]["user"] == {}
     assert (done[2]["requestURI"], done[2]["verb"], "objectRef" in done[2]) == ("/metrics", "get", False)
+
+
+def test_an_event_names_the_object_as_the_request_does(tmp_path: Path) -> None:
+    async def test(ask: Server) -> None:
+        await ask("POST", CONFIG, {"metadata": {"name": "c"}})
+        await ask("PUT", f"{CONFIG}/c", {"metadata": {"name": "c", "resourceVersion": "1"}})
+        await ask("POST", CONFIG, {"metadata": {"generateName": "c-"}})
+        await ask("DELETE", f"{CONFIG}/c")
+
+    where = {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"}
+    done = [one for one in logged(test, tmp_path) if one["stage"] == "ResponseComplete"]
+    named = {**where, "name": "c"}
+    assert [one["objectRef"] for one in done] == [named, {**named, "resourceVersion": "1"}, where, named]
+    assert done[0]["requestObject"] == {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "c"}}
+    assert (done[3]["responseStatus"]["status"], done[3]["responseStatus"]["details"]["name"]) == ("Success", "c")
+
+
+def test_who_one_acts_as_is_known_after_the_request_came(tmp_path: Path) -> None:
+    async def test(ask: Server) -> None:
+        await ask("GET", CONFIG, impersonate_user="bob")
+
+    received, done = logged(test, tmp_path)
+    assert "impersonatedUser" not in received
+    assert done["impersonatedUser"] == {"username": "bob", "groups": ["system:authenticated"]}
+    assert done["authenticationMetadata"] == {"impersonationConstraint": "impersonate:user-info"}
 
 
 def test_by_default_no_content_is_logged(tmp_path: Path) -> None:

@@ -69,14 +69,35 @@ class Record:
         """Log a stage, unless the policy leaves it out."""
         if self.verdict.level is Level.NONE or stage in self.verdict.omit:
             return
-        kept = answer if code >= 400 or _reads_answer(self, self.head["target"]) else b""
+        kept = answer if code >= 400 or self._reads_answer() or answer.startswith(_STATUS) else b""
         weight = len(kept) + (len(self.body[0]) if self.body is not None else 0)
         self._writer.put((self, stage, code, kept, datetime.datetime.now(datetime.UTC)), weight)
 
     def read(self, body: bytes, media: str) -> None:
-        """The request's body, when it is wanted."""
-        if self.verdict.level >= Level.REQUEST:
+        """The request's body, when it is wanted: to be told, or for which object it says it is about."""
+        if self.verdict.level >= Level.REQUEST or self.names:
             self.body = (body, media)
+
+    @property
+    def names(self) -> bool:
+        """Whether the body is an object, whose metadata say which."""
+        return self.head["verb"] in ("create", "update")
+
+    def _reads_answer(self) -> bool:
+        return bool(self.verdict.level >= Level.REQUEST_RESPONSE)
+
+    def sent(self) -> Any:
+        """The body as a document; None when it is none, or was not read."""
+        return None if self.body is None else _json(*self.body)
+
+    def ended(self, code: int, answer: bytes = b"") -> None:
+        """Log the end of the request. Of one that nobody knows this is all; what was to last began with it, too."""
+        if self.head["user"] is None:
+            self.log("ResponseStarted", code, answer)
+            return
+        if code >= 400 and self.head["verb"] in _LASTING:
+            self.log("ResponseStarted", code, answer)
+        self.log("ResponseComplete", code, answer)
 
 
 class Auditor:
@@ -93,7 +114,8 @@ class Auditor:
         verb = target.verb if target is not None else scope["method"].lower()
         verdict = self._policy.verdict(user or _NOBODY, verb, target, scope["path"])
         record = Record(self.writer, _head(scope, target, user, headers, verb), verdict)
-        record.log("RequestReceived")
+        if user is not None:
+            record.log("RequestReceived")
         return record
 
 
@@ -111,7 +133,7 @@ def answered(record: Record, reply: Reply | None) -> Reply | None:
     if reply is None:
         record.log("ResponseComplete", record.code)
         return None
-    record.log("ResponseComplete", reply.status, reply.body)
+    record.ended(reply.status, reply.body)
     return reply._replace(headers=(*reply.headers, record.header))
 
 
@@ -154,8 +176,8 @@ def encode(item: tuple[Record, str, int, bytes, datetime.datetime]) -> str:
         "auditID": record.head["auditID"],
         "stage": stage,
         **_asked(record),
-        **_outcome(record, code, answer),
-        "requestObject": None if received else _request_object(record),
+        **({} if received else _acting(record)),
+        **_outcome(record, code, answer, None if received else record.sent()),
         "requestReceivedTimestamp": _time(record.head["received"]),
         "stageTimestamp": _time(when),
         "annotations": None if received else _annotations(record),
@@ -171,29 +193,36 @@ def _asked(record: Record) -> Json:
         "requestURI": _uri(head["scope"]),
         "verb": head["verb"],
         "user": {} if head["user"] is None else head["user"].info(),
-        "impersonatedUser": None if record.impersonated is None else record.impersonated.info(),
-        "authenticationMetadata": {"impersonationConstraint": record.constraint} if record.constraint else None,
         "sourceIPs": _sources(head),
         "userAgent": agent.decode("latin-1") if agent else None,
     }
 
 
-def _outcome(record: Record, code: int, answer: bytes) -> Json:
-    """What came of it: which object it was about, and the answer as far as it is wanted."""
-    target, level = record.head["target"], record.verdict.level
-    document = _json(answer, "application/json") if answer and _reads_answer(record, target) else None
-    shown = level >= Level.REQUEST_RESPONSE and document is not None
+def _acting(record: Record) -> Json:
+    """As whom, and what lets the user."""
     return {
-        "objectRef": None if target is None else _object_ref(target, document),
-        "responseStatus": _status(code, answer) if code else None,
-        "responseObject": _shown(document, record) if shown else None,
+        "impersonatedUser": None if record.impersonated is None else record.impersonated.info(),
+        "authenticationMetadata": {"impersonationConstraint": record.constraint} if record.constraint else None,
     }
 
 
-def _request_object(record: Record) -> Any:
-    if record.verdict.level < Level.REQUEST or record.body is None:
-        return None
-    return _shown(_json(*record.body), record)
+def _outcome(record: Record, code: int, answer: bytes, sent: Any) -> Json:
+    """What came of it: which object it was about, what was sent and answered as far as it is wanted."""
+    target, level = record.head["target"], record.verdict.level
+    shown = _json(answer, "application/json") if answer and level >= Level.REQUEST_RESPONSE else None
+    return {
+        "objectRef": None if target is None else _object_ref(target, sent if record.names else None),
+        "responseStatus": _status(code, answer) if code else None,
+        "requestObject": None if sent is None or level < Level.REQUEST else _shown(_as_kind(sent, target), record),
+        "responseObject": None if shown is None else _shown(shown, record),
+    }
+
+
+def _as_kind(sent: Any, target: Target | None) -> Any:
+    """An object that does not say its kind is of the path's."""
+    if target is None or target.kind is None or target.subresource or target.verb not in ("create", "update"):
+        return sent
+    return {"kind": target.kind.kind, "apiVersion": target.kind.api_version, **sent} if isinstance(sent, dict) else sent
 
 
 def _annotations(record: Record) -> Json | None:
@@ -213,12 +242,6 @@ def _reason(record: Record) -> str:
     return "" if MASTERS in user.groups else rules.reason(user.name, user.groups, ask)
 
 
-def _reads_answer(record: Record, target: Target | None) -> bool:
-    """Whether the answer's content is needed: to log it, or for the name of what was created."""
-    creates = target is not None and target.verb == "create" and not target.name
-    return creates or bool(record.verdict.level >= Level.REQUEST_RESPONSE)
-
-
 def _uri(scope: Scope) -> str:
     query = scope["query_string"].decode("latin-1")
     path = scope["raw_path"].decode("latin-1")
@@ -233,27 +256,30 @@ def _sources(head: Json) -> list[str]:
     return list(dict.fromkeys(one for one in (*map(str.strip, forwarded), real, client[0] if client else "") if one))
 
 
-def _object_ref(target: Target, document: Json | None) -> Json:
-    metadata = (document or {}).get("metadata") or {}
-    made = metadata if (document or {}).get("kind") != "Status" and target.verb != "list" else {}
+def _object_ref(target: Target, sent: Any) -> Json:
+    """Which object the path names, or what is sent says of itself."""
+    told = sent.get("metadata") if isinstance(sent, dict) else None
+    metadata: Json = told if isinstance(told, dict) else {}
     ref = {
         "resource": target.resource,
         "namespace": target.namespace,
-        "name": target.name or made.get("name", ""),
-        "uid": made.get("uid", ""),
+        "name": target.name or metadata.get("name", ""),
+        "uid": metadata.get("uid", ""),
         "apiGroup": target.group,
         "apiVersion": target.version,
-        "resourceVersion": made.get("resourceVersion", ""),
+        "resourceVersion": metadata.get("resourceVersion", ""),
         "subresource": target.subresource,
     }
     return {key: value for key, value in ref.items() if value}
 
 
+_STATUS = b'{"kind":"Status"'
+_LASTING = frozenset({"watch"})
+
+
 def _status(code: int, answer: bytes) -> Json:
-    if code < 400:
-        return {"metadata": {}, "code": code}
-    told = _json(answer, "application/json") or {}
-    parts = {key: told[key] for key in ("status", "message", "reason", "details") if key in told}
+    told = _json(answer, "application/json") if code >= 400 or answer.startswith(_STATUS) else None
+    parts = {key: told[key] for key in ("status", "message", "reason", "details") if key in told} if told else {}
     return {"metadata": {}, **parts, "code": code}
 
 
