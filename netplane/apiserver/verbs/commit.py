@@ -16,7 +16,6 @@ from netplane.api.kinds import PARTS, Kind
 from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
-from netplane.apiserver.access import legacy_tokens
 from netplane.apiserver.admission import accounts, classes, ip_objects, placed_pods, port_keys
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
@@ -117,8 +116,6 @@ async def create(
         await classes.admit(cluster, kind, obj)
     if kind is kinds.POD and not own:
         await placed_pods.admit(cluster, obj)
-    if kind is kinds.SECRET:
-        await legacy_tokens.admit(cluster, namespace, obj)
     for _ in range(ATTEMPTS):
         stored = await _insert(cluster, kind, namespace, obj, place, dry_run=dry_run, generated=generated, own=own)
         if stored is not None:
