@@ -172,8 +172,11 @@ class Collector:
                 await self._foreground(found, metadata["uid"])
         elif found[0] is kinds.SECRET and await legacy_tokens.ownerless(self._cluster.store, found[1], obj):
             await deletes.remove(self._cluster, *found, DeleteOptions(uid=metadata["uid"]))
-        elif metadata.get("ownerReferences"):
-            await self._owned(found, key, obj)
+        else:
+            if found[0] is kinds.SECRET:
+                await legacy_tokens.fill(self._cluster, found[1], obj)
+            if metadata.get("ownerReferences"):
+                await self._owned(found, key, obj)
 
     async def _orphan(self, owner: tuple[Kind, str, str], uid: str) -> None:
         for key in sorted(self._dependents.get(uid, ())):

@@ -5,6 +5,7 @@ import base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from netplane.apiserver.access import legacy_tokens
 from netplane.apiserver.access.legacy_tokens import NAME, TYPE, UID
 from tests.apiserver_app import Server, serving, settings
 
@@ -24,8 +25,11 @@ def run(test: Callable[[Server], Awaitable[None]]) -> None:
 
 async def make(ask: Server, name: str = "t", account: str = "bot", **fields: Any) -> dict[str, Any]:
     meta = {"name": name, "annotations": {NAME: account}}
-    made: dict[str, Any] = await ask.create(f"{BASE}/secrets", {"metadata": meta, "type": TYPE, **fields})
-    return made
+    made = await ask.create(f"{BASE}/secrets", {"metadata": meta, "type": TYPE, **fields})
+    assert "token" not in made.get("data", {})
+    await legacy_tokens.fill(ask.cluster, "default", made)
+    filled: dict[str, Any] = (await ask("GET", f"{BASE}/secrets/{name}")).json
+    return filled
 
 
 def decoded(secret: dict[str, Any]) -> dict[str, str]:
@@ -48,6 +52,11 @@ def test_a_secret_gets_its_account_s_token() -> None:
         assert secret["metadata"]["annotations"][UID] == account["uid"]
         [owner] = secret["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["uid"]) == ("ServiceAccount", account["uid"])
+        managers = {one["manager"]: one["fieldsV1"] for one in secret["metadata"]["managedFields"]}
+        assert "f:token" in managers["kube-controller-manager"]["f:data"]
+        rev = secret["metadata"]["resourceVersion"]
+        await legacy_tokens.fill(ask.cluster, "default", secret)  # there is nothing to do any more
+        assert (await ask("GET", f"{BASE}/secrets/t")).json["metadata"]["resourceVersion"] == rev
         assert await who(ask, data["token"]) == "system:serviceaccount:default:bot"
 
     run(test)

@@ -1,8 +1,9 @@
 """Secrets of type kubernetes.io/service-account-token: a ServiceAccount's token that lasts as long as the Secret.
 
-A new one that names an account gets `token`, `ca.crt` and `namespace` as it is stored, and the account for an owner, so
-that it goes with it; one whose account is not there is deleted. The token is good while Secret and account are there,
-and the Secret still holds it. New programs ask for bound tokens instead; this is for those that cannot.
+Soon after a new one that names an account is stored it gets `token`, `ca.crt` and `namespace` (a controller's work in
+Kubernetes), and the account for an owner, so that it goes with it; one whose account is not there is deleted. The token
+is good while Secret and account are there, and the Secret still holds it. New programs ask for bound tokens instead;
+this is for those that cannot.
 Source: "Service Accounts", Kubernetes documentation.
 """
 
@@ -16,6 +17,7 @@ from netplane.api import kinds
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.access.tokens import account_user
 from netplane.apiserver.cluster import Cluster
+from netplane.apiserver.verbs import commit
 from netplane.store.protocol import Store
 
 Json = dict[str, Any]
@@ -23,26 +25,45 @@ Json = dict[str, Any]
 TYPE = "kubernetes.io/service-account-token"
 ISSUER = "kubernetes/serviceaccount"
 NAME, UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
+MANAGER = "kube-controller-manager"
 _OURS = "kubernetes.io/serviceaccount/"
 
 
-async def admit(cluster: Cluster, namespace: str, secret: Json) -> None:
-    """Fill a new Secret of the type; one whose account is not there stays empty."""
+async def fill(cluster: Cluster, namespace: str, secret: Json) -> None:
+    """Give a Secret of the type what it lacks; one whose account is not there stays empty."""
+    kv = await cluster.store.get(cl.key(kinds.SERVICE_ACCOUNT, namespace, _named(secret)))
+    if kv is None or not _lacks(secret):
+        return
+    account, ca = orjson.loads(kv.value)["metadata"], await _ca(cluster, namespace)
+    name = secret["metadata"]["name"]
+
+    def alter(have: Json) -> Json:
+        return _filled(cluster, namespace, have, account, ca) if _lacks(have) else have
+
+    await commit.change(cluster, kinds.SECRET, namespace, name, alter, scope="all", manager=MANAGER)
+
+
+def _named(secret: Json) -> str:
+    """The account that a Secret of the type is for; "" for other Secrets."""
     annotations = secret["metadata"].get("annotations") or {}
-    if secret.get("type") != TYPE or not annotations.get(NAME):
-        return
-    kv = await cluster.store.get(cl.key(kinds.SERVICE_ACCOUNT, namespace, annotations[NAME]))
-    if kv is None:
-        return
-    account = orjson.loads(kv.value)["metadata"]
+    return (annotations.get(NAME) or "") if secret.get("type") == TYPE else ""
+
+
+def _lacks(secret: Json) -> bool:
+    return bool(_named(secret)) and not (secret.get("data") or {}).get("token")
+
+
+def _filled(cluster: Cluster, namespace: str, secret: Json, account: Json, ca: str) -> Json:
+    metadata, name = secret["metadata"], secret["metadata"]["name"]
     owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": account["name"], "uid": account["uid"]}
-    metadata = secret["metadata"]
-    metadata["annotations"] = {**annotations, UID: account["uid"]}
-    metadata["ownerReferences"] = [*(metadata.get("ownerReferences") or ()), owner]
-    token = cluster.issuer.key.sign(_claims(namespace, metadata["name"], account))
-    filled = {"token": token, "namespace": namespace, "ca.crt": await _ca(cluster, namespace)}
-    encoded = {name: base64.b64encode(text.encode()).decode() for name, text in filled.items() if text}
+    others = [one for one in metadata.get("ownerReferences") or () if one != owner]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), UID: account["uid"]}
+    metadata["ownerReferences"] = [*others, owner]
+    token = cluster.issuer.key.sign(_claims(namespace, name, account))
+    given = {"token": token, "namespace": namespace, "ca.crt": ca}
+    encoded = {key: base64.b64encode(text.encode()).decode() for key, text in given.items() if text}
     secret["data"] = {**(secret.get("data") or {}), **encoded}
+    return secret
 
 
 async def ownerless(store: Store, namespace: str, secret: Json) -> bool:
