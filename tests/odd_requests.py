@@ -32,7 +32,7 @@ READS = {
     "timeout of a watch": bad(f"{CM}?watch=1&timeoutSeconds=x", PARSE),
     "continue, no token": bad(f"{CM}?continue=xx", "invalid continue token: continue key is not valid: "),
     "continue, no revision": bad(
-        f"{CM}?continue={TOKEN}",
+        f"{CM}?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJzdGFydCI6ImEifQ",
         "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion "
         "(version meta.k8s.io/v1)",
     ),
@@ -131,7 +131,35 @@ DELETES = {
     ),
     "another kind": delete(
         f"{CM}/x", {"kind": "Foo", "apiVersion": "v1"}, 400, "BadRequest",
-        "decoded object cannot be converted to DeleteOptions",
+        'no kind "Foo" is registered for version "v1" in scheme '
+        '"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"',
+    ),
+    "a wrong type": delete(
+        f"{CM}/x", {"gracePeriodSeconds": "0"}, 400, "BadRequest",
+        "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+    ),
+    "no JSON": delete(
+        f"{CM}/x", b"{]", 400, "BadRequest",
+        "couldn't get version/kind; json parse error: invalid character ']' looking for beginning of object key string",
+    ),
+    "an empty grace": delete(
+        f"{CM}/x?gracePeriodSeconds=", None, 400, "BadRequest", 'strconv.ParseInt: parsing "": invalid syntax'
+    ),
+    "an empty propagation": delete(
+        f"{CM}/x?propagationPolicy=", None, 422, "Invalid",
+        f'{INVALID_DELETE}propagationPolicy: Unsupported value: "": {PROPAGATIONS}',
+    ),
+    "dry run twice": delete(
+        f"{CM}/x?dryRun=All&dryRun=foo", None, 422, "Invalid",
+        f'{INVALID_DELETE}dryRun: Unsupported value: ["All","foo"]: supported values: "All"',
+    ),
+    "an empty uid": delete(
+        f"{CM}/x", options(preconditions={"uid": ""}), 409, "Conflict",
+        'Operation cannot be fulfilled on ConfigMap "x": the UID in the precondition () does not match',
+    ),
+    "another uid in the query": delete(
+        f"{CM}/x?uid=foo", None, 409, "Conflict",
+        'Operation cannot be fulfilled on ConfigMap "x": the UID in the precondition (foo) does not match',
     ),
     "nothing there": delete(f"{CM}/zz", None, 404, "NotFound", 'configmaps "zz" not found'),
     "all of a bad selector": delete(

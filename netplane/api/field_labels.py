@@ -20,7 +20,7 @@ _EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
         "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
     ),
     ("", "Node"): ("spec.unschedulable",),
-    ("", "Namespace"): ("status.phase", "name"),
+    ("", "Namespace"): ("status.phase",),
     ("", "Secret"): ("type",),
     ("", "Event"): (
         *(f"involvedObject.{part}" for part in _INVOLVED),
@@ -30,7 +30,6 @@ _EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
         *(f"regarding.{part}" for part in _INVOLVED),
         "reason", "reportingController", "type",
     ),
-    ("apps", "ReplicaSet"): ("status.replicas",),
     ("", "ReplicationController"): ("status.replicas",),
     ("resource.k8s.io", "ResourceSlice"): ("spec.nodeName", "spec.driver"),
     ("batch", "Job"): ("status.successful",),
@@ -39,7 +38,11 @@ _EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
 
 def supported(kind: Kind) -> tuple[str, ...]:
     """The fields that a selector may name."""
-    return _METADATA + _EXTRA.get((kind.group, kind.kind), ())
+    named = ("metadata.name",) if (kind.group, kind.kind) in _NO_NAMESPACE else _METADATA
+    return named + _EXTRA.get((kind.group, kind.kind), ())
+
+
+_NO_NAMESPACE = frozenset({("", "Node"), ("", "Namespace")})
 
 
 def check(kind: Kind, selector: Fields) -> None:

@@ -22,7 +22,8 @@ MAX_OPERATIONS = 10_000
 def merge(doc: Json, patch: Any) -> Json:
     """Apply a JSON merge patch. Raises StatusError (400) for a patch that is not an object."""
     if not isinstance(patch, dict):
-        raise bad_request(f"error decoding patch: json: cannot unmarshal {go_kind(patch)} into an object")
+        into = "Go value of type map[string]interface {}"
+        raise bad_request(f"error decoding patch: json: cannot unmarshal {go_kind(patch)} into {into}")
     return _merged(doc, patch)
 
 

@@ -20,12 +20,14 @@ def test_tables_for_get_list_and_watch() -> None:
         await fill(ask, 2)
         listed = (await ask("GET", CONFIG, accept=TABLE)).json
         assert [column["name"] for column in listed["columnDefinitions"]] == ["Name", "Data", "Age"]
-        assert [row["cells"][:2] for row in listed["rows"]] == [["c000", "0"], ["c001", "0"]]
+        assert [row["cells"][:2] for row in listed["rows"]] == [["c000", 0], ["c001", 0]]
         assert listed["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
         whole = (await ask("GET", f"{CONFIG}/c000?includeObject=Object", accept=TABLE)).json
         assert whole["rows"][0]["object"]["kind"] == "ConfigMap"
         bare = (await ask("GET", f"{CONFIG}/c000?includeObject=None", accept=TABLE)).json
-        assert "object" not in bare["rows"][0]
+        assert bare["rows"][0]["object"] is None
+        odd = await ask("GET", f"{CONFIG}?includeObject=Some", accept=TABLE)
+        assert (odd.status, "must be 'Metadata', 'Object', 'None', or empty" in odd.json["message"]) == (400, True)
         watch = Watching(ask, f"{CONFIG}?watch=1", accept=TABLE)
         lines = await watch.until(2)
         assert lines[0]["object"]["columnDefinitions"] is not None

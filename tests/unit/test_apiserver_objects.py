@@ -85,12 +85,12 @@ def test_generation_counts_changes_of_content() -> None:
 def test_a_pod_is_bound_once() -> None:
     async def test(ask: Server) -> None:
         await ask.create(PODS, pod("p"))
-        target = {"target": {"kind": "Node", "name": "n1"}}
+        target = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
         assert (await ask("POST", f"{PODS}/p/binding", target)).status == 201
         bound = (await ask("GET", f"{PODS}/p")).json
         assert bound["spec"]["nodeName"] == "n1"
         assert bound["status"]["conditions"][0]["type"] == "PodScheduled"
-        again = await ask("POST", f"{PODS}/p/binding", {"target": {"name": "n2"}})
+        again = await ask("POST", f"{PODS}/p/binding", {**target, "target": {"name": "n2"}})
         assert (again.status, again.json["reason"]) == (409, "Conflict")
         assert 'already assigned to node "n1"' in again.json["message"]
 
@@ -139,6 +139,17 @@ def test_delete_answers_and_preconditions() -> None:
         done = (await ask("DELETE", f"{CONFIG}/c", {"preconditions": {"uid": made["metadata"]["uid"]}})).json
         assert (done["status"], done["details"]["uid"]) == ("Success", made["metadata"]["uid"])
         assert (await ask("DELETE", f"{CONFIG}/c")).status == 404
+
+    run(test)
+
+
+def test_a_body_of_a_deletion_speaks_for_the_query() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(CONFIG, config("a"))
+        dry = await ask("DELETE", f"{CONFIG}/a?dryRun=All&gracePeriodSeconds=x", {"dryRun": ["All"]})
+        assert (dry.status, (await ask("GET", f"{CONFIG}/a")).status) == (200, 200)
+        assert (await ask("DELETE", f"{CONFIG}/a?dryRun=All", {})).json["status"] == "Success"
+        assert (await ask("GET", f"{CONFIG}/a")).status == 404
 
     run(test)
 

@@ -25,13 +25,9 @@ AT_ONCE = 256
 
 
 async def options_of(call: Call) -> DeleteOptions:
-    """DeleteOptions from the body and the query."""
+    """DeleteOptions of the body; only without one is the query asked."""
     raw = await call.body()
-    body = bodies.drop_nulls(bodies.parse(raw, call.media, "DeleteOptions")) if raw else {}
-    if body.get("kind", "DeleteOptions") != "DeleteOptions":
-        raise errors.bad_request("decoded object cannot be converted to DeleteOptions")
-    bodies.check_types(body, "", "v1", "DeleteOptions")
-    return delete_options(body, call.query)
+    return delete_options(bodies.read_delete_options(call, raw) if raw else None, call.query)
 
 
 async def delete(call: Call) -> Reply:
@@ -133,10 +129,10 @@ def shorten(obj: Json, grace_s: int, now: datetime.datetime) -> None:
 def check_preconditions(kind: Kind, obj: Json, options: DeleteOptions) -> None:
     """The object must be the one that the options name. Raises StatusError 409."""
     metadata = obj["metadata"]
-    if options.uid and options.uid != metadata["uid"]:
+    if options.uid is not None and options.uid != metadata["uid"]:
         why = errors.uid_precondition(options.uid, metadata["uid"])
         raise errors.conflict(kind.group, kind.kind, metadata["name"], why)
-    if options.rev and options.rev != metadata["resourceVersion"]:
+    if options.rev is not None and options.rev != metadata["resourceVersion"]:
         why = errors.resource_version_precondition(options.rev, metadata["resourceVersion"])
         raise errors.conflict(kind.group, kind.kind, metadata["name"], why)
 

@@ -118,7 +118,7 @@ async def _delete(cluster: Cluster, pod: Json, options: DeleteOptions, *, pinned
     """Say why in the pod's conditions, then delete it; `pinned`: only as it was read. Raises StatusError 404, 409."""
     metadata = pod["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
-    rev = options.rev or (metadata["resourceVersion"] if pinned else "")
+    rev = options.rev or (metadata["resourceVersion"] if pinned else None)
     if not options.dry_run:
         checked = options._replace(rev=rev)
 
@@ -127,7 +127,7 @@ async def _delete(cluster: Cluster, pod: Json, options: DeleteOptions, *, pinned
             return _condemned(have)
 
         done = await commit.change(cluster, kinds.POD, namespace, name, alter, scope="all")
-        rev = str(done.rev) if rev else ""
+        rev = str(done.rev) if rev else None
     await deletes.remove(cluster, kinds.POD, namespace, name, options._replace(rev=rev))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import errors, patch
+from netplane.api import errors, go_json, patch
 from netplane.api.kinds import Kind
 from netplane.api.strategic import go_map as strategic_text
 from netplane.apiserver.wire import bodies
@@ -22,14 +22,19 @@ PATCH_TYPES = {
 def document(raw: bytes, way: str) -> Any:
     """The patch of a body. Raises StatusError 400."""
     try:
-        found = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        why = bodies.json_problem(raw, error.pos)
-        raise errors.bad_request(why if way == "strategic" else f"error decoding patch: {why}") from error
+        found = bodies.json_document(raw)
+    except go_json.GoJSONError as error:
+        raise errors.bad_request(str(error) if way == "strategic" else f"error decoding patch: {error}") from error
+    if way == "merge" and found is None:
+        raise errors.bad_request("Invalid JSON Patch")
+    if way == "merge" and not isinstance(found, dict):
+        return found
+    if found is None:
+        return [] if way == "json" else {}
     expected, go_type = (list, "[]handlers.jsonPatchOp") if way == "json" else (dict, "map[string]interface {}")
     if not isinstance(found, expected):
         why = f"json: cannot unmarshal {patch.go_kind(found)} into Go value of type {go_type}"
-        raise errors.bad_request(f"error decoding patch: {why}")
+        raise errors.bad_request(why if way == "strategic" else f"error decoding patch: {why}")
     return found
 
 

@@ -87,9 +87,9 @@ async def _page(call: Call, options: ListOptions, wanted: filtering.Filter, pref
 async def _where(call: Call, options: ListOptions, prefix: str) -> tuple[int, str]:
     """The revision to read at (0: now) and the key to begin with."""
     if options.token:
+        position = decode_token(options.token)
         if options.rev:
             raise errors.bad_request("specifying resource version is not allowed when using continue")
-        position = decode_token(options.token)
         return max(position.rev, 0), prefix + position.start.lstrip("/")
     rev = options.rev or 0
     if not rev:
@@ -121,7 +121,7 @@ async def _selected(call: Call, wanted: filtering.Filter, prefix: str, rev: int,
     while True:
         found = await store.range(prefix, rev=rev, start=start, limit=PAGE if limit else 0)
         rev = found.rev
-        for kv in found.kvs:
+        for kv in wanted.perhaps(found.kvs):
             if wanted.wants(kv.value):
                 kvs.append(kv)
                 if limit and len(kvs) == limit and (found.more or kv is not found.kvs[-1]):

@@ -6,21 +6,30 @@ from typing import Any
 
 import orjson
 
-from netplane.api import codec, errors, table
+from netplane.api import codec, errors, fields, table
 from netplane.api.kinds import Kind
+from netplane.api.managed import shape
 from netplane.apiserver.wire.negotiate import Form
 from netplane.store.protocol import KV
 
 Json = dict[str, Any]
 _LIST = "PartialObjectMetadataList"
+_INCLUDED = frozenset({"", "None", "Metadata", "Object"})
 
 
 class Shower:
-    """How one client wants objects of one kind shown. `include` is includeObject of tables, `now` the clock."""
+    """How one client wants objects of one kind shown. `include` is includeObject of tables, `now` the clock.
+
+    Raises StatusError 400 for an `include` that means nothing.
+    """
 
     def __init__(self, kind: Kind, form: Form, include: str, now: Callable[[], datetime.datetime]) -> None:
         self.kind = kind
         self.form = form
+        if form.is_table and include not in _INCLUDED:
+            why = "must be 'Metadata', 'Object', 'None', or empty"
+            problem = fields.invalid("includeObject", include, why)
+            raise errors.bad_request(f"Unable to convert to Table as requested: {problem}")
         self.include = include or "Metadata"
         self.now = now
 
@@ -53,9 +62,9 @@ class Shower:
         return orjson.dumps({"kind": _LIST, "apiVersion": self.form.api_version, "metadata": meta, "items": items})
 
     def event(self, event_type: str, value: bytes, rev: int, *, first: bool) -> bytes:
-        """One line of a watch; a table's columns go out with the first line only."""
+        """One line of a watch; a table's columns go out with the first line only. No event is a list: nothing then."""
         if self.form.kind == _LIST:
-            return codec.event_bytes(event_type, orjson.dumps(self._partial(self._metadata(value, rev))))
+            return b""
         if not self.form.is_table:
             return codec.event_bytes(event_type, self.one(value, rev))
         obj = codec.decode(self.kind, value, rev)
@@ -64,16 +73,19 @@ class Shower:
             document["columnDefinitions"] = None
         return codec.event_bytes(event_type, orjson.dumps(document))
 
-    def bookmark(self, rev: int, *, initial_end: bool = False) -> bytes:
-        """A line that says how far a watch has come."""
-        meta: Json = {"resourceVersion": str(rev), "creationTimestamp": None}
+    def bookmark(self, rev: int, *, initial_end: bool = False, first: bool = False) -> bytes:
+        """A line that says how far a watch has come: an object in which nothing is set."""
+        meta: Json = {"resourceVersion": str(rev)}
         if initial_end:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
-        obj: Json = {"kind": self.kind.kind, "apiVersion": self.kind.api_version, "metadata": meta}
+        if self.form.kind == _LIST:
+            return b""
+        blank = {name: None if value == [] else value for name, value in shape.empty(self.kind).items()}
+        obj: Json = {"kind": self.kind.kind, "apiVersion": self.kind.api_version, **blank, "metadata": meta}
         if self.form.is_table:
-            obj = self._table([], {"resourceVersion": str(rev)})
-            obj["columnDefinitions"] = None
-            obj["rows"] = [{"cells": [], "object": self._partial(meta)}]
+            obj = self._table([obj], {"resourceVersion": str(rev)})
+            if not first:
+                obj["columnDefinitions"] = None
         elif self.form is not Form.OBJECT:
             obj = self._partial(meta)
         return codec.event_bytes("BOOKMARK", orjson.dumps(obj))
@@ -104,10 +116,6 @@ class Shower:
     def _partial(self, metadata: Json) -> Json:
         """An object's metadata alone."""
         return {"kind": "PartialObjectMetadata", "apiVersion": self.form.api_version, "metadata": metadata}
-
-    def _metadata(self, value: bytes, rev: int) -> Json:
-        metadata: Json = codec.decode(self.kind, value, rev)["metadata"]
-        return metadata
 
     def _refused(self, what: str) -> errors.StatusError:
         why = f"you requested {self.form.kind}, but the requested object is {what}"

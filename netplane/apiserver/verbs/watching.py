@@ -131,7 +131,7 @@ class Stream:
         async with self._busy:
             await self._write([self._line("ADDED", kv.value, kv.mod_rev) for kv in kvs])
             if options.initial_events and options.bookmarks:
-                await self._write([self._show.bookmark(found.rev, initial_end=True)])
+                await self._write([self._mark(found.rev, initial_end=True)])
         return found.rev + 1
 
     def _lines(self, batch: list[Event]) -> list[bytes]:
@@ -177,11 +177,15 @@ class Stream:
         first, self._first = self._first, False
         return self._show.event(kind, value, rev, first=first)
 
+    def _mark(self, rev: int, *, initial_end: bool = False) -> bytes:
+        first, self._first = self._first, False
+        return self._show.bookmark(rev, initial_end=initial_end, first=first)
+
     async def _bookmark(self) -> None:
         if not self._options.bookmarks or self._busy.locked() or self._events is None:
             return
         async with self._busy:
-            await self._write([self._show.bookmark(self._events.progress)])
+            await self._write([self._mark(self._events.progress)])
 
     async def _write(self, lines: list[bytes]) -> None:
         pending: list[bytes] = []

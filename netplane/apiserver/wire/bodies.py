@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import yaml
 
-from netplane.api import errors, typecheck
+from netplane.api import errors, go_json, typecheck
 from netplane.api.kinds import Kind
 from netplane.apiserver.wire import negotiate
 from netplane.apiserver.wire.call import Call
@@ -35,6 +35,33 @@ async def read(call: Call, kind: str, api_version: str, *, optional: bool = Fals
     return obj
 
 
+def read_delete_options(call: Call, raw: bytes) -> Json:
+    """DeleteOptions, whose decoder words its refusals in a way of its own. Raises StatusError 400, 415."""
+    try:
+        obj = json_document(raw) if call.media == negotiate.JSON else parse(raw, call.media, "DeleteOptions")
+    except go_json.GoJSONError as error:
+        raise errors.bad_request(f"couldn't get version/kind; json parse error: {error}") from error
+    if obj is None:
+        return {}
+    if not isinstance(obj, dict):
+        why = f"json: cannot unmarshal {_go_type(obj)} into Go value of type {_META}"
+        raise errors.bad_request(f"couldn't get version/kind; json parse error: {why}")
+    version, kind = obj.get("apiVersion") or "meta.k8s.io/v1", obj.get("kind") or "DeleteOptions"
+    if kind != "DeleteOptions":
+        raise errors.bad_request(
+            f'no kind "{kind}" is registered for version "{version}" in scheme "{_OPTIONS_SCHEME}"'
+        )
+    obj = drop_nulls(obj)
+    try:
+        typecheck.clean_as(typecheck.of_name("", "v1", "DeleteOptions"), obj)
+    except typecheck.WrongType as error:
+        raise errors.bad_request(str(error)) from error
+    return dict(obj)
+
+
+_OPTIONS_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
+
+
 def check_types(obj: Json, group: str, version: str, kind: str) -> None:
     """Refuse wrong types in a body that is no stored kind. Raises StatusError 400."""
     try:
@@ -56,30 +83,26 @@ def parse(raw: bytes, media: str, kind: str) -> Json:
         obj = protobuf.decode(raw)
     else:
         raise errors.unsupported_media_type(ACCEPTED)
+    if obj is None:
+        return {}  # as a typed decoder takes it
     if not isinstance(obj, dict):
         raise _unrecognized(kind, f"json: cannot unmarshal {_go_type(obj)} into Go value of type {_META}", raw)
     return obj
 
 
-def _json(raw: bytes, kind: str) -> Any:
+def json_document(raw: bytes) -> Any:
+    """A JSON text as Go reads it. Raises GoJSONError, which says what Go would say."""
     try:
         return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise _unrecognized(kind, json_problem(raw, error.pos), raw) from error
+    except orjson.JSONDecodeError:
+        return go_json.loads(raw)
 
 
-def json_problem(raw: bytes, position: int) -> str:
-    """What is wrong with a JSON text at `position` (in characters), in the words of Go's decoder."""
-    text = raw.decode("utf-8", "replace")
-    before, rest = text[:position].rstrip(), text[position:].lstrip()
-    if not rest:
-        return "unexpected end of JSON input"
-    where = (
-        "looking for beginning of object key string"
-        if before.endswith(("{", ","))
-        else "looking for beginning of value"
-    )
-    return f"invalid character '{rest[0]}' {where}"
+def _json(raw: bytes, kind: str) -> Any:
+    try:
+        return json_document(raw)
+    except go_json.GoJSONError as error:
+        raise _unrecognized(kind, str(error), raw) from error
 
 
 def duplicates(raw: bytes) -> list[str]:
@@ -120,10 +143,27 @@ _Loader.yaml_implicit_resolvers = {
 def yaml_document(raw: bytes, kind: str) -> Any:
     """One YAML document. Raises StatusError 400."""
     try:
+        return yaml_value(raw)
+    except ValueError as error:
+        raise _unrecognized(kind, str(error), raw) from error
+
+
+def yaml_value(raw: bytes) -> Any:
+    """One YAML document. Raises ValueError, in the words of Go's YAML library."""
+    try:
         return yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader, less one resolver
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise _unrecognized(kind, f"error converting YAML to JSON: yaml: {text}", raw) from error
+        raise ValueError(f"error converting YAML to JSON: yaml: {_yaml_problem(error)}") from error
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Where a YAML text goes wrong, and how. Go's library names the line only if it is not the first."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.context_mark if error.context_mark is not None and error.context_mark.line else error.problem_mark
+    line = mark.line if mark is not None else 0
+    line += bool(line) and isinstance(error, yaml.scanner.ScannerError)
+    return (f"line {line}: " if line else "") + (error.problem or "unknown problem parsing YAML content")
 
 
 def yaml_duplicates(raw: bytes) -> list[str]:

@@ -1,25 +1,28 @@
 """Query parameters of reads and writes, checked as the real server checks them (pure)."""
 
 import base64
-import binascii
+import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
 
-from netplane.api import errors, fields
+from netplane.api import errors, fields, go_json, patch
 from netplane.api.errors import StatusError
 
 Query = Mapping[str, str]
 
 
 def parse_query(query: bytes) -> dict[str, str]:
-    """The first value of each parameter."""
+    """The first value of each parameter; all of `dryRun`, with commas between them."""
     if not query:
         return {}
     out: dict[str, str] = {}
     for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if key in out and key == "dryRun":
+            out[key] += f",{value}"
         out.setdefault(key, value)
     return out
 
@@ -33,15 +36,17 @@ def boolean(query: Query, name: str) -> bool:
 def integer(query: Query, name: str) -> int | None:
     """A whole number; None when it is not given. Raises StatusError 400."""
     value = query.get(name)
-    if not value:
+    if value is None:
         return None
-    try:
-        number = int(value)
-    except ValueError as error:
-        raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from error
+    if not _WHOLE.fullmatch(value):
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+    number = int(value)
     if not -(1 << 63) <= number < 1 << 63:
         raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": value out of range')
     return number
+
+
+_WHOLE = re.compile("[+-]?[0-9]+")
 
 
 class ListOptions(NamedTuple):
@@ -88,16 +93,11 @@ def revision(query: Query) -> int | None:
     text = query.get("resourceVersion", "")
     if not text:
         return None
-    try:
-        rev = int(text)
-    except ValueError:
-        rev = -1
-    if rev < 0:
-        raise errors.bad_request(
-            f'invalid resource version: resourceVersion: Invalid value: "{text}": '
-            f'strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
-    return rev
+    if text.isascii() and text.isdecimal() and int(text) < 1 << 64:
+        return int(text)
+    why = "value out of range" if text.isascii() and text.isdecimal() else "invalid syntax"
+    shown = fields.invalid("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": {why}')
+    raise errors.bad_request(f"invalid resource version: {shown}")
 
 
 _MATCH = "resourceVersionMatch"
@@ -149,23 +149,40 @@ class Position(NamedTuple):
 
 def encode_token(position: Position) -> str:
     """A continue token."""
-    text = orjson.dumps({"v": "meta.k8s.io/v1", "rev": position.rev, "start": position.start})
+    text = orjson.dumps({"v": "meta.k8s.io/v1", "rv": position.rev, "start": position.start})
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 def decode_token(token: str) -> Position:
     """Raises StatusError 400 when the token is not one of ours."""
+    if stray := _NOT_BASE64.search(token):
+        raise _bad_token(f": illegal base64 data at input byte {stray.start()}")
+    if len(token) % 4 == 1:
+        raise _bad_token(f": illegal base64 data at input byte {len(token) - 1}")
     try:
-        data = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        rev, start = data.get("rev"), data.get("start")
-    except (binascii.Error, ValueError, AttributeError) as error:
+        data = go_json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except go_json.GoJSONError as error:
         raise _bad_token(f": {error}") from error
-    if data.get("v") != "meta.k8s.io/v1":
-        raise _bad_token(f": server does not recognize this encoded version {data.get('v', '')}")
+    if not isinstance(data, dict):
+        found = patch.go_kind(data)
+        raise _bad_token(f": json: cannot unmarshal {found} into Go value of type storage.continueToken")
+    return _position(data)
+
+
+_NOT_BASE64 = re.compile("[^A-Za-z0-9_-]")
+
+
+def _position(data: dict[str, Any]) -> Position:
+    version, rev, start = data.get("v", ""), data.get("rv", 0), data.get("start", "")
+    if version != "meta.k8s.io/v1":
+        raise _bad_token(f": server does not recognize this encoded version {version}")
     if not isinstance(rev, int) or (rev <= 0 and rev != NEWEST):
         raise _bad_token(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
     if not isinstance(start, str) or not start:
         raise _bad_token(": encoded start key empty (version meta.k8s.io/v1)")
+    key = "/" + start.removeprefix("/")
+    if posixpath.normpath(key) != key:
+        raise _bad_token(f": {start}")
     return Position(rev, start)
 
 
@@ -190,14 +207,14 @@ def write_options(query: Query, kind: str, *, apply: bool = False) -> WriteOptio
     if not query and not apply:
         return _PLAIN
     problems: list[fields.FieldError] = []
-    manager, dry_run = query.get("fieldManager", ""), query.get("dryRun", "")
+    manager, dry_run = query.get("fieldManager", ""), query["dryRun"].split(",") if "dryRun" in query else []
     if apply and not manager:
         problems.append(fields.required("fieldManager", "is required for apply patch"))
     if not apply and kind == "PatchOptions" and "force" in query:
         problems.append(fields.forbidden("force", "may not be specified for non-apply patch"))
     problems += _manager_problems(manager)
-    if dry_run not in ("", "All"):
-        problems.append(fields.not_supported("dryRun", [dry_run], ("All",)))
+    if any(one != "All" for one in dry_run):
+        problems.append(fields.not_supported("dryRun", dry_run, ("All",)))
     validation = query.get("fieldValidation") or "Warn"
     if validation not in ("Ignore", "Warn", "Strict"):
         problems.append(fields.not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
@@ -226,15 +243,15 @@ class DeleteOptions(NamedTuple):
     """Options of deletes, from the body or the query."""
 
     grace_s: int | None = None
-    uid: str = ""
-    rev: str = ""
+    uid: str | None = None
+    rev: str | None = None
     propagation: str = ""
     dry_run: bool = False
 
 
 def delete_options(body: Mapping[str, Any] | None, query: Query) -> DeleteOptions:
     """A body (of right types) speaks for itself; without one the query does. Raises StatusError 400 or 422."""
-    given = body or _asked(query)
+    given = _asked(query) if body is None else body
     propagation, orphans = given.get("propagationPolicy"), given.get("orphanDependents")
     problems = []
     if orphans is not None and propagation is not None:
@@ -252,8 +269,8 @@ def delete_options(body: Mapping[str, Any] | None, query: Query) -> DeleteOption
     grace, preconditions = given.get("gracePeriodSeconds"), given.get("preconditions") or {}
     return DeleteOptions(
         1 if grace is not None and grace < 0 else grace,
-        preconditions.get("uid") or "",
-        preconditions.get("resourceVersion") or "",
+        preconditions.get("uid"),
+        preconditions.get("resourceVersion"),
         propagation or "",
         bool(dry_run),
     )
@@ -263,14 +280,15 @@ _PROPAGATIONS = ("Foreground", "Background", "Orphan")
 
 
 def _asked(query: Query) -> dict[str, Any]:
-    """DeleteOptions in the query."""
+    """DeleteOptions in the query, for a request without a body. Raises StatusError 400."""
     out: dict[str, Any] = {}
     if (grace := integer(query, "gracePeriodSeconds")) is not None:
         out["gracePeriodSeconds"] = grace
     if "orphanDependents" in query:
         out["orphanDependents"] = boolean(query, "orphanDependents")
-    if query.get("propagationPolicy"):
+    if "propagationPolicy" in query:
         out["propagationPolicy"] = query["propagationPolicy"]
-    if query.get("dryRun"):
-        out["dryRun"] = [query["dryRun"]]
+    if "dryRun" in query:
+        out["dryRun"] = query["dryRun"].split(",")
+    out["preconditions"] = {name: query[name] for name in ("uid", "resourceVersion") if name in query}
     return out
