@@ -120,7 +120,7 @@ def service_cidr(obj: Json, old: Json | None) -> list[FieldError]:
         return changed
     if (len(before), len(cidrs)) == (1, _MOST_CIDRS):
         return changed + _service_networks(cidrs)
-    return [invalid("spec.cidrs", cidrs, meta.IMMUTABLE)]
+    return [invalid("spec.cidrs", cidrs or None, meta.IMMUTABLE)]
 
 
 def _service_networks(cidrs: list[str]) -> list[FieldError]:
