@@ -78,9 +78,15 @@ def _node(obj: Json) -> None:
 
 def _pod(obj: Json) -> None:
     pod_defaults.apply_pod(obj)
-    fill(obj, {"status": {}}, zero_counts=False)
+    fill(obj, _OF_STATUSES if "status" in obj else {"status": {}}, zero_counts=False)
     _first_of_several(obj["status"], "podIP", "podIPs", lambda ip: {"ip": ip})
-    _first_of_several(obj["status"], "hostIP", "hostIPs", lambda ip: {"ip": ip})
+
+
+_OF_STATUSES: Json = {
+    f"status.{statuses}[].{field}": {}
+    for statuses in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    for field in ("state", "lastState")
+}
 
 
 def _first_of_several(obj: Json, one: str, several: str, item: Callable[[str], Any]) -> None:

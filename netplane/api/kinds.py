@@ -93,6 +93,7 @@ EVENT = Kind("", "v1", "Event", "events", True, "event", ("ev",))
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True, "endpointslice")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True, "lease")
 _REVIEW = ("create",)
+BINDING = Kind("", "v1", "Binding", "bindings", True, "binding", verbs=_REVIEW)
 SELF_SUBJECT_ACCESS_REVIEW = Kind(
     *("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False),
     singular="selfsubjectaccessreview",
@@ -231,6 +232,7 @@ KINDS: tuple[Kind, ...] = (
     RESOURCE_SLICE,
     DEVICE_CLASS,
     POD_AUTOSCALER,
+    BINDING,
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_RULES_REVIEW,
     SELF_SUBJECT_REVIEW,

@@ -20,15 +20,13 @@ _NONE: dict[str, tuple[Shape, Any]] = {}
 
 
 def parts(shape: Shape, value: Any) -> dict[str, tuple[Shape, Any]]:
-    """The parts of a value that is no leaf: FieldsV1 key → shape and value. Parts that are null are not there."""
+    """The parts of a value that is no leaf: FieldsV1 key → shape and value. A null is a value: Go writes it."""
     if shape.form == FIELDS:
         if not isinstance(value, dict):
             return {}
         members, item = shape.members, shape.item
         out: dict[str, tuple[Shape, Any]] = {}
         for name, part in value.items():
-            if part is None:
-                continue
             found = members.get(name)
             if found is not None:
                 out[found[0]] = (found[1], part)

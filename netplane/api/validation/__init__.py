@@ -71,7 +71,7 @@ def _same_content(obj: Json, old: Json) -> bool:
 
 
 # Their own checks look at metadata, or at what a change of it means.
-_READ_METADATA = frozenset({("", "Service"), ("", "Event"), ("", "Secret"), ("batch", "CronJob")})
+_READ_METADATA = frozenset({("", "Service"), ("", "Pod"), ("", "Event"), ("", "Secret"), ("batch", "CronJob")})
 _RBAC = "rbac.authorization.k8s.io"
 _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("", "Service"): (meta.label, service.validate),

@@ -19,7 +19,7 @@ from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission import accounts, classes, ip_objects, placed_pods, port_keys
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.verbs import suffix
+from netplane.apiserver.verbs import identity, suffix
 from netplane.store.protocol import KV, Compare, Delete, Put
 
 Json = dict[str, Any]
@@ -192,7 +192,7 @@ async def change(
             raise errors.not_found(kind.group, kind.plural, name)
         old = codec.decode(kind, kv.value, kv.mod_rev)
         new = alter(codec.decode(kind, kv.value, kv.mod_rev))
-        _check_identity(kind, new, old)
+        identity.check(kind, new, old)
         prepare(kind, new, old, scope, manager)
         stored = await _store(cluster, kind, kv, new, old, scope, dry_run=dry_run)
         if stored is not None:
@@ -237,20 +237,6 @@ def _own(kind: Kind, new: Json, old: Json, scope: str, manager: str) -> None:
 
 
 _NEVER_CHANGE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-
-
-def _check_identity(kind: Kind, new: Json, old: Json) -> None:
-    """The object must be the one that was read. Raises StatusError 409, 500."""
-    have, want = old["metadata"], new["metadata"]
-    name = have["name"]
-    rev = want.get("resourceVersion")
-    if rev not in (None, "", "0", have["resourceVersion"]):
-        if not rev.isdecimal():
-            raise errors.StatusError(500, "", f'strconv.ParseUint: parsing "{rev}": invalid syntax')
-        raise errors.conflict(kind.group, kind.plural, name)
-    if want.get("uid") not in (None, "", have["uid"]):
-        why = f"Precondition failed: UID in precondition: {want['uid']}, UID in object meta: {have['uid']}"
-        raise errors.conflict(kind.group, kind.plural, name, why)
 
 
 async def _store(

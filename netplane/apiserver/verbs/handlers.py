@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from netplane.api import errors
 from netplane.api.kinds import PARTS
 from netplane.apiserver.access import reviews, service_tokens
-from netplane.apiserver.verbs import connecting, deletes, freshness, reads, scale, subresources, watching, writes
+from netplane.apiserver.verbs import binding, connecting, deletes, freshness, reads, scale, subresources, watching, writes
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.reply import Reply, Send, warning
 
@@ -22,6 +22,7 @@ _VERBS: dict[str, Handler] = {
 }
 _OF_COLLECTIONS = frozenset({"list", "create", "deletecollection"})
 _SPECIAL = {
+    **binding.HANDLERS,
     **subresources.HANDLERS,
     **scale.HANDLERS,
     **service_tokens.HANDLERS,
