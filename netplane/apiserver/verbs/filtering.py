@@ -1,7 +1,8 @@
 """Label and field selectors of a list or watch, put together (pure).
 
 Decoding 10,000 objects to find one takes 30 ms, searching their bytes 3: stored objects are encoded without spaces, and
-labels need no escapes, so a label that is there shows as `"key":"value"`. What is not there settles most requirements.
+labels need no escapes, so a label that is there shows as `"key":"value"`, and so does a field of text. What is not
+there settles most requirements.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import orjson
 from netplane.api import field_labels, selectors
 from netplane.api.kinds import Kind
 from netplane.apiserver.wire.options import ListOptions
+from netplane.store.protocol import KV
 
 Json = dict[str, Any]
 
@@ -55,6 +57,13 @@ class Filter(NamedTuple):
                 return False
         return True if sure else None
 
+    def perhaps(self, kvs: list[KV]) -> list[KV]:
+        """Those of stored values that the client may want: of 10,000 nearly always a few."""
+        for needle, without in self.glances:
+            if not without:
+                kvs = [kv for kv in kvs if needle in kv.value]
+        return kvs
+
     def matches(self, obj: Json) -> bool:
         """Whether the client wants this object."""
         if self.labels is not None and not self.labels.matches(obj["metadata"].get("labels")):
@@ -74,7 +83,19 @@ def of(kind: Kind, options: ListOptions, name: str = "") -> Filter:
         return Filter(kind, labels, glances=glances)
     fields = selectors.parse_fields(",".join(texts))
     field_labels.check(kind, fields)
+    glances += tuple(_field_glances(fields))
     return Filter(kind, labels, fields, fields.exact("metadata.name") or "", glances)
+
+
+_OTHERWISE = frozenset({"source", "reportingController", "spec.hostNetwork", "spec.unschedulable", "status.podIPs"})
+"""Fields that are not stored as a string under their own name."""
+
+
+def _field_glances(fields: selectors.Fields) -> Iterator[Glance]:
+    """A field that has a value shows as that value under its last name, whatever else does too."""
+    for field, equal, value in fields.terms:
+        if equal and value and field not in _OTHERWISE and not value.isdecimal():
+            yield Glance(b'"%b":%b' % (field.rpartition(".")[2].encode(), orjson.dumps(value)), without=False)
 
 
 def _glances(labels: selectors.Labels) -> Iterator[Glance]:
