@@ -112,6 +112,19 @@ PodSpec = Volumes*Volume InitContainers*Container Containers*Container Ephemeral
     SchedulingGates*PodSchedulingGate ResourceClaims*PodResourceClaim Resources?ResourceRequirements HostnameOverride?
     SchedulingGroup?PodSchedulingGroup
 EphemeralContainer = +Container TargetContainerName$
+VolumeNodeAffinity = Required?NodeSelector
+PersistentVolumeSource = GCEPersistentDisk?GCEPersistentDiskVolumeSource
+    AWSElasticBlockStore?AWSElasticBlockStoreVolumeSource HostPath?HostPathVolumeSource Glusterfs? NFS?NFSVolumeSource
+    RBD? Quobyte?QuobyteVolumeSource ISCSI? FlexVolume? Cinder? CephFS(cephfs)? FC?FCVolumeSource
+    Flocker?FlockerVolumeSource AzureFile? VsphereVolume?VsphereVirtualDiskVolumeSource
+    AzureDisk?AzureDiskVolumeSource PhotonPersistentDisk?PhotonPersistentDiskVolumeSource
+    PortworxVolume?PortworxVolumeSource ScaleIO? Local?LocalVolumeSource StorageOS(storageos)?
+    CSI?CSIPersistentVolumeSource
+LocalVolumeSource = Path$ FSType?
+CSIPersistentVolumeSource = Driver$ VolumeHandle$ ReadOnly! FSType$ VolumeAttributes?
+    ControllerPublishSecretRef?SecretReference NodeStageSecretRef?SecretReference NodePublishSecretRef?SecretReference
+    ControllerExpandSecretRef?SecretReference NodeExpandSecretRef?SecretReference
+SecretReference = Name$ Namespace$
 PodIP = IP$
 HostIP = IP$
 Taint = Key$ Value$ Effect$ TimeAdded?
@@ -249,6 +262,8 @@ PodCertificateProjection = SignerName$ KeyType$ MaxExpirationSeconds? Credential
 PersistentVolumeClaimSpec = AccessModes? Selector? Resources:VolumeResourceRequirements VolumeName$ StorageClassName?
     VolumeMode? DataSource?TypedLocalObjectReference DataSourceRef?TypedObjectReference VolumeAttributesClassName?
 HTTPHeader = Name$ Value$
+ObjectReference = Kind$ Namespace$ Name$ UID$ APIVersion$ ResourceVersion$ FieldPath$
+EventSource = Component$ Host$
 RolloutStrategy = Type$ RollingUpdate?Rollout
 Rollout = MaxUnavailable# MaxSurge#
 StatefulSetUpdateStrategy = Type$ RollingUpdate?RollingUpdateStatefulSetStrategy

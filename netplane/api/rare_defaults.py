@@ -83,7 +83,8 @@ def _resource_quota(obj: Json) -> None:
 
 def _limit_range(obj: Json) -> None:
     _parts(obj, "spec")
-    for item in obj["spec"].setdefault("limits", None) or ():
+    obj["spec"]["limits"] = obj["spec"].get("limits") or None  # Go writes it, null when there is none
+    for item in obj["spec"]["limits"] or ():
         if item.get("type") == "Container":
             default = {**(item.get("max") or {}), **(item.get("default") or {})}
             asked = {**(item.get("min") or {}), **default, **(item.get("defaultRequest") or {})}
@@ -113,7 +114,10 @@ def _csi_driver(obj: Json) -> None:
 
 def _csi_node(obj: Json) -> None:
     _parts(obj, "spec")
-    obj["spec"].setdefault("drivers", None)  # Go writes it, null when there is none
+    spec = obj["spec"]
+    for driver in spec.get("drivers") or ():
+        driver.setdefault("topologyKeys", None)
+    spec["drivers"] = spec.get("drivers") or None  # Go writes both, null when there is none
 
 
 def _volume_attachment(obj: Json) -> None:

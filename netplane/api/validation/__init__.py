@@ -21,6 +21,7 @@ from netplane.api.validation import (
     nodes,
     others,
     pod,
+    rare_kinds,
     service,
     stateful_sets,
     workload_status,
@@ -100,6 +101,7 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     (_RBAC, "ClusterRole"): (meta.segment, access.cluster_role),
     (_RBAC, "RoleBinding"): (meta.segment, access.binding),
     (_RBAC, "ClusterRoleBinding"): (meta.segment, access.binding),
+    **rare_kinds.BY_KIND,
 }
 _BY_PART: dict[tuple[str, str, str], Validate] = {
     ("apps", "Deployment", "status"): workload_status.deployment,
@@ -112,5 +114,6 @@ _BY_PART: dict[tuple[str, str, str], Validate] = {
     ("", "Pod", "ephemeralcontainers"): pod.looked_at,
     ("", "Pod", "resize"): pod.resized,
     ("", "Pod", "status"): pod.status,
+    **rare_kinds.BY_PART,
 }
 """What of those checks is another one where a part of the object is written."""

@@ -110,12 +110,17 @@ def _azure_disk(given: Json, path: str) -> list[FieldError]:
     return errors
 
 
+def csi_driver(name: str, path: str) -> list[FieldError]:
+    """The name of a driver of the Container Storage Interface."""
+    if not name:
+        return [required(path)]
+    errors = [too_long(path, _MOST_DRIVER)] if len(name.encode()) > _MOST_DRIVER else []
+    return errors + all_invalid(path, name, names.dns_subdomain(name.lower()))
+
+
 def _csi(given: Json, path: str) -> list[FieldError]:
-    driver, ref = given.get("driver") or "", given.get("nodePublishSecretRef")
-    errors = [] if driver else [required(f"{path}.driver")]
-    if driver:
-        errors += [too_long(f"{path}.driver", _MOST_DRIVER)] if len(driver.encode()) > _MOST_DRIVER else []
-        errors += all_invalid(f"{path}.driver", driver, names.dns_subdomain(driver.lower()))
+    ref = given.get("nodePublishSecretRef")
+    errors = csi_driver(given.get("driver") or "", f"{path}.driver")
     if ref is None:
         return errors
     secret = ref.get("name") or ""

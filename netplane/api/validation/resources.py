@@ -40,7 +40,7 @@ def resources(given: Json, path: str, claims: set[str], *, pod: bool = False) ->
     for field, amounts in (("limits", limits), ("requests", requests)):
         for name in sorted(amounts):
             where = f"{path}.{field}[{name}]"
-            errors += (_pod_level if pod else _name)(name, where) + amount(name, amounts[name], where)
+            errors += (_pod_level if pod else of_container)(name, where) + amount(name, amounts[name], where)
             if field == "requests":
                 errors += _within(name, requests[name], limits.get(name), path)
             errors += _pages(name, amounts[name], where)
@@ -86,14 +86,22 @@ def _is_native(name: str) -> bool:
     return "/" not in name or "kubernetes.io/" in name
 
 
-def _name(name: str, path: str) -> list[FieldError]:
+def standard(name: str, path: str) -> list[FieldError]:
+    """A resource by its name: one of Kubernetes' own, or somebody's."""
+    if bad := names.qualified_name(name):
+        return all_invalid(path, name, bad)
+    known = "/" in name or name in _STANDARD or is_huge(name) or name.startswith("requests.hugepages-")
+    return [] if known else [invalid(path, name, "must be a standard resource type or fully qualified")]
+
+
+def of_container(name: str, path: str) -> list[FieldError]:
+    """A resource that containers can ask for."""
     if bad := names.qualified_name(name):
         return all_invalid(path, name, bad)
     if "/" not in name:
-        known = name in _STANDARD or is_huge(name) or name.startswith("requests.hugepages-")
-        errors = [] if known else [invalid(path, name, "must be a standard resource type or fully qualified")]
         good = name in _CONTAINERS or is_huge(name)
-        return errors if good else [*errors, invalid(path, name, "must be a standard resource for containers")]
+        wrong = [] if good else [invalid(path, name, "must be a standard resource for containers")]
+        return standard(name, path) + wrong
     if _is_native(name) or (not name.startswith("requests.") and not names.qualified_name(f"requests.{name}")):
         return []
     return [invalid(path, name, "doesn't follow extended resource name standard")]
@@ -104,9 +112,7 @@ def _pod_level(name: str, path: str) -> list[FieldError]:
         return all_invalid(path, name, bad)
     if name in ("cpu", "memory") or is_huge(name):
         return []
-    if "/" not in name and name not in _STANDARD:
-        return [invalid(path, name, "must be a standard resource type or fully qualified")]
-    return [not_supported(path, name, _POD_LEVEL)]
+    return standard(name, path) or [not_supported(path, name, _POD_LEVEL)]
 
 
 def amount(name: str, given: Any, path: str) -> list[FieldError]:

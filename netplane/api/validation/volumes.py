@@ -85,7 +85,8 @@ def _empty_dir(given: Json, path: str) -> list[FieldError]:
     return []
 
 
-def _host_path(given: Json, path: str) -> list[FieldError]:
+def host_path(given: Json, path: str) -> list[FieldError]:
+    """A part of the node's files."""
     if not given.get("path"):
         return [required(f"{path}.path")]
     errors = no_backsteps(given["path"], f"{path}.path")
@@ -204,7 +205,7 @@ _PROJECTED: dict[str, Check] = {
 }
 _OWN: Mapping[str, Check] = {
     "emptyDir": _empty_dir,
-    "hostPath": _host_path,
+    "hostPath": host_path,
     "secret": _files("secretName"),
     "persistentVolumeClaim": lambda given, path: _named(given, path, "claimName"),
     "downwardAPI": lambda given, path: _mode(given, "defaultMode", path) + _downward(given, path),
