@@ -73,16 +73,19 @@ def method_not_allowed() -> StatusError:
     return StatusError(405, "MethodNotAllowed", message, {})
 
 
-def already_exists(group: str, resource: str, name: str) -> StatusError:
-    """409: created twice."""
-    message = f'{qualified(group, resource)} "{name}" already exists'
+_GOING = "object is being deleted: "
+
+
+def already_exists(group: str, resource: str, name: str, *, going: bool = False) -> StatusError:
+    """409: created twice, or (`going`) before the former one is gone."""
+    message = f'{_GOING if going else ""}{qualified(group, resource)} "{name}" already exists'
     return StatusError(409, "AlreadyExists", message, details(name, group, resource))
 
 
-def generate_name_conflict(group: str, resource: str, name: str) -> StatusError:
+def generate_name_conflict(group: str, resource: str, name: str, *, going: bool = False) -> StatusError:
     """409: the name generated from generateName exists; the client may simply try again."""
     why = "already exists, the server was not able to generate a unique name for the object"
-    message = f'{qualified(group, resource)} "{name}" {why}'
+    message = f'{_GOING if going else ""}{qualified(group, resource)} "{name}" {why}'
     return StatusError(409, "AlreadyExists", message, details(name, group, resource, retryAfterSeconds=1))
 
 

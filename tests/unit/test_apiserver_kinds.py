@@ -189,11 +189,42 @@ def test_events_are_one_object_under_two_names() -> None:
         core = (await server("GET", "/api/v1/namespaces/default/events/e")).json
         assert (core["apiVersion"], core["message"]) == ("v1", "n")
         assert core["involvedObject"]["name"] == "p"
-        await server.patch(f"{new}/e", {"note": "m"})
+        assert (await server.patch(f"{new}/e", {"note": "m"})).status == 422
+        await server.patch("/api/v1/namespaces/default/events/e", {"message": "m"})
         listed = (await server("GET", f"{new}?fieldSelector=regarding.name=p")).json
         assert [one["note"] for one in listed["items"]] == ["m"]
+        first, second = listed["items"][0]["metadata"]["managedFields"]
+        assert ("f:note" in first["fieldsV1"], first["apiVersion"]) == (True, "events.k8s.io/v1")
+        assert (second["fieldsV1"], second["apiVersion"]) == ({"f:message": {}}, "v1")
         assert (await server("DELETE", f"{new}/e")).status == 200
         assert (await server("GET", "/api/v1/namespaces/default/events/e")).status == 404
+
+    run(test)
+
+
+def test_a_lease_does_not_say_who_shall_have_it() -> None:
+    async def test(server: Server) -> None:
+        path = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+        spec = {"holderIdentity": "h", "strategy": "OldestEmulationVersion", "preferredHolder": "p"}
+        made = await server.create(path, {"metadata": {"name": "x"}, "spec": spec})
+        assert made["spec"] == {"holderIdentity": "h"}
+        changed = await server.patch(f"{path}/x", {"spec": spec})
+        assert changed.json["spec"] == {"holderIdentity": "h"}
+
+    run(test)
+
+
+def test_a_new_object_waits_for_the_former_one_to_go() -> None:
+    async def test(server: Server) -> None:
+        path = "/api/v1/namespaces/default/configmaps"
+        held = {"metadata": {"name": "x", "finalizers": ["example.com/f"]}}
+        await server.create(path, held)
+        again = await server("POST", path, held)
+        assert again.json["message"] == 'configmaps "x" already exists'
+        await server("DELETE", f"{path}/x")
+        for query in ("", "?dryRun=All"):
+            again = await server("POST", path + query, held)
+            assert again.json["message"] == 'object is being deleted: configmaps "x" already exists'
 
     run(test)
 

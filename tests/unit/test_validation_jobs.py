@@ -224,7 +224,7 @@ def test_a_template_that_may_not_change_is_shown_by_its_internal_names() -> None
     moved = placed(job(suspend=True), {"nodeSelector": {"a": "b"}})
     assert [one.split(":")[0] for one in problems(kinds.JOB, moved, running)] == ["spec.template"]
     idle = job(suspend=True)
-    tied = {"affinity": {"nodeAffinity": {}, "podAffinity": {}}}
+    tied: Json = {"affinity": {"nodeAffinity": {}, "podAffinity": {}}}
     assert [one.split(":")[0] for one in problems(kinds.JOB, placed(idle, tied), idle)] == ["spec.template.spec"]
     assert problems(kinds.JOB, placed(idle, {"affinity": {"nodeAffinity": {}}}), idle) == []
 

@@ -217,14 +217,15 @@ OTHERS: list[tuple[Kind, Json, list[str]]] = [
      ["data[ssh-privatekey]: Required value"]),
     (kinds.SECRET, {"type": "kubernetes.io/dockercfg", "data": {".dockercfg": "e30="}}, []),
     (
-        kinds.LEASE,
-        {"spec": {"preferredHolder": "a"}},
-        ["spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"],
+        kinds.NAMESPACE,
+        {"spec": {"finalizers": ["kubernetes", "example.com/f", "x"]}},
+        ['spec.finalizers: Invalid value: "x": name is neither a standard finalizer name nor is it fully qualified'],
     ),
     (
-        kinds.LEASE,
-        {"spec": {"strategy": "Mine"}},
-        ['spec.strategy.strategy: Unsupported value: "Mine": supported values: "OldestEmulationVersion"'],
+        kinds.CONTROLLER_REVISION,
+        {"revision": -1, "data": [1]},
+        ["revision: Invalid value: -1: must be greater than or equal to 0",
+         "data: Required value: data must be a valid JSON object"],
     ),
     (
         kinds.ENDPOINT_SLICE,
@@ -233,7 +234,6 @@ OTHERS: list[tuple[Kind, Json, list[str]]] = [
          "characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', "
          "regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"],
     ),
-    (kinds.LEASE, {"spec": {"strategy": "example.com/Mine", "preferredHolder": "a"}}, []),
     (
         kinds.CONFIG_MAP,
         {"metadata": {"ownerReferences": [
@@ -303,7 +303,7 @@ def test_hosts_of_rules(host: str, wrong: str) -> None:
 
 def test_a_namespace_is_active_until_it_goes() -> None:
     old, new = {"status": {"phase": "Active"}}, {"status": {"phase": "Terminating"}}
-    assert problems(kinds.NAMESPACE, new, old) == [
+    assert problems(kinds.NAMESPACE, new, old, "status") == [
         "status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"
     ]
 

@@ -13,6 +13,7 @@ from netplane.api.validation import (
     access,
     cron_jobs,
     endpoints,
+    events,
     ingress,
     job_status,
     jobs,
@@ -39,7 +40,7 @@ def validate(kind: Kind, obj: Json, old: Json | None = None, part: str = "") -> 
     """
     name_check, own = _BY_KIND.get((kind.group, kind.kind), (meta.subdomain, None))
     if old is None:
-        errors = meta.create(obj.get("metadata") or {}, kind.namespaced, name_check)
+        errors = [] if kind.kind == "Event" else meta.create(obj.get("metadata") or {}, kind.namespaced, name_check)
     else:
         errors = _metadata(kind, obj.get("metadata") or {}, old.get("metadata") or {}, part)
         if (kind.group, kind.kind) not in _READ_METADATA and _same_content(obj, old):
@@ -72,7 +73,9 @@ def _same_content(obj: Json, old: Json) -> bool:
 
 
 # Their own checks look at metadata, or at what a change of it means.
-_READ_METADATA = frozenset({("", "Service"), ("", "Pod"), ("", "Event"), ("", "Secret"), ("batch", "CronJob")})
+_READ_METADATA = frozenset(
+    {("", "Service"), ("", "Pod"), ("", "Event"), ("events.k8s.io", "Event"), ("", "Secret"), ("batch", "CronJob")}
+)
 _RBAC = "rbac.authorization.k8s.io"
 _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("", "Service"): (meta.label, service.validate),
@@ -81,7 +84,8 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     ("", "Pod"): (meta.subdomain, pod.validate),
     ("", "Endpoints"): (meta.subdomain, endpoints.endpoints),
     ("", "ConfigMap"): (meta.subdomain, others.config_map),
-    ("", "Event"): (meta.subdomain, others.event),
+    ("", "Event"): (meta.subdomain, events.core_event),
+    ("events.k8s.io", "Event"): (meta.subdomain, events.event),
     ("discovery.k8s.io", "EndpointSlice"): (meta.subdomain, endpoints.endpoint_slice),
     ("coordination.k8s.io", "Lease"): (meta.subdomain, others.lease),
     ("", "Secret"): (meta.subdomain, access.secret),
@@ -104,6 +108,7 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
     **rare_kinds.BY_KIND,
 }
 _BY_PART: dict[tuple[str, str, str], Validate] = {
+    ("", "Namespace", "status"): others.namespace_status,
     ("apps", "Deployment", "status"): workload_status.deployment,
     ("apps", "ReplicaSet", "status"): workload_status.replica_set,
     ("apps", "StatefulSet", "status"): workload_status.stateful_set,

@@ -146,8 +146,9 @@ def _subject(subject: Json, path: str, *, namespaced: bool) -> list[FieldError]:
 
 def revision(obj: Json, old: Json | None) -> list[FieldError]:
     """apps/v1 ControllerRevision: its data is given once, its number is not negative."""
-    errors: list[FieldError] = []
-    if obj.get("data") is None:
-        errors.append(required("data", "data is mandatory"))
-    errors += meta.not_negative(obj, "revision", path="")
-    return errors + (meta.immutable("data", obj.get("data"), old.get("data")) if old is not None else [])
+    errors, data = meta.not_negative(obj, "revision", path=""), obj.get("data")
+    if old is not None:
+        return errors + meta.immutable("data", data, old.get("data"))
+    if data is None:
+        return [*errors, required("data", "data is mandatory")]
+    return errors if isinstance(data, dict) else [*errors, required("data", "data must be a valid JSON object")]

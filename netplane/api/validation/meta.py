@@ -113,12 +113,13 @@ def _finalizers(given: list[str]) -> list[FieldError]:
 
 def standard_finalizers(given: list[str]) -> list[FieldError]:
     """Which of them are neither Kubernetes' own nor somebody's by name."""
+    return [e for i, one in enumerate(given) for e in standard_finalizer(one, f"metadata.finalizers[{i}]")]
+
+
+def standard_finalizer(name: str, path: str) -> list[FieldError]:
+    """The same for one."""
     why = "name is neither a standard finalizer name nor is it fully qualified"
-    return [
-        invalid(f"metadata.finalizers[{i}]", one, why)
-        for i, one in enumerate(given)
-        if "/" not in one and one not in _STANDARD_FINALIZERS
-    ]
+    return [invalid(path, name, why)] if "/" not in name and name not in _STANDARD_FINALIZERS else []
 
 
 def _owners(given: list[Json]) -> list[FieldError]:

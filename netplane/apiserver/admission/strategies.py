@@ -107,9 +107,24 @@ def _drop_topology(obj: Json) -> None:
 
 
 class LeaseStrategy(CreatedByPut):
-    """Locks: an update must name the version it saw."""
+    """Locks: an update must name the version it saw. Who shall have one is not told: that is no feature for all yet."""
 
     unconditional_update = False
+
+    def after_defaults(self, obj: Json) -> None:
+        """Drop what is not to be had."""
+        for field in _OF_ELECTIONS:
+            obj["spec"].pop(field, None)
+
+    def prepare_update(self, new: Json, old: Json) -> None:
+        """The same, unless it was there before."""
+        super().prepare_update(new, old)
+        for field in _OF_ELECTIONS:
+            if field not in (old.get("spec") or {}):
+                new["spec"].pop(field, None)
+
+
+_OF_ELECTIONS = ("strategy", "preferredHolder")
 
 
 _OWN: dict[Kind, type[Strategy]] = {

@@ -17,9 +17,11 @@ from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission import accounts, classes, ip_objects, placed_pods, port_keys
+from netplane.apiserver.admission.incoming import as_shown
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import identity, suffix
+from netplane.apiserver.wire.target import stored_kind
 from netplane.store.protocol import KV, Compare, Delete, Put
 
 Json = dict[str, Any]
@@ -44,11 +46,12 @@ def generated_name(base: str) -> str:
     return base[:MAX_GENERATED_BASE] + suffix.five_letters()
 
 
-def complete(kind: Kind, obj: Json, manager: str = "", entries: Entries | None = None) -> None:
+def complete(form: Kind, obj: Json, manager: str = "", entries: Entries | None = None) -> None:
     """Make a new object whole, in place: identity, times, defaults. Validation comes after.
 
-    `manager` (if any) owns what it set; `entries` say so already when the object was applied.
+    `manager` (if any) owns what it set, in the form that it sent; `entries` say so already when the object was applied.
     """
+    kind = stored_kind(form)
     strategy = STRATEGIES[kind]
     metadata = obj["metadata"]
     for field in _NOT_FROM_CLIENTS:
@@ -60,7 +63,8 @@ def complete(kind: Kind, obj: Json, manager: str = "", entries: Entries | None =
     strategy.prepare_create(obj)
     defaults.apply(kind, obj)
     if entries is None and manager:
-        entries = managed.created(kind, obj, managed.Writer(manager, now, "", strategy.not_owned))
+        writer = managed.Writer(manager, now, "", strategy.not_owned)
+        entries = managed.created(form, as_shown(form, obj), writer)
     if entries:
         metadata["managedFields"] = entries
     strategy.after_defaults(obj)
@@ -76,9 +80,9 @@ _NOT_FROM_CLIENTS = (
 )
 
 
-def check(kind: Kind, obj: Json, old: Json | None, scope: str = MAIN) -> None:
+def check(form: Kind, obj: Json, old: Json | None, scope: str = MAIN) -> None:
     """Raise StatusError 422 with everything that is wrong."""
-    problems = validation.validate(kind, obj, old, scope if scope in PARTS else "")
+    kind, problems = stored_kind(form), validation.validate(form, obj, old, scope if scope in PARTS else "")
     if problems:
         raise errors.invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), problems)
 
@@ -106,10 +110,14 @@ async def create(
     manager: str = "",
     entries: Entries | None = None,
 ) -> Stored:
-    """Store a new object; the server's own is not validated. Raises StatusError 403, 404, 409, 422."""
+    """Store a new object, sent in the form of `kind`; the server's own is not validated.
+
+    Raises StatusError 403, 404, 409, 422.
+    """
+    form, kind = kind, stored_kind(kind)
     generated = not obj["metadata"].get("name")
     place = await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
-    complete(kind, obj, manager, entries)
+    complete(form, obj, manager, entries)
     if kind is kinds.POD and not own:
         await accounts.admit(cluster, namespace, obj)
     if not own:
@@ -117,7 +125,7 @@ async def create(
     if kind is kinds.POD and not own:
         await placed_pods.admit(cluster, obj)
     for _ in range(ATTEMPTS):
-        stored = await _insert(cluster, kind, namespace, obj, place, dry_run=dry_run, generated=generated, own=own)
+        stored = await _insert(cluster, form, namespace, obj, place, dry_run=dry_run, generated=generated, own=own)
         if stored is not None:
             return stored
         place = await namespace_open(cluster, kind, namespace, obj["metadata"]["name"])
@@ -126,7 +134,7 @@ async def create(
 
 async def _insert(
     cluster: Cluster,
-    kind: Kind,
+    form: Kind,
     namespace: str,
     obj: Json,
     place: Compare | None,
@@ -136,9 +144,10 @@ async def _insert(
     own: bool,
 ) -> Stored | None:
     """Commit a new object while `place` holds; None when it did not, or an address that it was to have was taken."""
+    kind = stored_kind(form)
     with cluster.allocator.claim(kind, obj, None, dry_run=dry_run) as claim:
         if not own:
-            check(kind, obj, None)
+            check(form, obj, None)
         if kind is kinds.POD and not own:
             placed_pods.check(obj)
         STRATEGIES[kind].canonical(obj)
@@ -148,17 +157,17 @@ async def _insert(
         value = codec.encode(obj)
         compares = [Compare(key, 0), *claim.compares] if place is None else [Compare(key, 0), place, *claim.compares]
         if dry_run:
-            if await cluster.store.get(key) is not None:
-                raise errors.already_exists(kind.group, kind.plural, name)
+            if (there := await cluster.store.get(key)) is not None:
+                raise _exists(kind, there, generated=generated)
             return Stored(value, 0, created=True)
         done = await cluster.store.txn(compares, [Put(key, value), *claim.ops])
         if done.succeeded:
             claim.keep()
             cluster.policies.changed(kind)
             return Stored(value, done.rev, created=True)
-        if any(kv is not None and kv.key == key for kv in done.failed):
-            refuse = errors.generate_name_conflict if generated else errors.already_exists
-            raise refuse(kind.group, kind.plural, name)
+        for there in done.failed:
+            if there is not None and there.key == key:
+                raise _exists(kind, there, generated=generated)
         await claim.lost(cluster.store, done.failed)
         if kind is kinds.SERVICE:
             obj["spec"] = claim.asked()
@@ -182,9 +191,11 @@ async def change(
     server itself) ALL.
 
     `manager` owns what this changes; without one (the server itself, an apply) managedFields are as `alter` left them.
+    It speaks of objects in the form of `kind`; `alter` gets and gives them as they are stored.
 
     Raises StatusError 404, 409, 422 and what `alter` raises.
     """
+    form, kind = kind, stored_kind(kind)
     key = cl.key(kind, namespace, name)
     for _ in range(ATTEMPTS):
         kv = await cluster.store.get(key)
@@ -193,19 +204,26 @@ async def change(
         old = codec.decode(kind, kv.value, kv.mod_rev)
         new = alter(codec.decode(kind, kv.value, kv.mod_rev))
         identity.check(kind, new, old)
-        prepare(kind, new, old, scope, manager)
-        stored = await _store(cluster, kind, kv, new, old, scope, dry_run=dry_run)
+        prepare(form, new, old, scope, manager)
+        stored = await _store(cluster, form, kv, new, old, scope, dry_run=dry_run)
         if stored is not None:
             return stored
     raise _too_busy(kind, name)
+
+
+def _exists(kind: Kind, there: KV, *, generated: bool) -> errors.StatusError:
+    metadata = orjson.loads(there.value)["metadata"]
+    refuse = errors.generate_name_conflict if generated else errors.already_exists
+    return refuse(kind.group, kind.plural, metadata["name"], going=bool(metadata.get("deletionTimestamp")))
 
 
 def _too_busy(kind: Kind, name: str) -> errors.StatusError:
     return errors.conflict(kind.group, kind.plural, name, "too many others change it at the same time")
 
 
-def prepare(kind: Kind, new: Json, old: Json, scope: str, manager: str = "") -> None:
+def prepare(form: Kind, new: Json, old: Json, scope: str, manager: str = "") -> None:
     """Give a changed object what clients may not change, then defaults."""
+    kind = stored_kind(form)
     strategy = STRATEGIES[kind]
     metadata, before = new["metadata"], old["metadata"]
     for field in _NEVER_CHANGE:
@@ -215,7 +233,7 @@ def prepare(kind: Kind, new: Json, old: Json, scope: str, manager: str = "") -> 
             metadata.pop(field, None)
     defaults.apply(kind, new)  # first: what a client leaves out has a meaning even where it may change nothing
     if manager:
-        _own(kind, new, old, scope, manager)
+        _own(form, new, old, scope, manager)
     if scope in PARTS:
         strategy.prepare_part(scope, new, old)
     elif scope == MAIN:
@@ -224,14 +242,14 @@ def prepare(kind: Kind, new: Json, old: Json, scope: str, manager: str = "") -> 
         metadata["generation"] = generation
 
 
-def _own(kind: Kind, new: Json, old: Json, scope: str, manager: str) -> None:
+def _own(form: Kind, new: Json, old: Json, scope: str, manager: str) -> None:
     """Put down who owns what after this write."""
     before = old["metadata"].get("managedFields") or []
     told = new["metadata"].pop("managedFields", None)
     entries = before if scope in PARTS else managed.given(told, before)
     subresource = scope if scope in PARTS else ""
-    writer = managed.Writer(manager, cl.stamp(), subresource, STRATEGIES[kind].not_owned)
-    entries = managed.updated(kind, old, new, entries, writer)
+    writer = managed.Writer(manager, cl.stamp(), subresource, STRATEGIES[form].not_owned)
+    entries = managed.updated(form, as_shown(form, old), as_shown(form, new), entries, writer)
     if entries:
         new["metadata"]["managedFields"] = entries
 
@@ -240,14 +258,15 @@ _NEVER_CHANGE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 
 
 async def _store(
-    cluster: Cluster, kind: Kind, kv: KV, new: Json, old: Json, scope: str, *, dry_run: bool
+    cluster: Cluster, form: Kind, kv: KV, new: Json, old: Json, scope: str, *, dry_run: bool
 ) -> Stored | None:
     """Commit a change of `kv`; None when somebody was faster."""
+    kind = stored_kind(form)
     with cluster.allocator.claim(kind, new, old, dry_run=dry_run) as claim:
         if scope == MAIN:
             STRATEGIES[kind].after_allocation(new, old)
         if scope != ALL:
-            check(kind, new, old, scope)
+            check(form, new, old, scope)
         if scope == "resize":
             await placed_pods.check_resize(cluster, new, old)
         STRATEGIES[kind].canonical(new)

@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 
 from netplane.api import codec, errors, fields, warnings
-from netplane.api.kinds import Kind
 from netplane.apiserver.admission.incoming import as_shown, as_stored, guarded, named, place, strict
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.verbs import applying, commit
@@ -17,7 +16,6 @@ from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
 from netplane.apiserver.wire.reply import Reply, warning
-from netplane.apiserver.wire.target import stored_kind
 
 Json = dict[str, Any]
 
@@ -34,19 +32,19 @@ async def create(call: Call) -> Reply:
     if call.guard is not None:
         call.guard(obj, None)
     rev = obj["metadata"].get("resourceVersion") or ""
-    kind, obj = stored_kind(call.kind), as_stored(call.kind, obj)
+    obj = as_stored(call.kind, obj)
     if not options.dry_run and rev.isdecimal() and int(rev):  # known last, and no number is none: as the real server
-        await _made(call, kind, obj, dry_run=True)
+        await _made(call, obj, dry_run=True)
         raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
-    return answer(call, await _made(call, kind, obj, dry_run=options.dry_run))
+    return answer(call, await _made(call, obj, dry_run=options.dry_run))
 
 
-async def _made(call: Call, kind: Kind, obj: Json, *, dry_run: bool) -> Stored:
+async def _made(call: Call, obj: Json, *, dry_run: bool) -> Stored:
     """A new object; where the server makes up its name, several are tried."""
 
     def once(given: Json) -> Awaitable[Stored]:
         namespace = call.target.namespace
-        return commit.create(call.cluster, kind, namespace, given, dry_run=dry_run, manager=call.manager)
+        return commit.create(call.cluster, call.kind, namespace, given, dry_run=dry_run, manager=call.manager)
 
     if obj["metadata"].get("name") or not obj["metadata"].get("generateName"):
         return await once(obj)
@@ -66,12 +64,12 @@ async def update(call: Call) -> Reply:
     strict(call, body, options)
     place(call, body)
     body = as_stored(call.kind, body)
-    name, kind, strategy = call.target.name, stored_kind(call.kind), STRATEGIES[call.kind]
+    name, strategy = call.target.name, STRATEGIES[call.kind]
     named(body, name)
     try:
         stored = await commit.change(
             call.cluster,
-            kind,
+            call.kind,
             call.target.namespace,
             name,
             guarded(call, lambda old: _replaced(body, old, conditional=not strategy.unconditional_update, call=call)),
@@ -85,7 +83,7 @@ async def update(call: Call) -> Reply:
         if call.guard is not None:
             call.guard(body, None)
         stored = await commit.create(
-            call.cluster, kind, call.target.namespace, body, dry_run=options.dry_run, manager=call.manager
+            call.cluster, call.kind, call.target.namespace, body, dry_run=options.dry_run, manager=call.manager
         )
     return answer(call, stored)
 
@@ -113,13 +111,12 @@ async def patching(call: Call) -> Reply:
     def alter(old: Json) -> Json:
         shown = as_shown(call.kind, old)
         new = patched(call, shown, document, way)
-        new = bodies.drop_nulls(new) if nulls else new
         strict(call, new, options, None if nulls else shown, ways.shower(way, document, new))
         return as_stored(call.kind, new)
 
     stored = await commit.change(
         call.cluster,
-        stored_kind(call.kind),
+        call.kind,
         call.target.namespace,
         call.target.name,
         guarded(call, alter),
