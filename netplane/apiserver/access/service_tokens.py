@@ -172,8 +172,11 @@ async def request(call: Call) -> Reply:
     options = write_options(call.query, "CreateOptions")
     asked = await bodies.read(call, _KIND, _VERSION)
     strict_as(call, asked, _KIND, _VERSION, options)
-    metadata, spec = _metadata(call, asked), asked.setdefault("spec", {})
-    seconds = spec.setdefault("expirationSeconds", DEFAULT_S)
+    metadata, spec = _metadata(call, asked), asked.setdefault("spec", {}) or {}
+    asked["spec"] = spec
+    if spec.get("expirationSeconds") is None:
+        spec["expirationSeconds"] = DEFAULT_S
+    seconds: int = spec["expirationSeconds"]
     owned = _owned(call, asked)
     account = call.cluster.decoded(await reads.stored(call))
     uid = account["metadata"]["uid"]

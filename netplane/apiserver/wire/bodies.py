@@ -31,8 +31,17 @@ async def read(call: Call, kind: str, api_version: str, *, optional: bool = Fals
         call.duplicates = duplicates(raw)
     elif call.checks_duplicates and call.media == negotiate.YAML:
         call.duplicates = yaml_duplicates(raw)
+    _check_head(obj, kind, raw)
     check_kind(obj, kind, api_version)
     return obj
+
+
+def _check_head(obj: Json, kind: str, raw: bytes) -> None:
+    """What an object says it is are texts. Raises StatusError 400, in the words of the decoder that looks at them."""
+    for name, value in obj.items():
+        if name in ("kind", "apiVersion") and value is not None and not isinstance(value, str):
+            why = f"json: cannot unmarshal {_go_type(value)} into Go struct field .{name} of type string"
+            raise _unrecognized(kind, why, raw)
 
 
 def read_delete_options(call: Call, raw: bytes) -> Json:
@@ -149,9 +158,9 @@ def yaml_document(raw: bytes, kind: str) -> Any:
 
 
 def yaml_value(raw: bytes) -> Any:
-    """One YAML document. Raises ValueError, in the words of Go's YAML library."""
+    """The first YAML document; what follows is not read. Raises ValueError, in the words of Go's YAML library."""
     try:
-        return yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader, less one resolver
+        return next(yaml.load_all(raw, Loader=_Loader), None)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"error converting YAML to JSON: yaml: {_yaml_problem(error)}") from error
 
@@ -205,7 +214,7 @@ def _summary(raw: bytes) -> str:
 
 
 def _go_type(value: Any) -> str:
-    names = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+    names = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
     return names.get(type(value), "null")
 
 
