@@ -79,3 +79,47 @@ def test_concurrent_creations_never_share() -> None:
         assert len({one["spec"]["ports"][0]["nodePort"] for one in made}) == 90
 
     run(test)
+
+
+def test_a_manifest_may_be_put_again_and_endpoints_go_with_their_service() -> None:
+    async def test(ask: Server) -> None:
+        endpoints = "/api/v1/namespaces/default/endpoints"
+        made = await ask.create(SERVICES, service("s", type="NodePort"))
+        put = await ask("PUT", f"{SERVICES}/s", service("s", type="NodePort"))
+        assert (put.status, put.json["metadata"]["resourceVersion"]) == (200, made["metadata"]["resourceVersion"])
+        assert put.json["spec"] == made["spec"]
+        await ask.create(endpoints, {"metadata": {"name": "s"}, "subsets": [{"addresses": [{"ip": "10.0.0.1"}]}]})
+        await ask("DELETE", f"{SERVICES}/s")
+        assert (await ask("GET", f"{endpoints}/s")).status == 404
+
+    run(test)
+
+
+def test_a_dry_run_is_told_numbers_that_nobody_gets() -> None:
+    async def test(ask: Server) -> None:
+        asked = service("s", type="LoadBalancer", externalTrafficPolicy="Local")
+        for _ in range(2):
+            spec = (await ask("POST", f"{SERVICES}?dryRun=All", asked)).json["spec"]
+            told = spec["clusterIP"], spec["ports"][0]["nodePort"], spec["healthCheckNodePort"]
+            assert told == ("10.96.0.0", 32769, 32770)
+        made = (await ask.create(SERVICES, service("s")))["spec"]
+        changed = await ask.patch(f"{SERVICES}/s?dryRun=All", {"spec": {"type": "NodePort"}})
+        assert changed.json["spec"]["ports"][0]["nodePort"] == 32769
+        assert (await ask("GET", f"{SERVICES}/s")).json["spec"] == made
+
+    run(test)
+
+
+def test_a_service_that_becomes_a_name_shows_nothing_of_what_it_was() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(SERVICES, service("s", type="NodePort", internalTrafficPolicy="Local"))
+        changed = await ask.patch(f"{SERVICES}/s", {"spec": {"type": "ExternalName", "externalName": "a.b"}})
+        assert changed.json["spec"] == {
+            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
+            "selector": {"app": "web"},
+            "type": "ExternalName",
+            "externalName": "a.b",
+            "sessionAffinity": "None",
+        }
+
+    run(test)

@@ -306,4 +306,16 @@ async def remove(cluster: Cluster, kind: Kind, kv: KV, obj: Json) -> bool:
     if done.succeeded:
         cluster.allocator.released(kind, obj)
         cluster.policies.changed(kind)
+        if kind is kinds.SERVICE:
+            await _remove_endpoints(cluster, obj["metadata"])
     return done.succeeded
+
+
+async def _remove_endpoints(cluster: Cluster, service: Json) -> None:
+    """Endpoints go with their Service, so that the next one of its name does not lead to them."""
+    kv = await cluster.store.get(cl.key(kinds.ENDPOINTS, service["namespace"], service["name"]))
+    if kv is None:
+        return
+    obj = codec.decode(kinds.ENDPOINTS, kv.value, kv.mod_rev)
+    if not STRATEGIES[kinds.ENDPOINTS].holds(obj):
+        await remove(cluster, kinds.ENDPOINTS, kv, obj)
