@@ -62,7 +62,8 @@ def _metadata(kind: Kind, new: Json, old: Json, part: str) -> list[FieldError]:
 _NOT_AGAIN = frozenset({("", "Event", ""), ("batch", "CronJob", "status")})
 _TWICE = frozenset({
     ("", "ConfigMap"), ("", "Secret"), ("", "ServiceAccount"), ("", "Namespace"), ("", "Pod"), ("", "Node"),
-    ("", "Endpoints"), ("apps", "ControllerRevision"), ("batch", "Job"), *(("networking.k8s.io", one) for one in ("Ingress", "IngressClass", "IPAddress")),
+    ("", "Endpoints"), ("apps", "ControllerRevision"), ("batch", "Job"),
+    *(("networking.k8s.io", one) for one in ("Ingress", "IngressClass", "IPAddress")),
     *(("rbac.authorization.k8s.io", one) for one in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")),
 })  # fmt: skip
 
