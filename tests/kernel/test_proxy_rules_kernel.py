@@ -15,7 +15,10 @@ pytestmark = pytest.mark.privileged
 
 @pytest.fixture
 def node(place: Spaces) -> str:
-    return place.name("rules")
+    """With the address that its Node object tells: only an address that it has answers NodePorts."""
+    name = place.name("rules")
+    inside(name, "ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+    return name
 
 
 def inside(node: str, *argv: object, text: str = "") -> subprocess.CompletedProcess[str]:
