@@ -182,6 +182,18 @@ POD_AUTOSCALER = Kind(
     *("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, "horizontalpodautoscaler"),
     *(("hpa",), ("all",), ("status",)),
 )
+_SEEN = ("get", "list", "watch")
+"""Of kinds that programs watch though there are none of them here: nothing acts on them, so none can be made."""
+ADMISSION_POLICY = Kind(
+    *("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", False),
+    *("validatingadmissionpolicy", (), ("api-extensions",)),
+    verbs=_SEEN,
+)
+CERTIFICATE_REQUEST = Kind(
+    *("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", False),
+    *("certificatesigningrequest", ("csr",)),
+    verbs=_SEEN,
+)
 NEW_EVENT = Kind("events.k8s.io", "v1", "Event", "events", True, "event", ("ev",), stored_in="")
 
 KINDS: tuple[Kind, ...] = (
@@ -232,6 +244,8 @@ KINDS: tuple[Kind, ...] = (
     RESOURCE_SLICE,
     DEVICE_CLASS,
     POD_AUTOSCALER,
+    ADMISSION_POLICY,
+    CERTIFICATE_REQUEST,
     BINDING,
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_RULES_REVIEW,

@@ -33,6 +33,7 @@ _SERVED = {
     "io.k8s.api.resource.v1": "ResourceClaim ResourceClaimTemplate ResourceSlice DeviceClass",
     "io.k8s.api.autoscaling.v2": "HorizontalPodAutoscaler",
     "io.k8s.api.certificates.v1": "CertificateSigningRequest",
+    "io.k8s.api.admissionregistration.v1": "ValidatingAdmissionPolicy",
 }
 _ALONE = {
     "io.k8s.api.core.v1": "Binding",
