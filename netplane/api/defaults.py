@@ -8,7 +8,7 @@ defaulted: see netplane.api.services. Source: core/v1, discovery/v1 and networki
 from collections.abc import Callable
 from typing import Any
 
-from netplane.api import more_defaults, pod_defaults, rare_defaults
+from netplane.api import more_defaults, pod_defaults, quantity, rare_defaults
 from netplane.api.kinds import Kind
 from netplane.api.pod_defaults import fill
 
@@ -69,11 +69,14 @@ def _node(obj: Json) -> None:
     fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
     _first_of_several(obj["spec"], "podCIDR", "podCIDRs", lambda cidr: cidr)
     status = obj["status"]
+    for field in ("capacity", "allocatable"):
+        if field in status:
+            status[field] = {name: quantity.rounded(amount) for name, amount in (status[field] or {}).items()}
     if status.get("allocatable") is None and status.get("capacity") is not None:
         status["allocatable"] = dict(status["capacity"])
     info = status.get("nodeInfo") or {}
     status["nodeInfo"] = {**dict.fromkeys(_NODE_INFO, ""), **info}
-    status.setdefault("daemonEndpoints", {"kubeletEndpoint": {"Port": 0}})
+    status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {"Port": 0})
 
 
 def _pod(obj: Json) -> None:

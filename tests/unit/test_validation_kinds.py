@@ -317,7 +317,7 @@ def test_changes(kind: Kind, old: Json, new: Json, expected: list[str]) -> None:
     ("kind", "part", "times"),
     [
         (kinds.DEPLOYMENT, "", 3), (kinds.JOB, "", 4), (kinds.JOB, "status", 3), (kinds.CONFIG_MAP, "", 4),
-        (kinds.EVENT, "", 2), (kinds.LEASE, "", 3), (kinds.CRON_JOB, "status", 2), (kinds.NODE, "status", 4),
+        (kinds.EVENT, "", 2), (kinds.LEASE, "", 3), (kinds.CRON_JOB, "status", 2), (kinds.NODE, "status", 3),
         (kinds.SERVICE, "", 3), (kinds.ROLE, "", 4),
     ],
 )  # fmt: skip

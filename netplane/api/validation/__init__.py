@@ -55,7 +55,7 @@ def _metadata(kind: Kind, new: Json, old: Json, part: str) -> list[FieldError]:
     if not errors:
         return []
     name = (kind.group, kind.kind)
-    again = 0 if (*name, part) in _NOT_AGAIN else 2 if name in _TWICE and (not part or name == ("", "Node")) else 1
+    again = 0 if (*name, part) in _NOT_AGAIN else 2 if name in _TWICE and not part else 1
     return errors + meta.update(new, old) * again
 
 
@@ -75,7 +75,15 @@ def _same_content(obj: Json, old: Json) -> bool:
 
 # Their own checks look at metadata, or at what a change of it means.
 _READ_METADATA = frozenset(
-    {("", "Service"), ("", "Pod"), ("", "Event"), ("events.k8s.io", "Event"), ("", "Secret"), ("batch", "CronJob")}
+    {
+        ("", "Service"),
+        ("", "Pod"),
+        ("", "Node"),
+        ("", "Event"),
+        ("events.k8s.io", "Event"),
+        ("", "Secret"),
+        ("batch", "CronJob"),
+    }
 )
 _RBAC = "rbac.authorization.k8s.io"
 _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
@@ -110,6 +118,7 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
 }
 _BY_PART: dict[tuple[str, str, str], Validate] = {
     ("", "Namespace", "status"): others.namespace_status,
+    ("", "Node", "status"): nodes.node_status,
     ("apps", "Deployment", "status"): workload_status.deployment,
     ("apps", "ReplicaSet", "status"): workload_status.replica_set,
     ("apps", "StatefulSet", "status"): workload_status.stateful_set,

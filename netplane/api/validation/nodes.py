@@ -1,9 +1,13 @@
-"""Node. Source: core/v1 validation of Kubernetes 1.36."""
+"""Node. Source: core/v1 validation of Kubernetes 1.36.
 
+A write of a node is looked at twice, as a new node and as a change of the old; a write of its status only as a change.
+"""
+
+import re
 from typing import Any
 
-from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, go_struct, invalid
+from netplane.api import addresses, go_json, names, prints
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, internal, invalid, required
 from netplane.api.validation import meta
 from netplane.api.validation.resources import amount
 
@@ -11,27 +15,78 @@ Json = dict[str, Any]
 
 _MOST_CIDRS = 2
 _ONCE = 'node updates may not change {} except from "" to valid'
+_FEATURE = re.compile(r"[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*")
+_MOST_LETTERS = 253
+_NO_FEATURE = (
+    "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or "
+    "MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+)
+_TAINTS, _AVOID = "scheduler.alpha.kubernetes.io/taints", "scheduler.alpha.kubernetes.io/preferAvoidPods"
 
 
 def node(obj: Json, old: Json | None) -> list[FieldError]:
-    """core/v1 Node: its CIDRs and provider are given once."""
+    """core/v1 Node."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    # The real server looks for taints in metadata, where they once were.
-    taints = _taints(spec.get("taints") or [], "metadata.taints")
-    if old is None:
-        return taints + _amounts(status) + _pod_cidrs(spec.get("podCIDRs") or [])
-    before = old.get("spec") or {}
-    errors = _amounts(status) + _addresses(status.get("addresses") or [])
-    if before.get("podCIDRs") and before["podCIDRs"] != spec.get("podCIDRs"):
-        errors.append(forbidden("spec.podCIDRs", _ONCE.format("podCIDR")))
-    elif before.get("podCIDRs") != spec.get("podCIDRs"):
-        errors += _pod_cidrs(spec.get("podCIDRs") or [])
+    errors = _annotations(obj) + _taints(spec.get("taints") or []) + _amounts(status)
+    swap = ((status.get("nodeInfo") or {}).get("swap") or {}).get("capacity")
+    if swap is not None and swap <= 0:
+        errors.append(invalid("metadata.nodeSwapStatus.capacity", swap, "must be greater than zero"))
+    errors += _features(status.get("declaredFeatures") or []) + _pod_cidrs(spec.get("podCIDRs") or [])
+    return errors if old is None else errors + node_status(obj, old)
+
+
+def node_status(obj: Json, old: Json | None) -> list[FieldError]:
+    """A change of one: its CIDRs and provider are given once."""
+    spec, status, before = obj.get("spec") or {}, obj.get("status") or {}, (old or {}).get("spec") or {}
+    errors = _annotations(obj) + _amounts(status) + _features(status.get("declaredFeatures") or [])
+    errors += _addresses(status.get("addresses") or [])
+    had, have = before.get("podCIDRs") or [], spec.get("podCIDRs") or []
+    changed = sum(one != other for one, other in zip(had, have, strict=True)) if len(had) == len(have) else 1
+    if had:
+        errors += [forbidden("spec.podCIDRs", _ONCE.format("podCIDR"))] * changed
     if before.get("providerID") and before["providerID"] != spec.get("providerID"):
         errors.append(forbidden("spec.providerID", _ONCE.format("providerID")))
-    return errors + taints
+    errors += _taints(spec.get("taints") or [])
+    if (before.get("externalID") or "") != (spec.get("externalID") or ""):
+        errors.append(forbidden("spec.externalID", "may not be updated"))
+    return errors
 
 
-def _taints(taints: list[Json], path: str) -> list[FieldError]:
+def _annotations(obj: Json) -> list[FieldError]:
+    """What fields say now was once said by annotations."""
+    path, given = "metadata.annotations", (obj.get("metadata") or {}).get("annotations") or {}
+    errors: list[FieldError] = []
+    if text := given.get(_TAINTS):
+        taints, why = _read(text, list)
+        errors += [invalid(path, _TAINTS, why)] if why else _taints(taints, f"{path}.{_TAINTS}")
+    if text := given.get(_AVOID):
+        avoid, why = _read(text, dict)
+        errors += [invalid(f"{path}.AvoidPods", _AVOID, why)] if why else _avoided(avoid, f"{path}.{_AVOID}")
+    return errors
+
+
+def _read(text: str, kind: type) -> tuple[Any, str]:
+    """What an annotation says, and why it says nothing."""
+    try:
+        value = go_json.loads(text.encode())
+    except go_json.GoJSONError as error:
+        return None, str(error)
+    return (value, "") if isinstance(value, kind) else (kind(), "")
+
+
+def _avoided(avoid: Json, path: str) -> list[FieldError]:
+    errors = []
+    for i, entry in enumerate(avoid.get("preferAvoidPods") or ()):
+        where, owner = f"{path}[{i}].PodSignature", (entry.get("podSignature") or {}).get("podController")
+        if owner is None:
+            errors.append(required(where))
+        elif not owner.get("controller"):
+            errors.append(invalid(f"{where}.PodController.Controller", False, "must point to a controller"))
+    return errors
+
+
+def _taints(taints: list[Json], path: str = "metadata.taints") -> list[FieldError]:
+    """The real server looks for taints in metadata, where they once were."""
     errors: list[FieldError] = []
     seen: set[tuple[str, str]] = set()
     for i, taint in enumerate(taints):
@@ -42,11 +97,8 @@ def _taints(taints: list[Json], path: str) -> list[FieldError]:
             errors.append(invalid(f"{where}.value", value, ";".join(bad)))
         errors += meta.one_of(f"{where}.effect", effect, meta.EFFECTS)
         if (key, effect) in seen:
-            shown = go_struct(
-                taint, Key=("key", ""), Value=("value", ""), Effect=("effect", ""), TimeAdded=("timeAdded", None)
-            )
             why = "taints must be unique by key and effect pair"
-            errors.append(duplicate(where, shown)._replace(detail=why))
+            errors.append(duplicate(where, prints.internal("Taint", taint))._replace(detail=why))
         seen.add((key, effect))
     return errors
 
@@ -60,18 +112,40 @@ def _amounts(status: Json) -> list[FieldError]:
     ]
 
 
+def _features(given: list[str]) -> list[FieldError]:
+    """What its agent can do: names in order, each once."""
+    path = "status.declaredFeatures"
+    errors = []
+    for i, one in enumerate(given):
+        if i and one == given[i - 1]:
+            errors.append(duplicate(f"{path}[{i}]", one))
+        elif i and one < given[i - 1]:
+            errors.append(invalid(f"{path}[{i}]", one, "list must be sorted alphabetically"))
+        why = "must be no more than 253 characters" if len(one) > _MOST_LETTERS else _NO_FEATURE
+        if len(one) > _MOST_LETTERS or not _FEATURE.fullmatch(one):
+            errors.append(invalid(f"{path}[{i}]", one, f'invalid feature name "{one}": {why}'))
+    return errors
+
+
 def _pod_cidrs(given: list[str]) -> list[FieldError]:
     path = "spec.podCIDRs"
-    errors = [e for i, one in enumerate(given) for e in all_invalid(f"{path}[{i}]", one, addresses.cidr(one))]
-    versions = {":" in one for one in given}
-    if len(given) > 1 and (len(given) > _MOST_CIDRS or len(versions) != len(given)):
+    wrong = [addresses.cidr(one) for one in given]
+    errors = [e for i, one in enumerate(given) for e in all_invalid(f"{path}[{i}]", one, wrong[i])]
+    if len(given) <= 1:
+        return errors
+    unread = next((i for i, one in enumerate(given) if addresses.network(one) is None), None)
+    if unread is not None:
+        why = f"invalid CIDR[{unread}]: <nil> (invalid CIDR address: {given[unread]})"
+        errors.append(internal(path, f"invalid PodCIDRs. failed to check with dual stack with error:{why}"))
+    both = {":" in one for one in given} == {True, False}
+    if unread is not None or not both or len(given) > _MOST_CIDRS:
         errors.append(invalid(path, given, "may specify no more than one CIDR for each IP family"))
-    return errors + [duplicate(f"{path}[{i}]", one) for i, one in enumerate(given) if one in given[:i]]
+    return errors
 
 
 def _addresses(given: list[Json]) -> list[FieldError]:
     return [
-        duplicate(f"status.addresses[{i}]", go_struct(one, Type=("type", ""), Address=("address", "")))
+        duplicate(f"status.addresses[{i}]", prints.internal("NodeAddress", one))
         for i, one in enumerate(given)
         if one in given[:i]
     ]

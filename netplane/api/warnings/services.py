@@ -95,6 +95,12 @@ def policy(obj: Json) -> list[str]:
 
 
 def node(obj: Json) -> list[str]:
-    """A Node's networks."""
-    given = (obj.get("spec") or {}).get("podCIDRs") or ()
-    return [text for i, one in enumerate(given) for text in cidr_warnings(f"spec.podCIDRs[{i}]", one)]
+    """A Node's networks, and what is no more used."""
+    spec = obj.get("spec") or {}
+    texts = {
+        "configSource": "the feature is removed",
+        "externalID": "this field is deprecated, and is unused by Kubernetes",
+    }
+    found = [f"spec.{field}: {text}" for field, text in texts.items() if spec.get(field)]
+    given = spec.get("podCIDRs") or ()
+    return found + [text for i, one in enumerate(given) for text in cidr_warnings(f"spec.podCIDRs[{i}]", one)]

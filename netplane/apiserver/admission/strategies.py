@@ -5,7 +5,8 @@ from typing import Any
 from netplane.api import kinds, services
 from netplane.api.kinds import KINDS, Kind
 from netplane.apiserver.admission import rare_kinds, workloads
-from netplane.apiserver.admission.pods import NOT_READY, PodStrategy
+from netplane.apiserver.admission.nodes import NodeStrategy
+from netplane.apiserver.admission.pods import PodStrategy
 from netplane.apiserver.admission.strategy import Json, Strategy
 from netplane.apiserver.admission.workloads import CreatedByPut
 
@@ -38,19 +39,6 @@ class NamespaceStrategy(Strategy):
     def holds(self, obj: Json) -> bool:
         """Either kind of finalizer holds it."""
         return super().holds(obj) or bool((obj.get("spec") or {}).get("finalizers"))
-
-
-class NodeStrategy(Strategy):
-    """A kubelet registers its node with a status."""
-
-    keeps_status = True
-
-    def after_defaults(self, obj: Json) -> None:
-        """A new node gets no pods before the node lifecycle controller saw that it is ready (KEP-382)."""
-        taints = obj.setdefault("spec", {}).setdefault("taints", [])
-        mark = {"key": NOT_READY, "effect": "NoSchedule"}
-        if not any((one.get("key"), one.get("effect")) == tuple(mark.values()) for one in taints):
-            taints.append(mark)
 
 
 class ServiceStrategy(Strategy):
