@@ -194,6 +194,7 @@ def test_events_are_one_object_under_two_names() -> None:
         listed = (await server("GET", f"{new}?fieldSelector=regarding.name=p")).json
         assert [one["note"] for one in listed["items"]] == ["m"]
         first, second = listed["items"][0]["metadata"]["managedFields"]
+        assert not first["fieldsV1"].keys() & {"f:deprecatedFirstTimestamp", "f:deprecatedLastTimestamp"}
         assert ("f:note" in first["fieldsV1"], first["apiVersion"]) == (True, "events.k8s.io/v1")
         assert (second["fieldsV1"], second["apiVersion"]) == ({"f:message": {}}, "v1")
         assert (await server("DELETE", f"{new}/e")).status == 200

@@ -243,6 +243,20 @@ def test_workloads(kind: Kind, obj: Json, expected: list[str]) -> None:
     assert problems(kind, obj) == expected
 
 
+def test_collisions_are_counted_up() -> None:
+    def status(**given: Any) -> Json:
+        return {**workload(), "status": given}
+
+    was = status(collisionCount=2)
+    for kind in (kinds.DEPLOYMENT, kinds.DAEMON_SET, kinds.STATEFUL_SET):
+        assert problems(kind, status(collisionCount=-1), workload(), "status") == [
+            "status.collisionCount: Invalid value: -1: must be greater than or equal to 0"
+        ]
+        for now, shown in ((status(), 0), (status(collisionCount=1), 1)):
+            told = f"status.collisionCount: Invalid value: {shown}: cannot be decremented"
+            assert problems(kind, now, was, "status") == [told]
+
+
 def test_a_status_whose_whole_is_less_than_its_parts() -> None:
     told = problems(kinds.DEPLOYMENT, {**workload(), "status": {"replicas": -1}}, workload(), "status")
     assert told[0] == "status.replicas: Invalid value: -1: must be greater than or equal to 0"

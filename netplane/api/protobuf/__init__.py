@@ -94,8 +94,8 @@ def _empty(name: str) -> Json:
     for field in _table()[1].get(name, {}).values():
         if field.inline:
             out |= _empty(field.type)
-        elif field.pointer:
-            continue
+        elif field.pointer or (field.type in _TIMES and field.name != "creationTimestamp"):
+            out |= {field.name: None} if field.kept or not field.pointer else {}
         elif field.repeated or field.type.startswith("map:"):
             if field.kept:
                 out[field.name] = None if field.repeated else {}
@@ -106,6 +106,8 @@ def _empty(name: str) -> Json:
     return out
 
 
+_TIMES = frozenset({"time", "microtime"})
+"""Structs, which Go writes even where it is told to omit them; only when an object was made it may leave out."""
 ZEROES: Json = {"string": "", "int": 0, "bool": False, "double": 0}
 
 

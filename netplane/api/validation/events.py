@@ -82,5 +82,9 @@ def _fixed(field: str, obj: Json, old: Json) -> list[FieldError]:
     if (now or None) == (was or None):
         return []
     empty: Any = 0 if field == "count" else None if field in ("related", "eventTime") or "Time" in field else ""
-    shown = prints.internal(_TYPES[field], now or {}) if field in _TYPES and (now or field != "related") else now
+    shown = (
+        prints.internal(_TYPES[field], now or {})
+        if field in _TYPES and (now is not None or field != "related")
+        else now
+    )
     return [invalid(field, empty if shown is None else shown, meta.IMMUTABLE)]

@@ -24,8 +24,9 @@ def _counts(status: Json, fields: tuple[str, ...], parts: tuple[str, ...], ready
 
 
 def _collisions(obj: Json, old: Json | None) -> list[FieldError]:
-    before, now = (((each or {}).get("status") or {}).get("collisionCount") or 0 for each in (old, obj))
-    return [invalid("status.collisionCount", now, "cannot be decremented")] if now < before else []
+    before, now = (((each or {}).get("status") or {}).get("collisionCount") for each in (old, obj))
+    decremented = before is not None and (now is None or now < before)
+    return [invalid("status.collisionCount", now or 0, "cannot be decremented")] if decremented else []
 
 
 def deployment(obj: Json, old: Json | None) -> list[FieldError]:
