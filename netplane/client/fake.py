@@ -246,8 +246,15 @@ def _seen(change: Change, wanted: Callable[[Entry], bool]) -> bytes:
     now = change.type != "DELETED" and wanted(change.entry)
     if before == now:
         return change.line if now else b""
-    event = b"ADDED" if now else b"DELETED"
-    return b'{"type":"' + event + b'","object":' + change.entry.body + b"}"
+    return b'{"type":"ADDED","object":' + change.entry.body + b"}" if now else _left(change)
+
+
+def _left(change: Change) -> bytes:
+    """An object that a selector does not see any more goes as it was seen last, at the new revision."""
+    assert change.before is not None, "it was seen"
+    last = orjson.loads(change.before.body)
+    last["metadata"]["resourceVersion"] = str(change.revision)
+    return orjson.dumps({"type": "DELETED", "object": last})
 
 
 def _filter(asked: Asked) -> Callable[[Entry], bool]:

@@ -146,3 +146,17 @@ def test_the_fake_sends_what_is_there_as_events_to_who_asks() -> None:
         assert lines[-1]["object"]["metadata"]["resourceVersion"] == str(fake.store.revision)
 
     scenario(body)
+
+
+def test_the_fake_tells_of_what_leaves_a_selector_as_it_was() -> None:
+    async def body(fake: FakeApiserver, api: Api) -> None:
+        fake.store.load(kinds.NODE, [{"metadata": {"name": "n"}, "spec": {"podCIDR": "10.0.0.0/24"}}])
+        seen = fake.store.revision
+        fake.store.put(kinds.NODE, {"metadata": {"name": "n", "labels": {"gone": ""}}})
+        asked = {"watch": "true", "resourceVersion": str(seen), "labelSelector": "!gone", "timeoutSeconds": "0.1"}
+        async with api.stream(kinds.NODE.path(), asked, read_timeout_s=5) as chunks:
+            (event,) = [json.loads(line) for line in b"".join([chunk async for chunk in chunks]).splitlines()]
+        assert (event["type"], event["object"]["spec"]) == ("DELETED", {"podCIDR": "10.0.0.0/24"})
+        assert event["object"]["metadata"]["resourceVersion"] == str(fake.store.revision)
+
+    scenario(body)
