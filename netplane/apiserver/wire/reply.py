@@ -60,7 +60,7 @@ PRETTY_BYTES = 1 << 20
 
 def pretty(reply: Reply) -> Reply:
     """A JSON answer with lines and indentation; one that is too large to be read by people stays as it is."""
-    if reply.content_type != _JSON or len(reply.body) > PRETTY_BYTES:
+    if reply.content_type != _JSON or not 0 < len(reply.body) <= PRETTY_BYTES:
         return reply
     return reply._replace(body=orjson.dumps(orjson.loads(reply.body), option=orjson.OPT_INDENT_2))
 
