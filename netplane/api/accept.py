@@ -67,6 +67,28 @@ def plainly(shape: "Shape", obj: dict[str, Any]) -> bool:
     return True
 
 
+def part(shape: "Shape", name: str, value: Any) -> bool:
+    """The same of one member of an object, whatever the others are."""
+    member = shape.members.get(name)
+    if member is None:
+        return False
+    wanted = _parts.get((shape, name))
+    if wanted is None:
+        try:
+            wanted = _field(shape, name, member, {})
+        except _Endless:
+            wanted = _Nothing
+        _parts[shape, name] = wanted
+    try:
+        msgspec.convert(value, wanted, dec_hook=_yes)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+_parts: "dict[tuple[Shape, str], Any]" = {}
+
+
 class _Endless(Exception):
     """A definition that refers to itself."""
 
@@ -87,16 +109,21 @@ def _struct(shape: "Shape", building: "dict[Shape, None]") -> Any:
     fields: list[Any] = []
     for i, (name, member) in enumerate(shape.members.items()):
         names[f"f{i}"] = name
-        kind = _type(member, below, optional=name not in shape.required)
-        if name in shape.kept:
-            fields.append((f"f{i}", kind | None if shape.kept[name] is None else kind))
-        else:
-            fields.append((f"f{i}", _NONZERO[member.type] if name in shape.zero else kind, None))
+        kind = _field(shape, name, member, below)
+        fields.append((f"f{i}", kind) if name in shape.kept else (f"f{i}", kind, None))
     made = msgspec.defstruct(
         f"Accepted{next(_numbers)}", fields, rename=names, forbid_unknown_fields=True, gc=False, kw_only=True
     )
     shape.accepted = made
     return made
+
+
+def _field(shape: "Shape", name: str, member: "Shape", building: "dict[Shape, None]") -> Any:
+    """The type of what a member may be where it is there."""
+    kind = _type(member, building, optional=name not in shape.required)
+    if name in shape.kept:
+        return kind | None if shape.kept[name] is None else kind
+    return _NONZERO[member.type] if name in shape.zero else kind
 
 
 def _type(shape: "Shape", building: "dict[Shape, None]", *, optional: bool) -> Any:

@@ -6,6 +6,7 @@ six digits). Source: Go's time.Parse, whose messages clients see.
 
 import datetime
 import re
+from functools import lru_cache
 
 from netplane.api.fields import go_quote
 
@@ -23,6 +24,19 @@ _OFFSET = re.compile(r"Z|[+-](\d\d):(\d\d)")
 
 def canonical(text: str, *, micro: bool = False) -> str:
     """A time in its one form. Raises ValueError in Go's words."""
+    return _remembered(text, micro) if len(text) <= LONGEST_REMEMBERED else _canonical(text, micro)
+
+
+LONGEST_REMEMBERED = 40
+
+
+@lru_cache(maxsize=1024)
+def _remembered(text: str, micro: bool) -> str:
+    """Times come back: each write of an object brings those of the writes before."""
+    return _canonical(text, micro)
+
+
+def _canonical(text: str, micro: bool) -> str:
     layout = "".join(step for step, _, _ in _DATE) + (_MICRO if micro else "") + _ZONE
     numbers, rest = _numbers(text, layout)
     found = (_SIX if micro else _FRACTION).match(rest)

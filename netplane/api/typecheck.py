@@ -188,6 +188,8 @@ def clean(kind: Kind, obj: Json, checked: Json | None = None, *, whole: bool = T
     if checked is None:
         return clean_as(shape, obj, whole=whole)
     fresh = {name: value for name, value in obj.items() if value is not checked.get(name) or name not in checked}
+    if all(accept.part(shape, name, value) for name, value in fresh.items()):
+        return []
     before = set(fresh)
     unknown = clean_as(shape, fresh, whole=whole)
     for name in before - set(fresh):

@@ -68,12 +68,14 @@ def test_what_is_plainly_right_needs_no_walk(
             key = data.draw(st.sampled_from([key, "unknown", "annotations", "finalizers", "protocol"]))
         container[key] = copy.deepcopy(data.draw(ODD))
     accepted, before = accept.plainly(shape, obj), copy.deepcopy(obj)
+    parts = [accept.part(shape, name, value) for name, value in obj.items()]
+    assert all(parts) or not accepted
     try:
         unknown = typecheck.walk(shape, obj)
     except typecheck.WrongType:
-        assert not accepted
+        assert not all(parts)
         return
-    if accepted:
+    if all(parts):
         assert (unknown, obj) == ([], before)
 
 
