@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from netplane.api import kinds
+from netplane.apiserver.admission.strategies import STRATEGIES
 from tests.apiserver_app import Server, Watching, pod, run
 
 PODS, NODES = "/api/v1/namespaces/default/pods", "/api/v1/nodes"
@@ -157,3 +159,13 @@ def test_the_time_to_go_only_becomes_shorter() -> None:
         assert (await ask("GET", f"{PODS}/a")).status == 404
 
     run(test)
+
+
+def test_a_status_does_not_forget_of_which_generation_it_speaks() -> None:
+    strategy, ready = STRATEGIES[kinds.POD], {"type": "Ready", "status": "True"}
+    old: dict[str, Any] = {"metadata": {}, "spec": {}, "status": {"observedGeneration": 3, "conditions": []}}
+    old["status"]["conditions"] = [{**ready, "observedGeneration": 3}]
+    new: dict[str, Any] = {"metadata": {}, "spec": {}, "status": {"conditions": [ready, dict(ready)]}}
+    strategy.prepare_status(new, old)
+    assert new["status"]["observedGeneration"] == 3
+    assert [one.get("observedGeneration") for one in new["status"]["conditions"]] == [3, None]

@@ -61,6 +61,7 @@ class PodStrategy(Strategy):
         if was and not status.get("qosClass"):
             status["qosClass"] = was
         keep(new["metadata"], old["metadata"], "ownerReferences")
+        _keep_generations(status, old.get("status") or {})
 
     def grace_s(self, obj: Json, options: DeleteOptions) -> int:
         """Nothing to wait for when no kubelet has it, or when it is over."""
@@ -70,6 +71,20 @@ class PodStrategy(Strategy):
         given = spec.get("terminationGracePeriodSeconds") if options.grace_s is None else options.grace_s
         seconds = int(given or 0)
         return seconds if seconds >= 0 else 1
+
+
+def _keep_generations(status: Json, old: Json) -> None:
+    """Nor which form of the pod it, or a condition, speaks of."""
+    if not status.get("observedGeneration"):
+        keep(status, old, "observedGeneration")
+    told: dict[str, list[Json]] = {}
+    for one in old.get("conditions") or ():
+        told.setdefault(one.get("type", ""), []).append(one)
+    for one in status.get("conditions") or ():
+        had = told.get(one.get("type", ""))
+        before = had.pop(0) if had else {}
+        if not one.get("observedGeneration"):
+            keep(one, before, "observedGeneration")
 
 
 def _be_patient(spec: Json) -> None:
