@@ -347,7 +347,7 @@ def _wrong(value: Any, parent: Shape, path: str, name: str, shape: Shape) -> Wro
     struct = parent.go.rpartition(".")[2]
     said = _json_type(value)
     if said == "number" and shape.bound:
-        said = f"number {orjson.dumps(value).decode()}"
+        said = f"number {value if isinstance(value, int) else orjson.dumps(value).decode()}"
     return WrongType(f"json: cannot unmarshal {said} into Go struct field {struct}.{where} of type {shape.go}")
 
 
