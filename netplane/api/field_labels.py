@@ -74,7 +74,7 @@ def read(kind: Kind, obj: Mapping[str, Any], field: str) -> str:
     if field in ("spec.unschedulable", "spec.hostNetwork"):
         return "true" if value else "false"
     if field == "status.podIPs":
-        return str(value[0].get("ip", "")) if value else ""
+        return ""  # a name that may be asked for, and says nothing
     if field in ("status.replicas", "status.successful"):
         return str(value or 0)
     return "" if value is None else str(value)

@@ -114,3 +114,9 @@ def test_amounts_are_whole_thousandths() -> None:
     obj = node({}, {"capacity": {"cpu": "0.0001"}})
     defaults.apply(kinds.NODE, obj)
     assert (obj["status"]["capacity"], obj["status"]["allocatable"]) == ({"cpu": "1m"}, {"cpu": "1m"})
+
+
+def test_a_finalizer_that_comes_too_late_is_told_of_by_both_that_see_the_old() -> None:
+    old: Json = {"metadata": {"name": "n", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a.io/b"]}}
+    new: Json = {"metadata": {**old["metadata"], "finalizers": ["a.io/b", "c.io/d"]}}
+    assert [field for field, _ in found(new, old)] == ["metadata.finalizers"] * 2

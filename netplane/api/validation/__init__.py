@@ -55,8 +55,11 @@ def _metadata(kind: Kind, new: Json, old: Json, part: str) -> list[FieldError]:
     if not errors:
         return []
     name = (kind.group, kind.kind)
-    again = 0 if (*name, part) in _NOT_AGAIN else 2 if name in _TWICE and not part else 1
-    return errors + meta.update(new, old) * again
+    if (*name, part) in _NOT_AGAIN:
+        return errors
+    if name in _TWICE and not part:  # once more as if it were new
+        errors += meta.create(new, kind.namespaced, _BY_KIND[name][0])
+    return errors + meta.update(new, old)
 
 
 _NOT_AGAIN = frozenset({("", "Event", ""), ("batch", "CronJob", "status")})
