@@ -122,6 +122,9 @@ def _as_in_go(shape: Shape, fields: dict[str, protobuf.Field]) -> None:
         member.go = field.go or member.go
         if field.go.startswith("[]") and member.item is not None:
             member.item.go = field.go.removeprefix("[]")
+        if field.type.startswith("map:") and member.item is not None and member.item.type == "array":
+            member.item.go = _go_type(field.type)  # a list with a name of its own: ExtraValue
+            member.go = f"map[string]{member.item.go}"
 
 
 _KEPT: Json = {**protobuf.ZEROES, "intorstring": 0}

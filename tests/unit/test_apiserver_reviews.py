@@ -44,6 +44,10 @@ def test_refusals() -> None:
         assert refused.json["message"].endswith("]}: must be empty")
         for path in (f"{Z}/localsubjectaccessreviews", f"{Z}/subjectaccessreviews/x"):
             assert (await server("POST", path, {"spec": {}})).status == 404
+        for extra, told in (({"a": "b"}, "string into Go struct field SubjectAccessReviewSpec.spec.extra of type "
+                             "v1.ExtraValue"), ([], "of type map[string]v1.ExtraValue")):  # fmt: skip
+            mistyped = await server("POST", f"{Z}/subjectaccessreviews", {"spec": {"user": "x", "extra": extra}})
+            assert (mistyped.status, told in mistyped.json["message"]) == (400, True)
         unknown = await server("POST", f"{Z}/subjectaccessreviews", {"spec": {"resourceAttributes": PODS, "x": 1}})
         assert (unknown.status, unknown.headers["warning"]) == (422, '299 - "unknown field \\"spec.x\\""')
 
