@@ -89,12 +89,14 @@ class ResourceRoute(BaseRoute):
     ) -> Reply | None:
         """Let a request in and serve it; `spoken`: some media type that its client accepts."""
         try:
+            query: Mapping[str, str] = scope["netplane.query"]
+            if "timeout" in query and target.verb != "watch":
+                self._cluster.limits.allowed_s(query["timeout"])  # before it is asked who asks, as the real server
             user, policy, _ = await entrance.admit(self._cluster, scope, target, headers)
             if target.kind is None:
                 raise errors.no_such_resource()
             if not spoken:
                 raise errors.not_acceptable(negotiate.SPOKEN)
-            query = scope["netplane.query"]
             call = Call(self._cluster, target, target.kind, query, headers, user, receive, policy)
             call.raw = scope.get(BODY)
             if target.verb == "watch":
@@ -178,6 +180,8 @@ async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
     """
     query = options.parse_query(scope["query_string"])
     try:
+        if "timeout" in query:
+            cluster.limits.allowed_s(query["timeout"])
         target = targets.parse(scope["method"], scope["path"], watch=options.boolean(query, "watch"))
         user, _, _ = await entrance.admit(cluster, scope, target)
         scope["netplane.user"] = user

@@ -143,6 +143,9 @@ def test_a_path_is_asked_about_by_its_method_and_what_looks_like_a_resource_as_o
         ):
             refused = await ask(method, path.replace("%22", '"'), token=READER)
             assert (refused.status, refused.json["message"]) == (403, why)
+        for path in ("/api/v1/nodes?timeout=1", "/livez?timeout=1"):
+            timed = await ask("GET", path, token="nobody's")
+            assert (timed.status, "missing unit in duration" in timed.json["message"]) == (400, True)
         keys = await ask("GET", "/openid/v1/jwks", accept="application/json")
         assert (keys.status, keys.json["reason"]) == (406, "NotAcceptable")
 

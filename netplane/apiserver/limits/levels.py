@@ -114,7 +114,7 @@ class Limits:
         self, verb: str, started: float, query: Mapping[str, str], give_up: Callable[[], Awaitable[None]]
     ) -> Flight:
         """A request that must be over in time; when it is not, `give_up` tells its client. Raises StatusError 400."""
-        allowed_s = self._allowed_s(query["timeout"]) if "timeout" in query else self.timeout_s
+        allowed_s = self.allowed_s(query["timeout"]) if "timeout" in query else self.timeout_s
         flight = Flight(verb, started + allowed_s, give_up)
         self._flights.add(flight)
         return flight
@@ -124,7 +124,8 @@ class Limits:
         reading = sum(one.verb in READS for one in self._flights)
         return reading, len(self._flights) - reading
 
-    def _allowed_s(self, text: str) -> float:
+    def allowed_s(self, text: str) -> float:
+        """How long a request may take whose client says `text`. Raises StatusError 400."""
         try:
             asked = seconds(text) if text else 0.0
         except BadDuration as error:
