@@ -22,7 +22,12 @@ def test_a_new_object_gets_what_only_the_server_can_say() -> None:
         assert len(metadata["name"]) == 7
         assert metadata["uid"] not in ("", "mine")
         assert metadata["namespace"] == "default"
-        assert "generation" not in metadata
+        assert metadata["generation"] == 7  # where nothing is counted, a client may
+        wrong = await ask("POST", CONFIG, {"metadata": {"name": "c", "generation": -1}})
+        assert "metadata.generation: Invalid value: -1: must be greater than or equal to 0" in wrong.json["message"]
+        await ask.create(CONFIG, config("d"))
+        again = await ask("POST", CONFIG, {"metadata": {"name": "d", "generateName": "d-"}})
+        assert (again.status, again.headers["retry-after"]) == (409, "1")
         again = (await ask("GET", f"{CONFIG}/{metadata['name']}")).json
         assert again == made
 

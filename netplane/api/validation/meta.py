@@ -43,7 +43,8 @@ def create(metadata: Json, namespaced: bool, name_check: NameCheck) -> list[Fiel
         errors += all_invalid("metadata.name", name, name_check(name, False))
     else:
         errors.append(required("metadata.name", "name or generateName is required"))
-    errors += _namespace(metadata.get("namespace") or "", namespaced) + _common(metadata)
+    errors += _namespace(metadata.get("namespace") or "", namespaced)
+    errors += not_negative(metadata, "generation", path="metadata") + _common(metadata)
     given = metadata.get("finalizers")
     return errors + _finalizers(given) + standard_finalizers(given) if given else errors
 

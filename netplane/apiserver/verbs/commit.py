@@ -73,7 +73,6 @@ def complete(form: Kind, obj: Json, manager: str = "", entries: Entries | None =
 _NOT_FROM_CLIENTS = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
-    "generation",
     "resourceVersion",
     "selfLink",
     "managedFields",
@@ -115,7 +114,7 @@ async def create(
     Raises StatusError 403, 404, 409, 422.
     """
     form, kind = kind, stored_kind(kind)
-    generated = not obj["metadata"].get("name")
+    generated = bool(obj["metadata"].get("generateName"))
     place = await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
     complete(form, obj, manager, entries)
     if kind is kinds.POD and not own:
