@@ -70,7 +70,7 @@ METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 
 def _unknown(path: str) -> Reply:
     """Not found: a Status below what kube-apiserver's REST library serves."""
-    first, _, rest = path.lstrip("/").partition("/")
+    first, _, rest = path.removeprefix("/").partition("/")
     group = rest.partition("/")
     known = first == "apis" and group[0] in discovery.groups() and group[2]
     if (first in ("api", "version") and rest) or known or path.startswith(_LIBRARY):

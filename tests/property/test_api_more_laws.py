@@ -128,7 +128,7 @@ def test_there_is_a_conflict_exactly_where_two_say_different_things(one: dict[st
     assert refused == ((409, [f".data.{key}" for key in differ]) if differ else (0, []))
 
 
-@given(st.integers(1, 2**62), st.lists(st.from_regex(r"[a-c][a-c.-]{0,5}\Z"), min_size=1, max_size=3))
+@given(st.integers(1, 2**62), st.lists(st.from_regex(r"[a-c][a-c.-]{0,5}", fullmatch=True), min_size=1, max_size=3))
 def test_a_continue_token_says_where_it_was(rev: int, steps: list[str]) -> None:
     start = "/" + "/".join(steps) + "\0"
     assert decode_token(encode_token(Position(rev, start))) == Position(rev, start)

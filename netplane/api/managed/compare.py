@@ -82,8 +82,11 @@ def compare(shape: Shape, old: Any, new: Any) -> Difference:
 
 
 def applied(shape: Shape, value: Any) -> Tree | None:
-    """The paths that an applied configuration speaks of: its leaves, and the items of its lists and maps."""
-    if shape.form == LEAF:
+    """The paths that an applied configuration speaks of: its leaves, and the items of its lists and maps.
+
+    An empty object and a null say something of themselves, an empty list whose items have names says nothing.
+    """
+    if shape.form == LEAF or value is None or value == {}:
         return {}
     children: Tree = {}
     for key, (below, part) in parts(shape, value).items():
@@ -92,9 +95,7 @@ def applied(shape: Shape, value: Any) -> Tree | None:
         if found is None and not is_item:
             continue  # nothing in it that anybody can own
         children[key] = make({k: v for k, v in (found or {}).items() if k != "."}, own=is_item or not found)
-    if not children:
-        return {} if value in ({}, []) else None
-    return children
+    return children or None
 
 
 def restrict(tree: Tree | None, fields: frozenset[str], *, only: bool) -> Tree | None:

@@ -28,7 +28,10 @@ _OF_STATUS = frozenset({"f:status", "f:metadata"})
 
 
 class Writer(NamedTuple):
-    """Who writes, when (RFC 3339), and through which subresource. `ignored`: top fields that such a write leaves."""
+    """Who writes, when (RFC 3339; "" is not told), and through which subresource.
+
+    `ignored`: top fields that such a write leaves.
+    """
 
     manager: str
     time: str
@@ -49,7 +52,7 @@ def _entry(writer: Writer, operation: str, api_version: str, tree: Tree) -> Json
         "manager": writer.manager,
         "operation": operation,
         "apiVersion": api_version,
-        "time": writer.time,
+        **({"time": writer.time} if writer.time else {}),
         "fieldsType": "FieldsV1",
         "fieldsV1": tree,
     }
@@ -144,34 +147,56 @@ class Applied(NamedTuple):
     entries: Entries
 
 
-def apply(kind: Kind, live: Json | None, config: Json, writer: Writer, *, force: bool) -> Applied:
-    """Apply a configuration to a live object, None for a new one. Raises StatusError 409 with every conflict."""
+def apply(
+    kind: Kind, live: Json | None, config: Json, writer: Writer, *, force: bool, told: Json | None = None
+) -> Applied:
+    """Apply a configuration to a live object, None for a new one. Raises StatusError 409 with every conflict.
+
+    `told` is the configuration as it came, where `config` has less of it: what is empty is owned, too.
+    """
     shape = shapes.of_kind(kind)
-    said = writer.own(applied(shape, config))
+    said = _said(writer.own(applied(shape, config if told is None else told)))
     mine = [] if said is None else [_entry(writer, APPLY, kind.api_version, said)]
     if live is None:
         return Applied(config, mine)
     entries: Entries = live["metadata"].get("managedFields") or _untracked(kind, live, writer)
     last = next((one for one in entries if _is(one, writer, APPLY, kind.api_version)), None)
     others = [one for one in entries if one is not last]
-    obj = merge(shape, live, config)
-    if last is not None:
+
+    def made_of(wanted: Json) -> Json:
+        obj = merge(shape, live, wanted)
+        if last is None:
+            return dict(obj)
         keep = said
         for one in others:
             keep = union(keep, one.get("fieldsV1"))
-        obj = prune(shape, obj, last["fieldsV1"], keep) or {}
-    found = compare(shape, live, obj)
-    changed, gone = writer.own(found.set), writer.own(found.gone)
-    others = _taken(others, changed, gone, force=force)
-    if last is not None and mine and last["fieldsV1"] == said and changed is None and gone is None:
-        mine = [last]
+        return dict(prune(shape, obj, last["fieldsV1"], keep) or {})
+
+    obj = made_of(config)
+    found = compare(shape, live, obj if told is None else made_of(_without_nulls(told)))
+    others = _taken(others, writer.own(found.set), writer.own(found.gone), force=force)
+    if mine and found.set is None and found.gone is None:  # the time is that of a change
+        mine[0].pop("time", None)
+        if last is not None and last.get("time"):
+            mine[0]["time"] = last["time"]
     return Applied(obj, _sorted([*mine, *others]))
+
+
+def _said(tree: Tree | None) -> Tree | None:
+    """What a configuration says, if it says anything: nobody owns a name."""
+    return {key: below for key, below in (tree or {}).items() if (key, below) != ("f:metadata", {})} or None
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def _untracked(kind: Kind, live: Json, writer: Writer) -> Entries:
     """What an object holds that nobody tracked so far belongs to whoever was before the first apply."""
     tree = whole(shapes.of_kind(kind), live)
-    own = {key: value for key, value in tree.items() if key != "."}
+    own = {key: value for key, value in tree.items() if key != "." and (key, value) != ("f:metadata", {})}
     if not own:
         return []
     first = Writer("before-first-apply", writer.time)
@@ -193,7 +218,9 @@ def _taken(others: Entries, changed: Tree | None, gone: Tree | None, *, force: b
 
 def conflict(conflicts: Iterable[tuple[Json, Tree]]) -> StatusError:
     """409 with a cause for each field that somebody else owns."""
-    found = sorted(((_printed(entry), path) for entry, tree in conflicts for path in paths(tree)), key=lambda one: one)
+    found = sorted(
+        ((_printed(entry), path) for entry, tree in conflicts for path in paths(tree)), key=lambda one: one[0]
+    )
     causes = [{"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": at} for who, at in found]
     if len(found) == 1:
         who, path = found[0]

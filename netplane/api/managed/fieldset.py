@@ -61,14 +61,11 @@ def intersection(one: Tree | None, other: Tree | None) -> Tree | None:
 
 
 def paths(tree: Tree | None, prefix: str = "") -> Iterator[str]:
-    """Every path, as messages write it: `.spec.ports[port=80,protocol="TCP"].name`."""
-    if tree is None:
-        return
-    if member(tree) and prefix:
-        yield prefix
-    for key in sorted(tree):
-        if key != ".":
-            yield from paths(tree[key], prefix + _element(key))
+    """Every path, as messages write it: `.spec.ports[port=80,protocol="TCP"].name`; first what is a member itself."""
+    children = {} if tree is None else {key: tree[key] for key in sorted(tree) if key != "."}
+    yield from (prefix + _element(key) for key, below in children.items() if member(below))
+    for key, below in children.items():
+        yield from paths(below, prefix + _element(key))
 
 
 def _element(key: str) -> str:

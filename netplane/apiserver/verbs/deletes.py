@@ -55,7 +55,7 @@ async def remove(
     for _ in range(commit.ATTEMPTS):
         kv = await cluster.store.get(cl.key(kind, namespace, name))
         if kv is None:
-            raise errors.not_found(kind.group, kind.plural, name)
+            raise reads.absent(kind, name)
         done = await _once(cluster, kind, kv, options)
         if done is not None:
             return done

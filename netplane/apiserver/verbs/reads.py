@@ -1,6 +1,7 @@
 """GET of an object, and of a collection: consistent, at a revision, or in chunks."""
 
-from netplane.api import codec, errors
+from netplane.api import codec, errors, names
+from netplane.api.kinds import Kind
 from netplane.apiserver import cluster
 from netplane.apiserver.verbs import filtering
 from netplane.apiserver.verbs.show import Shower
@@ -27,11 +28,18 @@ def shower(call: Call) -> Shower:
 
 
 async def stored(call: Call) -> KV:
-    """The object that the path names. Raises StatusError 404."""
+    """The object that the path names. Raises StatusError 400 for what is no name, 404."""
     kv = await call.cluster.store.get(cluster.key(call.kind, call.target.namespace, call.target.name))
     if kv is None:
-        raise errors.not_found(call.kind.group, call.kind.plural, call.target.name)
+        raise absent(call.kind, call.target.name)
     return kv
+
+
+def absent(kind: Kind, name: str) -> errors.StatusError:
+    """There is no such object, or there cannot be one."""
+    if problems := names.path_segment(name):
+        return errors.bad_request(f'Name parameter invalid: "{name}": {";".join(problems)}')
+    return errors.not_found(kind.group, kind.plural, name)
 
 
 async def get(call: Call) -> Reply:

@@ -19,12 +19,17 @@ def parse_query(query: bytes) -> dict[str, str]:
     """The first value of each parameter; all of `dryRun`, with commas between them."""
     if not query:
         return {}
+    if _UNREADABLE.search(query):  # left out, as Go does
+        query = b"&".join(pair for pair in query.split(b"&") if not _UNREADABLE.search(pair))
     out: dict[str, str] = {}
     for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if key in out and key == "dryRun":
             out[key] += f",{value}"
         out.setdefault(key, value)
     return out
+
+
+_UNREADABLE = re.compile(rb";|%(?![0-9A-Fa-f]{2})")
 
 
 def boolean(query: Query, name: str) -> bool:

@@ -65,7 +65,7 @@ def pretty(reply: Reply) -> Reply:
     return reply._replace(body=orjson.dumps(orjson.loads(reply.body), option=orjson.OPT_INDENT_2))
 
 
-NOT_FOUND = text("404 page not found\n", 404)
+NOT_FOUND = text("404 page not found\n", 404)._replace(headers=((b"x-content-type-options", b"nosniff"),))
 
 
 async def send(reply: Reply, transmit: Send) -> None:

@@ -53,7 +53,9 @@ def _remembered(method: str, path: str, *, watch: bool) -> Target | None:
 
 
 def _parse(method: str, path: str, *, watch: bool) -> Target | None:
-    parts = [part for part in path.split("/") if part]
+    parts = path.rstrip("/").split("/")[1:]
+    if "" in parts:
+        return None
     if len(parts) >= 3 and parts[0] == "api":
         group, version, rest = "", parts[1], parts[2:]
     elif len(parts) >= 4 and parts[0] == "apis":
