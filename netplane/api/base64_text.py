@@ -20,6 +20,11 @@ def canonical(text: str) -> str:
     return base64.b64encode(whole).decode()
 
 
+def size(text: str) -> int:
+    """How many bytes a text in its one form stands for."""
+    return len(text) * 3 // 4 - text.count("=", -2)
+
+
 def _offset(text: str) -> int:
     """Where a text that is wrong goes wrong, in bytes."""
     filled = 0

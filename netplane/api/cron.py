@@ -5,12 +5,25 @@ N-M, with /STEP. Source: github.com/robfig/cron v3, which Kubernetes uses.
 """
 
 import re
+from functools import cache
+from importlib.resources import files
 from typing import NamedTuple
+
+from netplane.api.fields import go_quote
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WORDS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
-_EVERY = re.compile(r"@every ((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))+")
+_EVERY = "@every "
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^.0-9]*)")
+_UNITS = frozenset({"ns", "us", "µs", "μs", "ms", "s", "m", "h"})
+_MOST = 2**63 - 1
+
+
+@cache
+def zones() -> frozenset[str]:
+    """The names of IANA's time zone database, which is in the public domain."""
+    return frozenset(files("netplane.api").joinpath("time_zones.txt").read_text().split())
 
 
 class _Field(NamedTuple):
@@ -35,10 +48,17 @@ class _WrongError(ValueError):
 def problem(text: str) -> str:
     """What is wrong with a schedule; "" when nothing is."""
     if text.startswith(("TZ=", "CRON_TZ=")):
-        text = text.partition(" ")[2].strip()
+        zone, space, text = text.partition("=")[2].partition(" ")
+        if not space:
+            return "invalid schedule format: runtime error: slice bounds out of range [:-1]"
+        if why := _zone(zone):
+            return f"provided bad location {zone}: {why}"
+        text = text.strip()
+    if text.startswith(_EVERY):
+        why = _duration(text.removeprefix(_EVERY))
+        return f"failed to parse duration {text}: time: {why}" if why else ""
     if text.startswith("@"):
-        good = text in _WORDS or _EVERY.fullmatch(text)
-        return "" if good else f"unrecognized descriptor: {text}"
+        return "" if text in _WORDS else f"unrecognized descriptor: {text}"
     parts = text.split()
     if len(parts) != len(_FIELDS):
         return f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]"
@@ -49,6 +69,29 @@ def problem(text: str) -> str:
     except _WrongError as error:
         return str(error)
     return ""
+
+
+def _zone(name: str) -> str:
+    if ".." in name or name.startswith(("/", "\\")):
+        return "time: invalid location name"
+    return "" if name in ("", "Local") or name in zones() else f"unknown time zone {name}"
+
+
+def _duration(text: str) -> str:
+    """What is wrong with a duration, as Go's time.ParseDuration says it: 1h30m is none."""
+    shown, rest = go_quote(text), text[1:] if text[:1] in ("+", "-") else text
+    if rest == "0":
+        return ""
+    while rest:
+        part = _PART.match(rest)
+        if part is None:
+            return f"invalid duration {shown}"
+        if not part[2]:
+            return f"missing unit in duration {shown}"
+        if part[2] not in _UNITS:
+            return f"unknown unit {go_quote(part[2])} in duration {shown}"
+        rest = rest[part.end() :]
+    return "" if text.strip("+-") else f"invalid duration {shown}"
 
 
 def _range(text: str, field: _Field) -> None:
@@ -81,6 +124,8 @@ def _number(text: str, names: dict[str, int]) -> int:
         return names[text.lower()]
     if not re.fullmatch(r"[+-]?[0-9]+", text):
         raise _WrongError(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": invalid syntax')
+    if abs(int(text)) > _MOST:
+        raise _WrongError(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": value out of range')
     if int(text) < 0:
         raise _WrongError(f"negative number ({int(text)}) not allowed: {text}")
     return int(text)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from netplane.api import kinds
+from netplane.api import cron, kinds
 from netplane.api.validation import indexes
 from tests.field_errors import problems
 
@@ -239,3 +239,23 @@ def test_time_zones_by_their_names(zone: str) -> None:
 
     assert told(zone) == []
     assert told(f"{zone}x") == [f'spec.timeZone: Invalid value: "{zone}x": unknown time zone {zone}x']
+
+
+HUGE = 10**20
+
+
+@pytest.mark.parametrize(
+    ("schedule", "why"),
+    [
+        ("@every 1h30m", ""), ("@every .5s", ""), ("TZ=Europe/Berlin @daily", ""), ("CRON_TZ= 0 0 * * *", ""),
+        ("@every x", 'failed to parse duration @every x: time: invalid duration "x"'),
+        ("@every 1", 'failed to parse duration @every 1: time: missing unit in duration "1"'),
+        ("@every 1d", 'failed to parse duration @every 1d: time: unknown unit "d" in duration "1d"'),
+        ("TZ=Foo/Bar * * * * *", "provided bad location Foo/Bar: unknown time zone Foo/Bar"),
+        ("TZ=../etc * * * * *", "provided bad location ../etc: time: invalid location name"),
+        ("TZ=UTC", "invalid schedule format: runtime error: slice bounds out of range [:-1]"),
+        (f"{HUGE} * * * *", f'failed to parse int from {HUGE}: strconv.Atoi: parsing "{HUGE}": value out of range'),
+    ],
+)  # fmt: skip
+def test_schedules(schedule: str, why: str) -> None:
+    assert cron.problem(schedule) == why

@@ -66,7 +66,7 @@ TABLE: list[tuple[Kind, Json, list[str]]] = [
             'data[c]: Invalid value: "c": duplicate of key present in binaryData',
         ],
     ),
-    (kinds.CONFIG_MAP, {"data": {"a": "x" * 1048577}}, [": Too long: may not be more than 1048576 bytes"]),
+    (kinds.CONFIG_MAP, {"data": {"a": "x" * 1048577}}, ["[]: Too long: may not be more than 1048576 bytes"]),
     # Node
     (
         kinds.NODE,

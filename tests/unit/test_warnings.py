@@ -1,11 +1,14 @@
 """Which objects earn a warning, and in which words."""
 
+import base64
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from netplane.api import kinds, warnings
 from netplane.api.kinds import Kind
+from tests.certificates import Certificate
 
 Json = dict[str, Any]
 
@@ -224,3 +227,52 @@ def test_a_status_is_told_of_its_addresses_only() -> None:
     assert told(kinds.INGRESS, balanced, status=True) == [f"status.loadBalancer.ingress[0]: {FORM}"]
     here = {"status": {"podIPs": [{"ip": "FD00::1"}]}, **pod(terminationGracePeriodSeconds=-1)}
     assert told(kinds.POD, here, status=True) == [f"status.podIPs[0].ip: {FORM}"]
+
+
+def pem(kind: str, inside: str = "AAAA") -> str:
+    return f"-----BEGIN {kind}-----\n{inside}\n-----END {kind}-----\n"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "why"),
+    [
+        ("x", "y", "tls: failed to find any PEM data in certificate input"),
+        (pem("RSA PRIVATE KEY"), "y", "tls: failed to find certificate PEM data in certificate input, but did find a "
+         "private key; PEM inputs may have been switched"),
+        (pem("A") + pem("B"), "y", 'tls: failed to find "CERTIFICATE" PEM block in certificate input after skipping '
+         "PEM blocks of the following types: [A B]"),
+        (pem("CERTIFICATE"), "y", "tls: failed to find any PEM data in key input"),
+        (pem("CERTIFICATE"), pem("CERTIFICATE"),
+         "tls: found a certificate rather than a key in the PEM for the private key"),
+        (pem("CERTIFICATE"), pem("A"), 'tls: failed to find PEM block with type ending in "PRIVATE KEY" in key input '
+         "after skipping PEM blocks of the following types: [A]"),
+        (pem("CERTIFICATE"), pem("PRIVATE KEY"), "x509: malformed certificate"),
+    ],
+)  # fmt: skip
+def test_a_certificate_and_a_key_that_are_no_pair(certificate: str, key: str, why: str) -> None:
+    data = {"tls.crt": certificate, "tls.key": key}
+    secret = {"type": "kubernetes.io/tls", "data": {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}}
+    assert told(kinds.SECRET, secret) == [why]
+    assert told(kinds.SECRET, {**secret, "type": "Opaque"}) == []
+
+
+def test_a_certificate_and_its_key_are_a_pair() -> None:
+    one, other = Certificate.issue("a"), Certificate.issue("b")
+
+    def secret(certificate: Certificate, key: Certificate) -> Json:
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        data = {"tls.crt": certificate.certificate.public_bytes(form[0]), "tls.key": key.key.private_bytes(*form)}
+        encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
+        return {"type": "kubernetes.io/tls", "data": encoded}
+
+    assert told(kinds.SECRET, secret(one, one)) == []
+    assert told(kinds.SECRET, secret(one, other)) == ["tls: private key does not match public key"]
+
+
+def test_workloads_that_ask_for_more_than_is_wise() -> None:
+    many = {"completionMode": "Indexed", "completions": 100_001, "parallelism": 10_001}
+    (told_of,) = told(kinds.JOB, {"spec": many})
+    assert told_of.startswith("spec: In Indexed Jobs with a number of completions higher than 10^5")
+    assert told(kinds.DAEMON_SET, {"metadata": {"name": "a.b"}, "spec": {}}) == []
+    zoned = told(kinds.CRON_JOB, {"spec": {"schedule": "TZ=UTC * * * * *"}}, created=False)
+    assert [one[:46] for one in zoned] == ["cannot use TZ or CRON_TZ in spec.spec.schedule"]

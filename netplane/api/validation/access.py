@@ -1,12 +1,9 @@
 """Secret, ServiceAccount and RBAC. Source: core/v1 and rbac/v1 validation of Kubernetes 1.36."""
 
 import base64
-import binascii
 from typing import Any
 
-import orjson
-
-from netplane.api import names
+from netplane.api import base64_text, go_json, names
 from netplane.api.fields import FieldError, all_invalid, go_struct, invalid, not_supported, required, too_long
 from netplane.api.validation import meta
 from netplane.api.validation.selecting import label_selector
@@ -31,7 +28,7 @@ def secret(obj: Json, old: Json | None) -> list[FieldError]:
     size = 0
     for key in sorted(data):
         errors += all_invalid(f"data[{key}]", key, names.config_key(key))
-        size += len(data[key] or "") * 3 // 4
+        size += base64_text.size(data[key] or "")
     if size > SECRET_BYTES:
         errors.append(too_long("data", SECRET_BYTES))
     kind = obj.get("type") or ""
@@ -49,12 +46,16 @@ def secret(obj: Json, old: Json | None) -> list[FieldError]:
 
 
 def _json(value: str, path: str) -> list[FieldError]:
-    """What should be a JSON object; its text is nobody's business."""
+    """What should be a JSON object, or null; its text is nobody's business."""
     try:
-        well = isinstance(orjson.loads(base64.b64decode(value, validate=True)), dict)
-    except (binascii.Error, ValueError) as error:
+        found = go_json.loads(base64.b64decode(value))
+    except go_json.GoJSONError as error:
         return [invalid(path, "<secret contents redacted>", str(error))]
-    return [] if well else [invalid(path, "<secret contents redacted>", "json: cannot unmarshal into an object")]
+    if found is None or isinstance(found, dict):
+        return []
+    kind = {list: "array", str: "string", bool: "bool"}.get(type(found), "number")
+    why = f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+    return [invalid(path, "<secret contents redacted>", why)]
 
 
 def _unchanged(obj: Json, old: Json) -> list[FieldError]:

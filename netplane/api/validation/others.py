@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import names
+from netplane.api import base64_text, names
 from netplane.api.fields import FieldError, all_invalid, invalid, too_long
 from netplane.api.validation import meta
 
@@ -41,12 +41,9 @@ def config_map(obj: Json, old: Json | None) -> list[FieldError]:
             errors += all_invalid(f"{field}[{key}]", key, names.config_key(key))
             if field == "data" and key in binary:
                 errors.append(invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
-    # binaryData is base64: four characters for three bytes.
-    if (
-        sum(len(one.encode()) for one in text.values()) + sum(len(o) * 3 // 4 for o in binary.values())
-        > CONFIG_MAP_BYTES
-    ):
-        errors.append(too_long("", CONFIG_MAP_BYTES))
+    size = sum(len(one.encode()) for one in text.values()) + sum(map(base64_text.size, binary.values()))
+    if size > CONFIG_MAP_BYTES:
+        errors.append(too_long("[]", CONFIG_MAP_BYTES))  # as the real server names the whole
     return errors + (meta.sealed(obj, old, "data", "binaryData") if old else [])
 
 
