@@ -6,7 +6,7 @@
 A claim (netplane.apiserver.admission.allocation) is given back when its transaction does not happen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,16 +16,7 @@ from netplane.api.kinds import PARTS, Kind
 from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
-from netplane.apiserver.admission import (
-    accounts,
-    classes,
-    ip_objects,
-    limits,
-    placed_pods,
-    pod_security,
-    port_keys,
-    quotas,
-)
+from netplane.apiserver.admission import accounts, classes, ip_objects, limits, placed_pods, port_keys, quotas
 from netplane.apiserver.admission.incoming import as_shown
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
@@ -44,11 +35,10 @@ MAX_GENERATED_BASE = 58
 class Stored:
     """A value as it now stands: in the store at `rev`, or (dry run) as it would."""
 
-    __slots__ = ("created", "rev", "told", "value")
+    __slots__ = ("created", "rev", "value")
 
-    def __init__(self, value: bytes, rev: int, *, created: bool = False, told: Sequence[str] = ()) -> None:
-        """`told`: warnings that admission has."""
-        self.value, self.rev, self.created, self.told = value, rev, created, told
+    def __init__(self, value: bytes, rev: int, *, created: bool = False) -> None:
+        self.value, self.rev, self.created = value, rev, created
 
 
 def generated_name(base: str) -> str:
@@ -167,7 +157,6 @@ async def _insert(
             limits.check(limited, kind, obj)
             if kind is kinds.POD:
                 placed_pods.check(obj)
-        told = [] if limited is None else await pod_security.admit(cluster, kind, obj, None)
         STRATEGIES[kind].canonical(obj)
         claim.complete(obj, None)
         name = obj["metadata"]["name"]
@@ -178,12 +167,12 @@ async def _insert(
         if dry_run:
             if (there := await cluster.store.get(key)) is not None:
                 raise _exists(kind, there, generated=generated)
-            return Stored(value, 0, created=True, told=told)
+            return Stored(value, 0, created=True)
         done = await cluster.store.txn([*compares, *taken.compares], [Put(key, value), *claim.ops, *taken.ops])
         if done.succeeded:
             claim.keep()
             cluster.policies.changed(kind)
-            return Stored(value, done.rev, created=True, told=told)
+            return Stored(value, done.rev, created=True)
         for there in done.failed:
             if there is not None and there.key == key:
                 raise _exists(kind, there, generated=generated)
@@ -288,21 +277,19 @@ async def _store(
             check(form, new, old, scope)
         if scope == "resize":
             await placed_pods.check_resize(cluster, new, old)
-        part = scope if scope in PARTS else ""
-        told = [] if scope == ALL else await pod_security.admit(cluster, kind, new, old, part)
         STRATEGIES[kind].canonical(new)
         claim.complete(new, old)
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.
         if value == kv.value or (len(value) == len(kv.value) and codec.same(new, old)):
             await cluster.store.catch_up()  # nothing to write, so no compare would tell that somebody was faster
-            return Stored(kv.value, kv.mod_rev, told=told) if await cluster.store.get(kv.key) == kv else None
+            return Stored(kv.value, kv.mod_rev) if await cluster.store.get(kv.key) == kv else None
         if _last_hold_gone(kind, new):
             if not dry_run and not await remove(cluster, kind, kv, old):
                 return None
-            return Stored(value, kv.mod_rev, told=told)
+            return Stored(value, kv.mod_rev)
         if dry_run:
-            return Stored(value, kv.mod_rev, told=told)
+            return Stored(value, kv.mod_rev)
         compares = [Compare(kv.key, kv.mod_rev), *claim.compares]
         done = await cluster.store.txn(compares, [Put(kv.key, value), *claim.ops])
         if not done.succeeded:
@@ -310,7 +297,7 @@ async def _store(
             return None
         claim.keep()
         cluster.policies.changed(kind)
-        return Stored(value, done.rev, told=told)
+        return Stored(value, done.rev)
 
 
 def _last_hold_gone(kind: Kind, obj: Json) -> bool:
