@@ -75,7 +75,7 @@ ROWS = [*COUNTED, *((*row, (7, 7, 7)) for row in NOT_COUNTED)]
 
 @pytest.mark.parametrize(("path", "obj", "change", "want"), ROWS, ids=[row[0].rpartition("/")[2] for row in ROWS])
 def test_generations(path: str, obj: dict[str, Any], change: dict[str, Any], want: tuple[int, int, int]) -> None:
-    """A client's own number stays where nothing is counted; a deletion that waits for a finalizer counts as a change."""
+    """A client's own number stays where none is counted; a deletion that waits for a finalizer is a change."""
 
     async def body() -> None:
         async with serving() as ask:
