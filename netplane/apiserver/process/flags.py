@@ -127,7 +127,7 @@ def issuer(flag: str, text: str) -> str:
     return text
 
 
-PLUGINS = ("NodeRestriction", "ServiceAccount")
+PLUGINS = ("NodeRestriction", "PodSecurity", "ServiceAccount")
 
 
 def plugins(flag: str, text: str) -> frozenset[str]:

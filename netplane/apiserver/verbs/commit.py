@@ -6,7 +6,7 @@
 A claim (netplane.apiserver.admission.allocation) is given back when its transaction does not happen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -16,7 +16,16 @@ from netplane.api.kinds import PARTS, Kind
 from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
-from netplane.apiserver.admission import accounts, classes, ip_objects, limits, placed_pods, port_keys, quotas
+from netplane.apiserver.admission import (
+    accounts,
+    classes,
+    ip_objects,
+    limits,
+    placed_pods,
+    pod_security,
+    port_keys,
+    quotas,
+)
 from netplane.apiserver.admission.incoming import as_shown
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
@@ -32,13 +41,24 @@ ATTEMPTS = 64
 MAX_GENERATED_BASE = 58
 
 
+class Replacing:
+    """A change that makes another object and leaves the one that it is given alone, which needs no copy then."""
+
+    def __init__(self, alter: Change) -> None:
+        self._alter = alter
+
+    def __call__(self, old: Json) -> Json:
+        return self._alter(old)
+
+
 class Stored:
     """A value as it now stands: in the store at `rev`, or (dry run) as it would."""
 
-    __slots__ = ("created", "rev", "value")
+    __slots__ = ("created", "rev", "told", "value")
 
-    def __init__(self, value: bytes, rev: int, *, created: bool = False) -> None:
-        self.value, self.rev, self.created = value, rev, created
+    def __init__(self, value: bytes, rev: int, *, created: bool = False, told: Sequence[str] = ()) -> None:
+        """`told`: warnings that admission has."""
+        self.value, self.rev, self.created, self.told = value, rev, created, told
 
 
 def generated_name(base: str) -> str:
@@ -157,6 +177,7 @@ async def _insert(
             limits.check(limited, kind, obj)
             if kind is kinds.POD:
                 placed_pods.check(obj)
+        told = [] if limited is None else await pod_security.admit(cluster, kind, obj, None)
         STRATEGIES[kind].canonical(obj)
         claim.complete(obj, None)
         name = obj["metadata"]["name"]
@@ -167,12 +188,12 @@ async def _insert(
         if dry_run:
             if (there := await cluster.store.get(key)) is not None:
                 raise _exists(kind, there, generated=generated)
-            return Stored(value, 0, created=True)
+            return Stored(value, 0, created=True, told=told)
         done = await cluster.store.txn([*compares, *taken.compares], [Put(key, value), *claim.ops, *taken.ops])
         if done.succeeded:
             claim.keep()
             cluster.policies.changed(kind)
-            return Stored(value, done.rev, created=True)
+            return Stored(value, done.rev, created=True, told=told)
         for there in done.failed:
             if there is not None and there.key == key:
                 raise _exists(kind, there, generated=generated)
@@ -210,7 +231,7 @@ async def change(
         if kv is None:
             raise errors.not_found(kind.group, kind.plural, name)
         old = codec.decode(kind, kv.value, kv.mod_rev)
-        new = alter(codec.decode(kind, kv.value, kv.mod_rev))
+        new = alter(old if isinstance(alter, Replacing) else codec.decode(kind, kv.value, kv.mod_rev))
         identity.check(kind, new, old)
         prepare(form, new, old, scope, manager)
         stored = await _store(cluster, form, kv, new, old, scope, dry_run=dry_run)
@@ -277,19 +298,21 @@ async def _store(
             check(form, new, old, scope)
         if scope == "resize":
             await placed_pods.check_resize(cluster, new, old)
+        part = scope if scope in PARTS else ""
+        told = [] if scope == ALL else await pod_security.admit(cluster, kind, new, old, part)
         STRATEGIES[kind].canonical(new)
         claim.complete(new, old)
         value = codec.encode(new)
         # Members in another order are the same object, and as many bytes.
         if value == kv.value or (len(value) == len(kv.value) and codec.same(new, old)):
             await cluster.store.catch_up()  # nothing to write, so no compare would tell that somebody was faster
-            return Stored(kv.value, kv.mod_rev) if await cluster.store.get(kv.key) == kv else None
+            return Stored(kv.value, kv.mod_rev, told=told) if await cluster.store.get(kv.key) == kv else None
         if _last_hold_gone(kind, new):
             if not dry_run and not await remove(cluster, kind, kv, old):
                 return None
-            return Stored(value, kv.mod_rev)
+            return Stored(value, kv.mod_rev, told=told)
         if dry_run:
-            return Stored(value, kv.mod_rev)
+            return Stored(value, kv.mod_rev, told=told)
         compares = [Compare(kv.key, kv.mod_rev), *claim.compares]
         done = await cluster.store.txn(compares, [Put(kv.key, value), *claim.ops])
         if not done.succeeded:
@@ -297,7 +320,7 @@ async def _store(
             return None
         claim.keep()
         cluster.policies.changed(kind)
-        return Stored(value, done.rev)
+        return Stored(value, done.rev, told=told)
 
 
 def _last_hold_gone(kind: Kind, obj: Json) -> bool:

@@ -76,6 +76,7 @@ async def update(call: Call) -> Reply:
             scope=call.target.subresource or commit.MAIN,
             dry_run=options.dry_run,
             manager=call.manager,
+            fresh=False,
         )
     except errors.StatusError as error:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update:
@@ -143,7 +144,7 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
 def answer(call: Call, stored: Stored) -> Reply:
     """The object as it now stands, with the warnings the request earned."""
     body = one(call, stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
-    call.warnings += _earned(call, stored)
+    call.warnings += [*_earned(call, stored), *stored.told]
     told = tuple(warning(text) for text in dict.fromkeys(call.warnings)) if call.warnings else ()
     return Reply(body, 201 if stored.created else 200, headers=told)
 
