@@ -15,7 +15,7 @@ _CONFIG_KEY = "[-._a-zA-Z0-9]+"
 _ENV_NAME_BAD = re.compile(r"[^ -<>-~]")
 
 _DNS_LABEL_RE = re.compile(_DNS_LABEL)
-_SHORT_LABEL_RE = re.compile("[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+SHORT_LABEL = re.compile("[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN_RE = re.compile(_SUBDOMAIN)
 _WILDCARD = rf"\*\.{_SUBDOMAIN}"
 _WILDCARD_RE = re.compile(_WILDCARD)
@@ -84,7 +84,7 @@ def dns_label(value: str) -> list[str]:
 
 def is_label(value: str) -> bool:
     """Whether a string is an RFC 1123 label: the quick answer for most names, which need no messages."""
-    return _SHORT_LABEL_RE.fullmatch(value) is not None
+    return SHORT_LABEL.fullmatch(value) is not None
 
 
 def dns_subdomain(value: str) -> list[str]:

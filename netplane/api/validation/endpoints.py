@@ -82,7 +82,10 @@ def _ordinary(endpoint: Json) -> bool:
     if len(given) != 1 or endpoint.get("hints") or endpoint.get("hostname") is not None:
         return False
     node = endpoint.get("nodeName")
-    return addresses.is_ordinary_ipv4(given[0]) and (not node or names.is_label(node))
+    return _is_ordinary(given[0]) is not None and (not node or _is_label(node) is not None)
+
+
+_is_ordinary, _is_label = addresses.ORDINARY_IPV4.fullmatch, names.SHORT_LABEL.fullmatch
 
 
 def _unusual(endpoint: Json) -> bool:

@@ -48,6 +48,7 @@ class Replacing:
         self._alter = alter
 
     def __call__(self, old: Json) -> Json:
+        """The other object."""
         return self._alter(old)
 
 

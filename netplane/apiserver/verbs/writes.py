@@ -65,6 +65,7 @@ async def update(call: Call) -> Reply:
     place(call, body)
     body = as_stored(call.kind, body)
     name, strategy = call.target.name, STRATEGIES[call.kind]
+    conditional = not strategy.unconditional_update
     named(body, name)
     try:
         stored = await commit.change(
@@ -72,11 +73,10 @@ async def update(call: Call) -> Reply:
             call.kind,
             call.target.namespace,
             name,
-            guarded(call, lambda old: _replaced(body, old, conditional=not strategy.unconditional_update, call=call)),
+            commit.Replacing(guarded(call, lambda old: _replaced(body, old, conditional=conditional, call=call))),
             scope=call.target.subresource or commit.MAIN,
             dry_run=options.dry_run,
             manager=call.manager,
-            fresh=False,
         )
     except errors.StatusError as error:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update:
