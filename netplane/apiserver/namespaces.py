@@ -7,10 +7,11 @@ compares the namespace's revision in its own transaction (netplane.apiserver.ver
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from netplane.api import codec, errors, kinds
+from netplane.api.kinds import Kind
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
 from netplane.apiserver.verbs import commit, deletes
@@ -98,25 +99,37 @@ class Remaining(NamedTuple):
 
 
 async def empty(cluster: Cluster, name: str) -> Remaining:
-    """Delete what is in a namespace; what is left."""
-    for kind in kinds.KINDS:
-        if kind.namespaced and kind.stored_in is None:
-            found = await cluster.store.range(cl.prefix(kind, name))
-            await deletes.remove_all(cluster, kind, found.kvs, DeleteOptions(propagation="Background"))
+    """Delete what is in a namespace; what is left.
+
+    Pods first: what they use (network policies, secrets) stays until the last of them has stopped (KEP-5080).
+    """
+    await _delete(cluster, name, kinds.POD)
+    pods = await remaining(cluster, name, (kinds.POD,))
+    if pods.objects:
+        return pods
+    for kind in CONTENTS:
+        await _delete(cluster, name, kind)
     return await remaining(cluster, name)
 
 
-async def remaining(cluster: Cluster, name: str) -> Remaining:
+async def _delete(cluster: Cluster, name: str, kind: Kind) -> None:
+    found = await cluster.store.range(cl.prefix(kind, name))
+    await deletes.remove_all(cluster, kind, found.kvs, DeleteOptions(propagation="Background"))
+
+
+CONTENTS = tuple(kind for kind in kinds.KINDS if kind.namespaced and kind.stored_in is None)
+
+
+async def remaining(cluster: Cluster, name: str, of: Iterable[Kind] = CONTENTS) -> Remaining:
     """What is in a namespace now."""
     objects: Counter[str] = Counter()
     finalizers: Counter[str] = Counter()
-    for kind in kinds.KINDS:
-        if kind.namespaced and kind.stored_in is None:
-            kvs = (await cluster.store.range(cl.prefix(kind, name))).kvs
-            if kvs:
-                objects[f"{kind.plural}.{kind.group}"] = len(kvs)
-            held = (kv for kv in kvs if _FINALIZERS_FIELD in kv.value)  # few are: the others are not decoded
-            finalizers.update(one for kv in held for one in cluster.decoded(kv)["metadata"].get("finalizers") or ())
+    for kind in of:
+        kvs = (await cluster.store.range(cl.prefix(kind, name))).kvs
+        if kvs:
+            objects[f"{kind.plural}.{kind.group}"] = len(kvs)
+        held = (kv for kv in kvs if _FINALIZERS_FIELD in kv.value)  # few are: the others are not decoded
+        finalizers.update(one for kv in held for one in cluster.decoded(kv)["metadata"].get("finalizers") or ())
     return Remaining(objects, finalizers)
 
 

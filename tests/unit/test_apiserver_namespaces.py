@@ -61,5 +61,34 @@ def test_a_namespace_that_is_held_says_by_what_and_goes_when_it_is_let_go() -> N
         asyncio.run(whole())
 
 
+def test_pods_go_before_what_they_use() -> None:
+    async def whole() -> None:
+        async with serving() as server, asyncio.timeout(PATIENCE_S):
+            finishing = asyncio.create_task(namespaces.run(server.cluster))
+            await server.create("/api/v1/namespaces", {"metadata": {"name": "x"}})
+            await server.create(f"{SPACE}/configmaps", {"metadata": {"name": "used"}})
+            pod = {"metadata": {"name": "p", "finalizers": ["x.io/hold"]}, "spec": {"containers": [CONTAINER]}}
+            await server.create(f"{SPACE}/pods", pod)
+            await server("DELETE", SPACE)
+            while not (conditions := (await get(server)).get("status", {}).get("conditions")):
+                await asyncio.sleep(0.01)
+            messages = {one["type"]: one["message"] for one in conditions}
+            waits = "Some resources are remaining: pods. has 1 resource instances"
+            assert messages["NamespaceContentRemaining"] == waits
+            await asyncio.sleep(3 * namespaces.AGAIN_S)
+            assert (await server("GET", f"{SPACE}/configmaps/used")).status == 200
+            await server.patch(f"{SPACE}/pods/p", {"metadata": {"finalizers": None}})
+            while (await server("GET", SPACE)).status == 200:
+                await asyncio.sleep(0.01)
+            finishing.cancel()
+            await asyncio.gather(finishing, return_exceptions=True)
+
+    with patch.object(namespaces, "AGAIN_S", 0.02):
+        asyncio.run(whole())
+
+
+CONTAINER = {"name": "c", "image": "example.test/i:1"}
+
+
 async def get(server: Server) -> Any:
     return (await server("GET", SPACE)).json

@@ -236,17 +236,19 @@ def _integer(raw: int) -> int:
 def _time(raw: memoryview) -> str | None:
     """seconds and nanoseconds since 1970; the zero time is an empty message."""
     parts = {number: value for number, _, value in _fields(raw)}
-    return _moment(parts).strftime("%Y-%m-%dT%H:%M:%SZ") if parts else None
+    return _moment(parts).isoformat(timespec="seconds") + "Z" if parts else None
 
 
 def _micro_time(raw: memoryview) -> str | None:
     parts = {number: value for number, _, value in _fields(raw)}
-    return _moment(parts).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if parts else None
+    return _moment(parts).isoformat(timespec="microseconds") + "Z" if parts else None
 
 
 def _moment(parts: dict[int, int]) -> datetime.datetime:
-    start = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    return start + datetime.timedelta(seconds=_integer(parts.get(1, 0)), microseconds=parts.get(2, 0) // 1000)
+    """In UTC, without saying so."""
+    return datetime.datetime(1970, 1, 1) + datetime.timedelta(
+        seconds=_integer(parts.get(1, 0)), microseconds=parts.get(2, 0) // 1000
+    )
 
 
 def _int_or_string(raw: memoryview) -> int | str:
