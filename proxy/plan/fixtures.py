@@ -179,6 +179,7 @@ def _world(case: Case) -> World:
         pod_cidrs = ()
     local = [_address(case, f"node.localIPs[{i}]", text) for i, text in enumerate(said.local_ips)]
     primary = [_address(case, "node.primaryIP", said.primary_ip)] if said.primary_ip else []
+    local = local or primary  # only an address that the node has answers NodePorts
     node = Node(said.name, said.topology_labels.get(ZONE, ""), _primaries(primary, local), frozenset(local))
     options = Options(
         masquerade_all=said.masquerade_all,

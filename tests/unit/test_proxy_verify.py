@@ -198,3 +198,12 @@ def test_files_that_are_no_cases(tmp_path: Path) -> None:
         assert told in str(error)
     missing = CliRunner().invoke(command, [str(tmp_path / "absent.yaml")]).exception
     assert "absent.yaml: No such file" in str(missing)
+
+
+def test_a_node_whose_addresses_are_not_listed_has_its_primary_one(tmp_path: Path) -> None:
+    asked = case(dst="192.0.2.1", dport=30_000, endpoints=BOTH)
+    asked["node"].pop("localIPs")
+    assert verify(tmp_path, asked).exit_code == 0
+    asked["node"]["localIPs"] = ["192.0.2.9"]
+    asked["flows"][0].update(verdict="none", endpoints=[])
+    assert verify(tmp_path, asked).exit_code == 0, "an address that it has not got is somebody else's"
