@@ -36,6 +36,7 @@ _BY_PLACE = {(kind.group, kind.plural): kind for kind in kinds.KINDS if kind.sto
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in kinds.KINDS if kind.stored_in is None}
 _OWNED, _DELETED, _BLOCKS = b'"ownerReferences":', b'"deletionTimestamp":', b'"blockOwnerDeletion":true'
 _TOKEN = f'"{legacy_tokens.TYPE}"'.encode()
+_SECRETS = cl.prefix(kinds.SECRET)
 
 
 def place(key: str) -> tuple[Kind, str, str] | None:
@@ -114,7 +115,7 @@ class Collector:
             self._look_at(kv.key)
         elif kv.key in self._owners:
             self._refer(kv.key, ())
-        if marked or _TOKEN in kv.value:
+        if marked or (kv.key.startswith(_SECRETS) and _TOKEN in kv.value):
             self._look_at(kv.key)
 
     def _refer(self, key: str, owners: tuple[str, ...]) -> None:
