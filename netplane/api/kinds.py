@@ -5,7 +5,7 @@ A kind is a row. Routes, discovery, clients and controllers read rows; adding on
 
 import msgspec
 
-PARTS = frozenset({"status", "ephemeralcontainers", "resize"})
+PARTS = frozenset({"status", "ephemeralcontainers", "resize", "finalize"})
 """Subresources that are a part of their object: read and written as the whole object, of which all else stays."""
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")

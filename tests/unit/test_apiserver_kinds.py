@@ -215,6 +215,40 @@ def test_a_lease_does_not_say_who_shall_have_it() -> None:
     run(test)
 
 
+def test_who_deletes_jobs_is_told_that_their_pods_stay() -> None:
+    async def test(server: Server) -> None:
+        path = "/apis/batch/v1/namespaces/default/jobs"
+        told = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove"
+        for where, query, warned in (
+            ("/none", "", True), ("/none", "?propagationPolicy=Orphan", False), ("/j", "", True), ("", "", True),
+            ("", "?propagationPolicy=Background", False),
+        ):  # fmt: skip
+            pod = {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}
+            await server("POST", path, {"metadata": {"name": "j"}, "spec": {"template": pod}})
+            answer = await server("DELETE", f"{path}{where}{query}")
+            assert (told in answer.headers.get("warning", "")) is warned
+
+    run(test)
+
+
+def test_who_finalizes_a_namespace_says_who_still_has_to() -> None:
+    async def test(server: Server) -> None:
+        path = "/api/v1/namespaces"
+        await server.create(path, {"metadata": {"name": "x", "labels": {"a": "b"}}})
+        body = {"metadata": {"name": "x"}, "spec": {"finalizers": ["kubernetes", "bad"]}, "status": {"phase": "Gone"}}
+        refused = await server("PUT", f"{path}/x/finalize", body)
+        assert refused.json["details"]["causes"][0]["field"] == "spec.finalizers[1]"
+        done = await server("PUT", f"{path}/x/finalize", {**body, "spec": {"finalizers": ["kubernetes", "e.com/f"]}})
+        assert done.json["spec"] == {"finalizers": ["kubernetes", "e.com/f"]}
+        assert done.json["status"] == {"phase": "Active"}
+        assert done.json["metadata"]["labels"] == {"kubernetes.io/metadata.name": "x"}
+        assert done.json["metadata"]["managedFields"][-1]["subresource"] == "finalize"
+        for verb in ("GET", "PATCH", "DELETE"):
+            assert (await server(verb, f"{path}/x/finalize", {})).status == 405
+
+    run(test)
+
+
 def test_a_new_object_waits_for_the_former_one_to_go() -> None:
     async def test(server: Server) -> None:
         path = "/api/v1/namespaces/default/configmaps"

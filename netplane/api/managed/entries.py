@@ -42,6 +42,8 @@ class Writer(NamedTuple):
         """The part of a difference that this write can cause."""
         if self.subresource == "status":
             return restrict(tree, _OF_STATUS, only=True)
+        if self.subresource == "finalize":
+            return restrict(tree, _STATUS, only=False)
         if self.subresource:  # as the real server: whatever was sent, and much of it is not taken
             return tree
         return restrict(tree, self.ignored, only=False)

@@ -121,6 +121,7 @@ _BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
 }
 _BY_PART: dict[tuple[str, str, str], Validate] = {
     ("", "Namespace", "status"): others.namespace_status,
+    ("", "Namespace", "finalize"): others.namespace_finalized,
     ("", "Node", "status"): nodes.node_status,
     ("apps", "Deployment", "status"): workload_status.deployment,
     ("apps", "ReplicaSet", "status"): workload_status.replica_set,

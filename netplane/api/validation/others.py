@@ -23,6 +23,13 @@ def finalizer(name: str, path: str) -> list[FieldError]:
     return all_invalid(path, name, names.qualified_name(name)) + meta.standard_finalizer(name, path)
 
 
+def namespace_finalized(obj: Json, old: Json | None) -> list[FieldError]:
+    """The finalizers of a Namespace, written by who finalizes it."""
+    del old
+    given = (obj.get("spec") or {}).get("finalizers") or []
+    return [error for i, one in enumerate(given) for error in finalizer(one, f"spec.finalizers[{i}]")]
+
+
 def namespace_status(obj: Json, old: Json | None) -> list[FieldError]:
     """The status of a Namespace: it is Active until it is being deleted."""
     del old

@@ -7,7 +7,7 @@ from netplane.api.kinds import KINDS, Kind
 from netplane.apiserver.admission import rare_kinds, workloads
 from netplane.apiserver.admission.nodes import NodeStrategy
 from netplane.apiserver.admission.pods import PodStrategy
-from netplane.apiserver.admission.strategy import Json, Strategy
+from netplane.apiserver.admission.strategy import Json, Strategy, keep
 from netplane.apiserver.admission.workloads import CreatedByPut
 
 
@@ -31,6 +31,14 @@ class NamespaceStrategy(Strategy):
         super().prepare_update(new, old)
         spec = new.setdefault("spec", {})
         spec["finalizers"] = (old.get("spec") or {}).get("finalizers", [])
+
+    def prepare_part(self, part: str, new: Json, old: Json) -> None:
+        """Who finalizes it says who still has to."""
+        super().prepare_part(part, new, old)
+        if part == "finalize":
+            keep(new, old, "status")
+            left = (new.get("spec") or {}).get("finalizers")
+            new["spec"] = {"finalizers": left} if left else {}
 
     def mark_deleted(self, obj: Json) -> None:
         """Users see that it goes."""

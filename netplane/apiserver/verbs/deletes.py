@@ -4,7 +4,7 @@ import asyncio
 import datetime
 from typing import Any
 
-from netplane.api import codec, errors
+from netplane.api import codec, errors, kinds
 from netplane.api.kinds import Kind
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission import propagation
@@ -14,7 +14,7 @@ from netplane.apiserver.verbs import commit, reads
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import DeleteOptions, delete_options
-from netplane.apiserver.wire.reply import Reply, of_json
+from netplane.apiserver.wire.reply import Header, Reply, of_json, warning
 from netplane.apiserver.wire.target import stored_kind
 from netplane.store.protocol import KV, Compare, Put
 
@@ -33,13 +33,27 @@ async def options_of(call: Call) -> DeleteOptions:
 async def delete(call: Call) -> Reply:
     """DELETE of one object."""
     options = await options_of(call)
-    name, kind = call.target.name, call.kind
+    name, kind, told = call.target.name, call.kind, _warnings(call, options)
     if kind.plural == "namespaces" and name in PROTECTED_NAMESPACES:
         raise errors.forbidden("", "namespaces", name, "this namespace may not be deleted")
     value, rev, removed = await remove(call.cluster, stored_kind(kind), call.target.namespace, name, options)
     if STRATEGIES[kind].answers_deleted or not removed:
-        return Reply(reads.one(call, value, rev))
-    return of_json(_success(kind, codec.decode(kind, value, rev)))
+        return Reply(reads.one(call, value, rev), headers=told)
+    return of_json(_success(kind, codec.decode(kind, value, rev)))._replace(headers=told)
+
+
+def _warnings(call: Call, options: DeleteOptions) -> tuple[Header, ...]:
+    """Whoever deletes Jobs may think that their pods go too; a refusal says it as well."""
+    if call.kind is not kinds.JOB or options.propagation:
+        return ()
+    call.warnings.append(_ORPHANS)
+    return (warning(_ORPHANS),)
+
+
+_ORPHANS = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 def _success(kind: Kind, obj: Json) -> Json:
@@ -159,9 +173,10 @@ async def delete_collection(call: Call) -> Reply:
     Each object needs its own revision: a watcher that saw half of a revision could not resume.
     """
     options = await options_of(call)
+    told = _warnings(call, options)
     page = await reads.page(call)
     await remove_all(call.cluster, stored_kind(call.kind), page.kvs, options)
-    return Reply(reads.shower(call).many(page.kvs, page.rev, page.token, page.remaining))
+    return Reply(reads.shower(call).many(page.kvs, page.rev, page.token, page.remaining), headers=told)
 
 
 async def remove_all(cluster: Cluster, kind: Kind, kvs: list[KV], options: DeleteOptions) -> None:

@@ -5,7 +5,17 @@ from collections.abc import Awaitable, Callable
 from netplane.api import errors
 from netplane.api.kinds import PARTS
 from netplane.apiserver.access import reviews, service_tokens
-from netplane.apiserver.verbs import binding, connecting, deletes, freshness, reads, scale, subresources, watching, writes
+from netplane.apiserver.verbs import (
+    binding,
+    connecting,
+    deletes,
+    freshness,
+    reads,
+    scale,
+    subresources,
+    watching,
+    writes,
+)
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.reply import Reply, Send, warning
 
@@ -29,7 +39,6 @@ _SPECIAL = {
     **reviews.HANDLERS,
     **connecting.HANDLERS,
 }
-_PART_VERBS = frozenset({"get", "update", "patch"})
 
 
 def find(call: Call) -> Handler:
@@ -47,7 +56,7 @@ def find(call: Call) -> Handler:
     if special is not None:
         return special
     if target.subresource:
-        if target.subresource not in PARTS or target.verb not in _PART_VERBS:
+        if target.subresource not in PARTS or target.verb not in subresource_verbs(target.resource, target.subresource):
             raise errors.method_not_allowed()
     elif target.verb not in call.kind.verbs or bool(target.name) is (target.verb in _OF_COLLECTIONS):
         raise errors.method_not_allowed()

@@ -3,8 +3,8 @@
 from typing import Any
 
 from netplane.api import errors, fields
-from netplane.apiserver.admission.incoming import named, strict_as
-from netplane.apiserver.verbs import binding, commit, evicting, writes
+from netplane.apiserver.admission.incoming import strict_as
+from netplane.apiserver.verbs import binding, evicting, writes
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import delete_options, write_options
@@ -39,25 +39,7 @@ _NOT_UNREADABLE = (
 )
 
 
-async def finalize(call: Call) -> Reply:
-    """PUT namespaces/NAME/finalize: set spec.finalizers; the last one gone, so is the namespace."""
-    body = await bodies.read(call, *bodies.of_kind(call.kind))
-    bodies.check_types(body, call.kind.group, call.kind.version, call.kind.kind)
-    named({"metadata": body.get("metadata") or {}}, call.target.name)
-    finalizers = (body.get("spec") or {}).get("finalizers") or []
-    rev = (body.get("metadata") or {}).get("resourceVersion")
-
-    def alter(namespace: Json) -> Json:
-        if rev:
-            namespace["metadata"]["resourceVersion"] = rev
-        namespace["spec"] = {"finalizers": finalizers}
-        return namespace
-
-    stored = await commit.change(call.cluster, call.kind, "", call.target.name, alter, scope="all")
-    return writes.answer(call, stored)
-
-
 HANDLERS = {
     ("pods", "eviction", "create"): evict,
-    ("namespaces", "finalize", "update"): finalize,
+    ("namespaces", "finalize", "update"): writes.update,
 }
