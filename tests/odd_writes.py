@@ -130,8 +130,9 @@ UPDATES = {
     ),
     "another uid": put(
         f"{CM}/x", config_map(uid="nope"), 409, "Conflict",
-        'Operation cannot be fulfilled on configmaps "x": StorageError: invalid object, Code: 4, Key: /configmaps/default/x, '
-        "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: nope, UID in object meta: ",
+        'Operation cannot be fulfilled on configmaps "x": StorageError: invalid object, Code: 4, '
+        "Key: /registry/configmaps/default/x, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
+        "UID in precondition: nope, UID in object meta: ",
     ),
     "an old revision": put(
         f"{CM}/x", config_map(resourceVersion="1"), 409, "Conflict",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.apiserver_app import Server, config, run
+from tests.apiserver_app import Server, config, run, service
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
@@ -44,6 +44,41 @@ def test_bad_requests_are_told_what_is_wrong(method: str, path: str, body: Any, 
         assert answer.status == status, answer.body
         assert message in answer.body.decode()
         assert await ask.store.current_rev() == before
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status", "message"),
+    [
+        (None, 400, "the name of the object (c based on URL) was undeterminable: name must be provided"),
+        ([], 422, "json: cannot unmarshal array into Go struct field ConfigMap.metadata of type v1.ObjectMeta"),
+        (
+            {"name": {}},
+            422,
+            "json: cannot unmarshal object into Go struct field ObjectMeta.metadata.name of type string",
+        ),
+        ({"uid": "x"}, 422, 'metadata.uid: Invalid value: "x": field is immutable'),
+        ({"namespace": "other"}, 400, "the namespace of the provided object does not match"),
+    ],
+)
+def test_patches_of_metadata_that_cannot_be(metadata: Any, status: int, message: str) -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(CONFIG, config("c"))
+        answer = await ask.patch(f"{CONFIG}/c", {"metadata": metadata}, "merge")
+        assert (answer.status, message in answer.json["message"]) == (status, True), answer.body
+
+    run(test)
+
+
+def test_an_object_that_a_put_makes_is_none_that_there_was() -> None:
+    async def test(ask: Server) -> None:
+        path = "/api/v1/namespaces/default/services/s"
+        for query, root in (("", "/registry"), ("?dryRun=All", "")):
+            answer = await ask("PUT", path + query, {**service("s"), "metadata": {"name": "s", "uid": "x"}})
+            where = f"Code: 4, Key: {root}/services/specs/default/s, ResourceVersion: 0"
+            assert (answer.status, where in answer.json["message"]) == (409, True), answer.body
+            assert answer.json["message"].endswith("UID in precondition: x, UID in object meta: ")
 
     run(test)
 

@@ -233,7 +233,7 @@ async def change(
             raise errors.not_found(kind.group, kind.plural, name)
         old = codec.decode(kind, kv.value, kv.mod_rev)
         new = alter(old if isinstance(alter, Replacing) else codec.decode(kind, kv.value, kv.mod_rev))
-        identity.check(kind, new, old)
+        identity.check(kind, new, old, dry_run=dry_run)
         prepare(form, new, old, scope, manager)
         stored = await _store(cluster, form, kv, new, old, scope, dry_run=dry_run)
         if stored is not None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from netplane.api import errors
 from netplane.api.kinds import Kind
+from netplane.api.validation import meta
 
 Json = dict[str, Any]
 
@@ -17,7 +18,7 @@ _PREFIXES = {
 _AGGREGATED = frozenset({"apiextensions.k8s.io", "apiregistration.k8s.io"})
 
 
-def check(kind: Kind, new: Json, old: Json) -> None:
+def check(kind: Kind, new: Json, old: Json, *, dry_run: bool) -> None:
     """The object must be the one that was read. Raises StatusError 409, 500."""
     have, want = old["metadata"], new["metadata"]
     rev = want.get("resourceVersion")
@@ -26,7 +27,29 @@ def check(kind: Kind, new: Json, old: Json) -> None:
             raise errors.StatusError(500, "", f'strconv.ParseUint: parsing "{rev}": invalid syntax')
         raise errors.conflict(kind.group, kind.plural, have["name"])
     if want.get("uid") not in (None, "", have["uid"]):
-        raise errors.conflict(kind.group, kind.plural, have["name"], unmet(kind, have, "UID", want["uid"], root=""))
+        raise _another(kind, have, want["uid"], dry_run=dry_run)
+
+
+def check_new(kind: Kind, new: Json, *, dry_run: bool) -> None:
+    """An object that a PUT makes is none that there was. Raises StatusError 409."""
+    if uid := new["metadata"].get("uid"):
+        raise _another(kind, {**new["metadata"], "uid": ""}, uid, dry_run=dry_run)
+
+
+def check_patched(kind: Kind, new: Json, old: Json) -> None:
+    """A patch asks for no certain object: it would change the UID, which is told at the door and as each kind's own.
+
+    Raises StatusError 422.
+    """
+    uid, have = new["metadata"].get("uid"), old["metadata"]["uid"]
+    if uid not in (None, "", have):
+        wrong = meta.immutable("metadata.uid", uid, have)
+        raise errors.invalid(kind.group, kind.kind, old["metadata"]["name"], wrong * 2)
+
+
+def _another(kind: Kind, have: Json, wanted: str, *, dry_run: bool) -> errors.StatusError:
+    why = unmet(kind, have, "UID", wanted, root="" if dry_run else "/registry")
+    return errors.conflict(kind.group, kind.plural, have["name"], why)
 
 
 def unmet(kind: Kind, have: Json, word: str, wanted: str, *, root: str = "/registry") -> str:

@@ -8,7 +8,7 @@ import orjson
 from netplane.api import codec, errors, fields, warnings
 from netplane.apiserver.admission.incoming import as_shown, as_stored, guarded, named, place, strict
 from netplane.apiserver.admission.strategies import STRATEGIES
-from netplane.apiserver.verbs import applying, commit
+from netplane.apiserver.verbs import applying, commit, identity
 from netplane.apiserver.verbs import patching as ways
 from netplane.apiserver.verbs.commit import Stored
 from netplane.apiserver.verbs.reads import one
@@ -81,6 +81,7 @@ async def update(call: Call) -> Reply:
     except errors.StatusError as error:
         if error.code != 404 or call.target.subresource or not strategy.create_on_update:
             raise
+        identity.check_new(call.kind, body, dry_run=options.dry_run)
         if call.guard is not None:
             call.guard(body, None)
         stored = await commit.create(
@@ -132,13 +133,23 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
     """The object after a patch. Raises StatusError when it cannot be applied, or changes what it must not."""
     kind, name = call.kind, old["metadata"]["name"]
     new: Any = ways.strategic(old, document, kind) if way == "strategic" else ways.plain(old, document, way)
-    if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
-        raise errors.bad_request("the patch leaves no object with metadata")
-    named(new, name)
+    if not isinstance(new, dict):
+        raise errors.bad_request("the patch leaves no object")
     if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
         bodies.check_kind(new, kind.kind, kind.api_version)
-    place(call, new)
+    if new.get("metadata") is None:
+        new["metadata"] = {}
+    if _readable(new["metadata"]):
+        named(new, name)
+        place(call, new)
+        identity.check_patched(kind, new, old)
     return new
+
+
+def _readable(metadata: Any) -> bool:
+    """Whether metadata can be looked at; what is of a wrong type is told by its field."""
+    fields_read = ("name", "namespace", "uid")
+    return isinstance(metadata, dict) and all(isinstance(metadata.get(one, ""), str | None) for one in fields_read)
 
 
 def answer(call: Call, stored: Stored) -> Reply:
