@@ -92,11 +92,11 @@ WRITES = {
     "across namespaces": post("/api/v1/configmaps", config_map("y"), 405, "MethodNotAllowed", NO_METHOD),
     "to an object": post(f"{CM}/x", config_map(), 405, "MethodNotAllowed", NO_METHOD),
     "a binding to a pod": post(
-        f"{PODS}/p/binding", binding(kind="Pod", name="n"), 422, "Invalid",
-        'Binding "p" is invalid: target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>"',
+        f"{PODS}/p/binding", binding(kind="Pod", name="n"), 500, "",
+        'target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>"',
     ),
     "a binding to nothing": post(
-        f"{PODS}/p/binding", binding(kind="Node"), 422, "Invalid", 'Binding "p" is invalid: target.name: Required value'
+        f"{PODS}/p/binding", binding(kind="Node"), 500, "", "target.name: Required value"
     ),
     "a binding of another": post(
         f"{PODS}/p/binding", binding("q", name="n"), 400, "BadRequest",
