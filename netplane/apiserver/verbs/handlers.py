@@ -46,10 +46,10 @@ def find(call: Call) -> Handler:
     target = call.target
     if target.subresource and target.subresource not in (*call.kind.subresources, *call.kind.connects):
         raise errors.no_such_resource()
-    if target.method == "HEAD":
-        raise errors.method_not_allowed()
     if "list" not in call.kind.verbs and (target.name or (call.kind.namespaced and not target.namespace)):
         raise errors.no_such_resource()  # a review has no name, and is nowhere else
+    if target.method == "HEAD":
+        raise errors.method_not_allowed()
     if call.kind.namespaced and not target.namespace and target.verb != "list":
         raise errors.method_not_allowed()  # across namespaces there is only reading
     special = _SPECIAL.get((target.resource, target.subresource, target.verb))
