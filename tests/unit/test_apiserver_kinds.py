@@ -81,7 +81,8 @@ def test_jobs_select_their_pods_by_their_own_uid() -> None:
         )
         uid = job["metadata"]["uid"]
         assert job["spec"]["selector"]["matchLabels"] == {"batch.kubernetes.io/controller-uid": uid}
-        assert job["spec"]["template"]["metadata"]["labels"]["job-name"] == "j"
+        labels = job["spec"]["template"]["metadata"]["labels"]
+        assert (labels["job-name"], job["metadata"]["labels"]) == ("j", labels)
         assert (job["spec"]["completions"], job["spec"]["backoffLimit"]) == (1, 6)
 
     run(test)
@@ -199,6 +200,8 @@ def test_events_are_one_object_under_two_names() -> None:
         assert (second["fieldsV1"], second["apiVersion"]) == ({"f:message": {}}, "v1")
         assert (await server("DELETE", f"{new}/e")).status == 200
         assert (await server("GET", "/api/v1/namespaces/default/events/e")).status == 404
+        for gone in (await server("DELETE", f"{new}/e"), await server.patch(f"{new}/e", {})):
+            assert gone.json["message"] == 'events.events.k8s.io "e" not found'
 
     run(test)
 

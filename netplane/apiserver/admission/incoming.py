@@ -115,6 +115,7 @@ def place(call: Call, obj: Json) -> None:
     if not isinstance(metadata, dict):
         raise errors.bad_request("metadata must be an object")
     if not call.kind.namespaced:
+        metadata.pop("namespace", None)
         return
     namespace = call.target.namespace
     if metadata.setdefault("namespace", namespace) != namespace:

@@ -142,6 +142,8 @@ class JobStrategy(Counted):
             labels.setdefault(key, name)
         selector = spec.setdefault("selector", {})
         selector.setdefault("matchLabels", {}).setdefault(_UID_LABELS[0], uid)
+        if not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = dict(labels)
 
     def content(self, obj: Json) -> Any:
         """The spec."""

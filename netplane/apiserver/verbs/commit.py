@@ -188,7 +188,7 @@ async def _insert(
         taken = quotas.NOTHING if limited is None else await quotas.charge(cluster, kind, namespace, obj)
         if dry_run:
             if (there := await cluster.store.get(key)) is not None:
-                raise _exists(kind, there, generated=generated)
+                raise _exists(form, there, generated=generated)
             return Stored(value, 0, created=True, told=told)
         done = await cluster.store.txn([*compares, *taken.compares], [Put(key, value), *claim.ops, *taken.ops])
         if done.succeeded:
@@ -197,7 +197,7 @@ async def _insert(
             return Stored(value, done.rev, created=True, told=told)
         for there in done.failed:
             if there is not None and there.key == key:
-                raise _exists(kind, there, generated=generated)
+                raise _exists(form, there, generated=generated)
         await claim.lost(cluster.store, done.failed)
         if kind is kinds.SERVICE:
             obj["spec"] = claim.asked()
@@ -230,7 +230,7 @@ async def change(
     for _ in range(ATTEMPTS):
         kv = await cluster.store.get(key)
         if kv is None:
-            raise errors.not_found(kind.group, kind.plural, name)
+            raise errors.not_found(form.group, form.plural, name)
         old = codec.decode(kind, kv.value, kv.mod_rev)
         new = alter(old if isinstance(alter, Replacing) else codec.decode(kind, kv.value, kv.mod_rev))
         identity.check(kind, new, old, dry_run=dry_run)

@@ -36,7 +36,7 @@ async def delete(call: Call) -> Reply:
     name, kind, told = call.target.name, call.kind, _warnings(call, options)
     if kind.plural == "namespaces" and name in PROTECTED_NAMESPACES:
         raise errors.forbidden("", "namespaces", name, "this namespace may not be deleted")
-    value, rev, removed = await remove(call.cluster, stored_kind(kind), call.target.namespace, name, options)
+    value, rev, removed = await remove(call.cluster, kind, call.target.namespace, name, options)
     if STRATEGIES[kind].answers_deleted or not removed:
         return Reply(reads.one(call, value, rev), headers=told)
     return of_json(_success(kind, codec.decode(kind, value, rev)))._replace(headers=told)
@@ -66,10 +66,11 @@ async def remove(
     cluster: Cluster, kind: Kind, namespace: str, name: str, options: DeleteOptions
 ) -> tuple[bytes, int, bool]:
     """Delete or mark; the last value, its revision, and whether it is gone. Raises StatusError 404, 409."""
+    form, kind = kind, stored_kind(kind)
     for _ in range(commit.ATTEMPTS):
         kv = await cluster.store.get(cl.key(kind, namespace, name))
         if kv is None:
-            raise reads.absent(kind, name)
+            raise reads.absent(form, name)
         done = await _once(cluster, kind, kv, options)
         if done is not None:
             return done
