@@ -96,7 +96,7 @@ class ResourceRoute(BaseRoute):
             if target.kind is None:
                 raise errors.no_such_resource()
             if not spoken:
-                raise errors.not_acceptable(negotiate.SPOKEN)
+                raise negotiate.refusal(headers.get(b"accept", b""), of_list=target.verb in ("list", "watch"))
             call = Call(self._cluster, target, target.kind, query, headers, user, receive, policy)
             call.raw = scope.get(BODY)
             if target.verb == "watch":

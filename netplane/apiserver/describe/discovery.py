@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 AGGREGATED = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _RESPONSE_KIND = {
-    "binding": ("", "v1", "Binding"),
+    "binding": ("", "", "Binding"),
     "eviction": ("policy", "v1", "Eviction"),
     "scale": ("autoscaling", "v1", "Scale"),
     "token": ("authentication.k8s.io", "v1", "TokenRequest"),
@@ -26,9 +26,20 @@ _RESPONSE_KIND = {
 _CONNECT = {"attach": "Attach", "exec": "Exec", "portforward": "PortForward", "proxy": "Proxy"}
 
 
+# As kube-apiserver ranks them; clients that look for a kind's name take the first group that has it.
+_RANKED = (
+    "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch",
+    "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
+    "admissionregistration.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io",
+    "resource.k8s.io",
+)  # fmt: skip
+
+
+@cache
 def groups() -> list[str]:
-    """The named groups, in the order of the registry."""
-    return list(dict.fromkeys(kind.group for kind in KINDS if kind.group))
+    """The named groups, in the order that kube-apiserver gives them; any others after those."""
+    served = dict.fromkeys(kind.group for kind in KINDS if kind.group)
+    return sorted(served, key=lambda group: _RANKED.index(group) if group in _RANKED else len(_RANKED))
 
 
 def versions(group: str) -> list[str]:
@@ -84,7 +95,8 @@ def _resource_entries(kind: Kind) -> list[Json]:
         own["shortNames"] = list(kind.short_names)
     if kind.categories:
         own["categories"] = list(kind.categories)
-    own["storageVersionHash"] = storage_hash(kind)
+    if "list" in kind.verbs:
+        own["storageVersionHash"] = storage_hash(kind)
     return [own, *(_subresource_entry(kind, name) for name in _below(kind))]
 
 
@@ -110,8 +122,9 @@ def response_kind(kind: Kind, subresource: str) -> tuple[str, str, str]:
 
 
 def storage_hash(kind: Kind) -> str:
-    """How kube-apiserver derives it: the first 8 bytes of SHA-256 of group/version/kind, in base64."""
-    digest = hashlib.sha256(f"{kind.group}/{kind.version}/{kind.kind}".encode()).digest()
+    """How kube-apiserver derives it: the first 8 bytes of SHA-256 of the stored group/version/kind, in base64."""
+    group = kind.group if kind.stored_in is None else kind.stored_in
+    digest = hashlib.sha256(f"{group}/{kind.version}/{kind.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 
 
@@ -126,13 +139,11 @@ def _aggregated_group(group: str) -> Json:
 def _aggregated_resource(kind: Kind) -> Json:
     entry: Json = {
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": "", "kind": kind.kind},
+        "responseKind": {"group": "", "version": "", "kind": kind.kind},  # the group's own
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": list(kind.verbs),
     }
-    if kind.group:
-        entry["responseKind"]["version"] = kind.version
     if kind.short_names:
         entry["shortNames"] = list(kind.short_names)
     if kind.categories:
@@ -144,8 +155,6 @@ def _aggregated_resource(kind: Kind) -> Json:
 
 def _aggregated_subresource(kind: Kind, name: str) -> Json:
     group, version, response = response_kind(kind, name)
-    if not group:
-        group, version = kind.group, kind.version if kind.group else ""
     return {
         "subresource": name,
         "responseKind": {"group": group, "version": version, "kind": response},

@@ -5,6 +5,10 @@ JSON is answered wherever it is accepted: it is at hand, and every client that p
 
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
+
+from netplane.api import errors
+from netplane.api.errors import StatusError
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -12,22 +16,7 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 SPOKEN = (JSON, YAML, PROTOBUF)
-_ANYTHING = frozenset({"*/*", "application/*", JSON})
-
-
-@lru_cache(maxsize=256)
-def output(accept: bytes) -> str:
-    """The media type to answer in; "" when the client accepts none that is spoken."""
-    found = ""
-    for media in accept.decode("latin-1").split(",") if accept.strip() else (JSON,):
-        base, parameters = split(media)
-        if "as" in parameters and _transformed(parameters) is None:
-            continue
-        if base in _ANYTHING:
-            return found if found == YAML else JSON
-        if base in SPOKEN and not found and "as" not in parameters:
-            found = base
-    return found
+_WATCHED = (f"{JSON};stream=watch", f"{PROTOBUF};stream=watch")
 
 
 class Form(Enum):
@@ -56,16 +45,79 @@ def _transformed(parameters: dict[str, str]) -> Form | None:
 _FORMS = {one.value: one for one in Form if one is not Form.OBJECT}
 
 
+class Choice(NamedTuple):
+    """What a client is answered in: the media type ("": it accepts none that is spoken) and the form of objects."""
+
+    media: str
+    form: Form
+
+
 @lru_cache(maxsize=256)
+def choose(accept: bytes) -> Choice:
+    """The best clause of an Accept header that can be served; of several that are equal the first.
+
+    JSON is answered to who likes protobuf best, if JSON is accepted, too.
+    """
+    found = Choice("", Form.OBJECT)
+    if not _routed(accept):
+        return found
+    for wanted, parameters in _clauses(accept.decode("latin-1")):
+        media = JSON if wanted in ("*/*", "application/*") else wanted
+        shown = _shown(parameters)
+        if media not in SPOKEN or shown is None:
+            continue
+        if media != PROTOBUF:
+            return Choice(media, shown)
+        if not found.media and shown is Form.OBJECT:
+            found = Choice(media, shown)
+    return found
+
+
+def _routed(accept: bytes) -> bool:
+    """Whether any clause names a media type as it is spelled, or all of them: no other pattern, no capitals."""
+    clauses = accept.decode("latin-1").split(",")
+    return not accept.strip() or any(one.partition(";")[0].strip() in _ROUTED for one in clauses)
+
+
+_ROUTED = frozenset({"*/*", *SPOKEN})
+
+
+def _clauses(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """Media types with their parameters, the most wanted first."""
+    clauses = [split(one) for one in accept.split(",")] if accept.strip() else [(JSON, {})]
+    return sorted(clauses, key=lambda clause: -_quality(clause[1].get("q", "1")))
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
+
+
+def _shown(parameters: dict[str, str]) -> Form | None:
+    """The form that parameters ask for; None when it is not spoken."""
+    if not any(parameters.get(name) for name in ("as", "g", "v")):
+        return Form.OBJECT
+    return _transformed(parameters)
+
+
+def output(accept: bytes) -> str:
+    """The media type to answer in; "" when the client accepts none that is spoken."""
+    return choose(accept).media
+
+
 def form(accept: bytes) -> Form:
-    """The first form of the Accept header that is spoken; plain objects when none is named."""
-    for media in accept.decode("latin-1").split(","):
-        base, parameters = split(media)
-        if not parameters.get("as") and base in (JSON, "*/*", "application/*", PROTOBUF, YAML):
-            return Form.OBJECT
-        if base == JSON and (found := _transformed(parameters)) is not None:
-            return found
-    return Form.OBJECT
+    """The form of objects that the client wants."""
+    return choose(accept).form
+
+
+def refusal(accept: bytes, *, of_list: bool) -> StatusError:
+    """406: of two parts of the real server, the first looks at media types alone, the second at their parameters."""
+    if _routed(accept):
+        return errors.not_acceptable(SPOKEN)
+    listed = ", ".join((*SPOKEN, *(_WATCHED if of_list else ())))
+    return StatusError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {listed}", {})
 
 
 PEOPLE = (b"curl", b"Wget", b"Mozilla/5.0")
