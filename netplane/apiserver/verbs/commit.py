@@ -55,11 +55,13 @@ class Replacing:
 class Stored:
     """A value as it now stands: in the store at `rev`, or (dry run) as it would."""
 
-    __slots__ = ("created", "rev", "told", "value")
+    __slots__ = ("created", "obj", "rev", "told", "value")
 
-    def __init__(self, value: bytes, rev: int, *, created: bool = False, told: Sequence[str] = ()) -> None:
-        """`told`: warnings that admission has."""
-        self.value, self.rev, self.created, self.told = value, rev, created, told
+    def __init__(
+        self, value: bytes, rev: int, *, created: bool = False, told: Sequence[str] = (), obj: Json | None = None
+    ) -> None:
+        """`told`: warnings that admission has. `obj`: what the value is of, where it is at hand."""
+        self.value, self.rev, self.created, self.told, self.obj = value, rev, created, told, obj
 
 
 def generated_name(base: str) -> str:
@@ -194,7 +196,7 @@ async def _insert(
         if done.succeeded:
             claim.keep()
             cluster.policies.changed(kind)
-            return Stored(value, done.rev, created=True, told=told)
+            return Stored(value, done.rev, created=True, told=told, obj=obj)
         for there in done.failed:
             if there is not None and there.key == key:
                 raise _exists(form, there, generated=generated)
@@ -321,7 +323,7 @@ async def _store(
             return None
         claim.keep()
         cluster.policies.changed(kind)
-        return Stored(value, done.rev, told=told)
+        return Stored(value, done.rev, told=told, obj=new)
 
 
 def _last_hold_gone(kind: Kind, obj: Json) -> bool:

@@ -164,6 +164,6 @@ def _earned(call: Call, stored: Stored) -> list[str]:
     status = call.target.subresource == "status"
     if not warnings.warned(call.kind, stored.value, status=status):
         return []
-    obj = orjson.loads(stored.value)
+    obj = stored.obj or orjson.loads(stored.value)
     respecified = (obj["metadata"].get("generation") or 0) != call.generation
     return warnings.of(call.kind, obj, created=stored.created, status=status, respecified=respecified)
