@@ -148,3 +148,26 @@ def test_slices_of_names_are_told_that_they_are_deprecated_and_ordinary_ones_not
             assert (answer.status, "FQDN" in answer.headers.get("warning", "")) == (201, told), answer
 
     run(test)
+
+
+def test_only_a_strategic_patch_cannot_say_another_kind() -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(CONFIG, config("c", a="1"))
+        strategic = "application/strategic-merge-patch+json"
+        kept = await ask("PATCH", f"{CONFIG}/c", {"kind": "Foo", "apiVersion": "v9"}, content_type=strategic)
+        assert (kept.status, kept.json["kind"], kept.json["apiVersion"]) == (200, "ConfigMap", "v1")
+        merged = await ask("PATCH", f"{CONFIG}/c", {"kind": "Foo"}, content_type="application/merge-patch+json")
+        assert (merged.status, merged.json["reason"]) == (422, "Invalid")
+        assert 'no kind "Foo" is registered for version "v1"' in merged.json["message"]
+
+    run(test)
+
+
+def test_nothing_depends_on_an_event() -> None:
+    async def test(ask: Server) -> None:
+        events = "/api/v1/namespaces/default/events"
+        await ask.create(events, {"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}})
+        answer = await ask("DELETE", f"{events}/e", {"propagationPolicy": "Foreground"})
+        assert (answer.json["status"], (await ask("GET", f"{events}/e")).status) == ("Success", 404)
+
+    run(test)

@@ -16,8 +16,10 @@ def prepare(kind: Kind, obj: Json, policy: str) -> bool:
     """Give an object that is to be deleted the finalizer of a policy; whether it changed.
 
     Without a policy a finalizer that is there stays; Jobs and ReplicationControllers orphan their pods, as they always
-    did.
+    did. Nothing depends on Events: they go at once.
     """
+    if kind is kinds.EVENT:
+        return False
     before = obj["metadata"].get("finalizers") or []
     if not policy:
         if kind not in _ORPHANING or ORPHAN in before or FOREGROUND in before:

@@ -59,7 +59,8 @@ def plain(old: Json, given: Any, way: str) -> Json:
 
 
 def strategic(old: Json, given: Any, kind: Kind) -> Json:
-    """The result of a strategic merge patch."""
+    """The result of a strategic merge patch, which cannot say that an object is of another kind."""
     from netplane.api import schema  # noqa: PLC0415 - loaded when the first strategic patch comes
 
-    return patch.strategic(old, given, schema.for_kind(kind))
+    made = patch.strategic(old, given, schema.for_kind(kind))
+    return {**made, "kind": old["kind"], "apiVersion": old["apiVersion"]} if made else made

@@ -136,7 +136,12 @@ def patched(call: Call, old: Json, document: Any, way: str) -> Json:
     if not isinstance(new, dict):
         raise errors.bad_request("the patch leaves no object")
     if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
-        bodies.check_kind(new, kind.kind, kind.api_version)
+        try:
+            bodies.check_kind(new, kind.kind, kind.api_version)
+        except errors.StatusError as error:  # it is the patch that is wrong
+            why = error.message.partition(f" cannot be handled as a {kind.kind}: ")[2] or error.message
+            text = ways.shower(way, document, new)()
+            raise errors.invalid("", "", "", [fields.invalid("patch", text, why)]) from error
     if new.get("metadata") is None:
         new["metadata"] = {}
     if _readable(new["metadata"]):
