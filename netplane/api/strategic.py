@@ -65,6 +65,9 @@ def _object(doc: Any, patch: Json, schema: Json) -> Json:
         raise _unknown_directive(patch)
     out = _retained(dict(doc) if isinstance(doc, dict) else {}, patch)
     for name in _list_fields(patch):
+        if not isinstance(out.get(name), list) and not {_ORDER + name, _DELETE_FROM + name} & patch.keys():
+            out[name] = _bare(patch[name])
+            continue
         out_list = _list(out.get(name), patch, name, _field(schema, name))
         if out_list or name in out or name in patch:
             out[name] = out_list
@@ -79,10 +82,11 @@ def _set(out: Json, name: str, value: Any, schema: Json) -> None:
     if value is None:
         out.pop(name, None)
     elif isinstance(value, dict):
-        if value.get(_DIRECTIVE) == "delete" or (_DIRECTIVE in value and not isinstance(out.get(name), dict)):
+        there = isinstance(out.get(name), dict)
+        if value.get(_DIRECTIVE) == "delete" or (_DIRECTIVE in value and not there):
             out.pop(name, None)  # a directive about what is not there leaves nothing, its siblings included
         else:
-            out[name] = _object(out.get(name), value, _field(schema, name).schema)
+            out[name] = _object(out[name], value, _field(schema, name).schema) if there else _bare(value)
     else:
         out[name] = value
 
@@ -93,6 +97,17 @@ def _list_fields(patch: Json) -> list[str]:
     return list(
         dict.fromkeys([*named, *(key for key, value in patch.items() if isinstance(value, list) and key[0:1] != "$")])
     )
+
+
+def _bare(value: Any) -> Any:
+    """What is said where nothing was, as it is: no nulls in objects, and no objects that are directives."""
+    if isinstance(value, dict):
+        return {key: _bare(one) for key, one in value.items() if one is not None and not _directs(one)}
+    return [_bare(one) for one in value if not _directs(one)] if isinstance(value, list) else value
+
+
+def _directs(value: Any) -> bool:
+    return isinstance(value, dict) and _DIRECTIVE in value
 
 
 def _retained(out: Json, patch: Json) -> Json:
@@ -115,7 +130,7 @@ def _list(current: Any, patch: Json, name: str, field: _Field) -> list[Any]:
         return []
     items = wanted or []
     if not field.merges:
-        return have if wanted is None else [one for one in items if not (isinstance(one, dict) and _DIRECTIVE in one)]
+        return have if wanted is None else items
     if field.key:
         return _by_key(have, items, order, field)
     return _as_set(have, items, order, removed)
@@ -175,7 +190,7 @@ def _merge_item(merged: list[Any], item: Any, element: Json, key: str) -> None:
     elif at:
         merged[at[0]] = _object(merged[at[0]], item, element)
     else:
-        merged.append(_object({}, item, element))
+        merged.append(item)
 
 
 def _ordered(merged: list[Any], have: list[Any], order: list[Hashable], key: str | None) -> list[Any]:

@@ -259,7 +259,6 @@ def test_service_ports_merge_by_port() -> None:
     [
         ({"spec": {"containers": [{"image": "x"}]}}, 500, "does not contain declared merge key: name"),
         ({"spec": {"$patch": "zap"}}, 500, "unknown patch type: zap in map: map[$patch:zap]"),
-        ({"metadata": {"finalizers": [{"a": 1}]}}, 400, "invalid patch format of primitive list"),
         ({"spec": {"$retainKeys": ["a"], "nodeName": "b"}}, 400, "invalid patch format of retainKeys"),
         (
             {"spec": {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "c"}]}},
@@ -273,3 +272,31 @@ def test_strategic_refusals(change: Json, code: int, message: str) -> None:
         patch.strategic(containers("a"), change, POD)
     assert failure.value.code == code
     assert message in failure.value.message
+
+
+def test_a_list_of_words_gets_no_objects() -> None:
+    with pytest.raises(StatusError) as failure:
+        patch.strategic({"metadata": {"finalizers": ["a"]}}, {"metadata": {"finalizers": [{"a": 1}]}}, POD)
+    assert failure.value.message == "invalid patch format of primitive list"
+
+
+@pytest.mark.parametrize(
+    ("change", "out"),
+    [
+        ({"metadata": {"finalizers": [{"a": 1}]}}, {"metadata": {"finalizers": [{"a": 1}]}}),
+        ({"spec": {"tolerations": [{"a": None}]}}, {"spec": {"tolerations": [{}]}}),
+        (
+            {"spec": {"volumes": [{"name": "a"}, {"name": "a"}, {}]}},
+            {"spec": {"volumes": [{"name": "a"}, {"name": "a"}, {}]}},
+        ),
+        ({"spec": {"volumes": [{"$patch": "delete", "name": "a"}]}}, {"spec": {"volumes": []}}),
+        ({"spec": {"affinity": {"a": {"$patch": "replace"}, "b": None}}}, {"spec": {"affinity": {}}}),
+    ],
+)
+def test_what_was_not_there_is_as_the_patch_says(change: Json, out: Json) -> None:
+    assert patch.strategic({"metadata": {}, "spec": {}}, change, POD) == {"metadata": {}, "spec": {}, **out}
+
+
+def test_what_cannot_be_merged_is_replaced_by_all_that_is_said() -> None:
+    change = {"spec": {"tolerations": [{"$patch": "delete"}]}}
+    assert patch.strategic({"spec": {"tolerations": [{"key": "a"}]}}, change, POD) == change
