@@ -58,7 +58,8 @@ class ResourceRoute(BaseRoute):
         started = time.perf_counter()
         code = 200
         headers = _first(scope["headers"])
-        media = negotiate.output(headers.get(b"accept", b""))
+        tables = target.kind is None or "get" in target.kind.verbs  # reviews have none
+        media = negotiate.output(headers.get(b"accept", b""), tables=tables)
         if media != negotiate.JSON and media:
             send = Translated(media, send)
         try:

@@ -39,6 +39,11 @@ def test_what_is_chosen(accept: str, media: str, form: Form) -> None:
     assert negotiate.choose(accept.encode()) == (media, form)
 
 
+def test_reviews_have_no_tables() -> None:
+    assert negotiate.output(f"{JSON};{TABLE}".encode(), tables=False) == ""
+    assert negotiate.output(f"{JSON};{TABLE},{JSON}".encode(), tables=False) == JSON
+
+
 def test_refusals_of_media_types_and_of_their_parameters() -> None:
     spoken = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"

@@ -53,10 +53,10 @@ class Choice(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def choose(accept: bytes) -> Choice:
+def choose(accept: bytes, *, tables: bool = True) -> Choice:
     """The best clause of an Accept header that can be served; of several that are equal the first.
 
-    JSON is answered to who likes protobuf best, if JSON is accepted, too.
+    JSON is answered to who likes protobuf best, if JSON is accepted, too. `tables`: there are any of what is asked for.
     """
     found = Choice("", Form.OBJECT)
     if not _routed(accept):
@@ -64,7 +64,7 @@ def choose(accept: bytes) -> Choice:
     for wanted, parameters in _clauses(accept.decode("latin-1")):
         media = JSON if wanted in ("*/*", "application/*") else wanted
         shown = _shown(parameters)
-        if media not in SPOKEN or shown is None:
+        if media not in SPOKEN or shown is None or (shown.is_table and not tables):
             continue
         if media != PROTOBUF:
             return Choice(media, shown)
@@ -102,9 +102,9 @@ def _shown(parameters: dict[str, str]) -> Form | None:
     return _transformed(parameters)
 
 
-def output(accept: bytes) -> str:
+def output(accept: bytes, *, tables: bool = True) -> str:
     """The media type to answer in; "" when the client accepts none that is spoken."""
-    return choose(accept).media
+    return choose(accept, tables=tables).media
 
 
 def form(accept: bytes) -> Form:
