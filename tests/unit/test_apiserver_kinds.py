@@ -38,6 +38,20 @@ def test_workloads_get_the_defaults_that_controllers_read() -> None:
     run(test)
 
 
+def test_the_labels_of_a_deployment_are_not_set_with_its_status() -> None:
+    async def test(server: Server) -> None:
+        path = f"{APPS}/deployments"
+        labelled = {**workload("Deployment"), "metadata": {"name": "a", "labels": {"a": "b"}}}
+        await server.create(path, labelled)
+        change = {"metadata": {"labels": {"a": "c"}, "annotations": {"x": "y"}}, "status": {"replicas": 1}}
+        done = (await server.patch(f"{path}/a/status", change)).json["metadata"]
+        assert (done["labels"], done["annotations"]) == ({"a": "b"}, {"x": "y"})
+        owned = {one.get("subresource"): one["fieldsV1"]["f:metadata"].keys() for one in done["managedFields"]}
+        assert owned == {None: {"f:labels"}, "status": {"f:annotations"}}
+
+    run(test)
+
+
 def test_a_daemon_set_counts_its_templates() -> None:
     counter = "deprecated.daemonset.template.generation"
 
@@ -84,6 +98,9 @@ def test_jobs_select_their_pods_by_their_own_uid() -> None:
         labels = job["spec"]["template"]["metadata"]["labels"]
         assert (labels["job-name"], job["metadata"]["labels"]) == ("j", labels)
         assert (job["spec"]["completions"], job["spec"]["backoffLimit"]) == (1, 6)
+        named = {"metadata": {"name": "j" * 64}, "spec": {"template": pod}}
+        refused = await server("POST", "/apis/batch/v1/namespaces/default/jobs", named)
+        assert {one["field"] for one in refused.json["details"]["causes"]} == {"spec.template.labels"}
 
     run(test)
 

@@ -118,8 +118,8 @@ def _capped(entries: Entries) -> Entries:
 
 
 def _sorted(entries: Entries) -> Entries:
-    def rank(one: Json) -> tuple[str, str, str]:
-        return one.get("operation") or "", one.get("time") or "", one.get("manager") or ""
+    def rank(one: Json) -> list[str]:
+        return [one.get(field) or "" for field in ("operation", "time", "manager", "apiVersion", "subresource")]
 
     return sorted(entries, key=rank) if len(entries) > 1 else entries
 

@@ -66,6 +66,9 @@ class Strategy:
         """The part of an object that counts for its generation."""
         return {key: value for key, value in obj.items() if key not in _NOT_CONTENT}
 
+    def reset(self, part: str, new: Json, old: Json) -> None:
+        """Before owners are noted: what nobody can set by writing a part, beside what is no part of it at all."""
+
     def prepare_part(self, part: str, new: Json, old: Json) -> None:
         """A write of a subresource that is a part of the object keeps all else."""
         if part == "status":

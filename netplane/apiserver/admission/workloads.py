@@ -72,10 +72,10 @@ class DeploymentStrategy(Counted):
         """Everything but the status and the rest of the metadata."""
         return super().content(obj), obj["metadata"].get("annotations") or {}
 
-    def prepare_status(self, new: Json, old: Json) -> None:
-        """Labels stay too."""
-        super().prepare_status(new, old)
-        keep(new["metadata"], old["metadata"], "labels")
+    def reset(self, part: str, new: Json, old: Json) -> None:
+        """Labels stay with the status, and with whom they belong to."""
+        if part == "status":
+            keep(new["metadata"], old["metadata"], "labels")
 
 
 class StatefulSetStrategy(Counted):
@@ -142,7 +142,11 @@ class JobStrategy(Counted):
             labels.setdefault(key, name)
         selector = spec.setdefault("selector", {})
         selector.setdefault("matchLabels", {}).setdefault(_UID_LABELS[0], uid)
-        if not obj["metadata"].get("labels"):
+
+    def canonical(self, obj: Json) -> None:
+        """A Job without labels has those of its pods, which were checked."""
+        labels = (obj["spec"]["template"].get("metadata") or {}).get("labels")
+        if labels and not obj["metadata"].get("labels"):
             obj["metadata"]["labels"] = dict(labels)
 
     def content(self, obj: Json) -> Any:

@@ -264,6 +264,7 @@ def prepare(form: Kind, new: Json, old: Json, scope: str, manager: str = "") -> 
         else:
             metadata.pop(field, None)
     defaults.apply(kind, new)  # first: what a client leaves out has a meaning even where it may change nothing
+    strategy.reset(scope, new, old)
     if manager:
         _own(form, new, old, scope, manager)
     if scope in PARTS:
