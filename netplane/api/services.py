@@ -94,7 +94,8 @@ def drop_of_old_type(spec: Json, old: Json) -> None:
         _drop_same(spec, old, "healthCheckNodePort")
     if old.get("type") == "LoadBalancer" != spec.get("type"):
         _drop_same(spec, old, "allocateLoadBalancerNodePorts")
-        _drop_same(spec, old, "loadBalancerClass")
+        if spec.get("loadBalancerClass") == old.get("loadBalancerClass"):  # an empty one is another than none
+            spec.pop("loadBalancerClass", None)
     if externally_accessible(old) and not externally_accessible(spec):
         _drop_same(spec, old, "externalTrafficPolicy")
 

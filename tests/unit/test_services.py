@@ -297,6 +297,13 @@ def test_two_ports_without_names_were_one_before() -> None:
         store(pool, {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}, old)
 
 
+def test_an_empty_class_is_a_class() -> None:
+    pool, http = pools(), {"ports": [{"port": 80}]}
+    old = store(pool, {**http, "type": "LoadBalancer"})
+    with pytest.raises(ValueError, match="loadBalancerClass: Forbidden: may only be used when"):
+        store(pool, {**http, "loadBalancerClass": ""}, old)
+
+
 def test_ports_that_get_names_get_new_node_ports() -> None:
     pool = pools()
     old = store(pool, NP)
