@@ -58,6 +58,12 @@ COMMANDS: list[tuple[str, str]] = [
     ("create poddisruptionbudget pdb --selector=a=b --min-available=1", "poddisruptionbudget.policy/pdb created"),
     ("create priorityclass verbs-high --value=7", "priorityclass.scheduling.k8s.io/verbs-high created"),
     ("run pod1 --image=nginx --labels=a=b --env=X=Y", "pod/pod1 created"),
+    ("debug pod1 --image=busybox --container=look --attach=false", ""),
+    ("get pod pod1 -o jsonpath={.spec.ephemeralContainers[*].name}", "look"),
+    (
+        'patch pod pod1 --subresource=resize -p {"spec":{"containers":[{"name":"pod1","resources":{}}]}}',
+        "pod/pod1 patched (no change)",
+    ),
     ("run dry --image=nginx --dry-run=server -o name", "pod/dry"),
     ("expose deployment web --port=80 --type=NodePort", "service/web exposed"),
     ("set image deployment/web nginx=nginx:2", "image updated"),
