@@ -80,10 +80,16 @@ def aim(case: Any, names: tuple[str, str]) -> None:
 EMPTY_LISTS = re.compile(r'"(limits|drivers|topologyKeys)": ?null')
 
 
+AS_THERE = ("target.name: Required value",)
+"""What kube-apiserver answers with 500, too: a Binding without a node at the old place."""
+
+
 def judge(case: Any, answer: Any) -> None:
     if answer.status_code >= 400:
         status = answer.json()
         assert (status["kind"], status["code"]) == ("Status", answer.status_code), status
+        if status["message"] in AS_THERE:
+            return
         if answer.status_code == 504:
             assert status["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge", status
             return
