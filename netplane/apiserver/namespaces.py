@@ -8,6 +8,7 @@ compares the namespace's revision in its own transaction (netplane.apiserver.ver
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import NamedTuple
 
 from netplane.api import codec, errors, kinds
@@ -56,7 +57,8 @@ def _start(cluster: Cluster, kv: KV, emptying: dict[str, asyncio.Task[None]]) ->
 
 
 async def _finish(cluster: Cluster, name: str) -> None:
-    while True:
+    """Most namespaces are gone at the first attempt or the second; what one waits for is told as of then."""
+    for attempt in count():
         left, problem = None, ""
         try:
             left = await empty(cluster, name)
@@ -71,7 +73,8 @@ async def _finish(cluster: Cluster, name: str) -> None:
         except Exception as error:
             problem = str(error)
             log.exception("a namespace could not be emptied", namespace=name)
-        await _say(cluster, name, left, problem)
+        if attempt:
+            await _say(cluster, name, left, problem)
         await asyncio.sleep(AGAIN_S)
 
 

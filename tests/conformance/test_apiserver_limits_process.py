@@ -157,8 +157,10 @@ def test_the_audit_log_tells_of_it(server: Apiserver) -> None:
 
 def test_kubectl_tells_what_cannot_be_done(server: Apiserver) -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
-           "spec": {"containers": [{"name": "c", "image": "x"}]}}  # fmt: skip
-    server.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+           "spec": {"containers": [{"name": "c", "image": "x"}], "nodeName": "n"}}  # fmt: skip
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}
+    for made in (node, pod):
+        server.kubectl("create", "-f", "-", stdin=json.dumps(made))
     for args in (("logs", "p"), ("exec", "p", "--", "sh"), ("attach", "p"), ("port-forward", "p", "8080:80")):
         server.kubectl("patch", "pod", "p", "--subresource=status", "-p", json.dumps({"status": {"phase": "Running"}}))
         said = server.kubectl(*args, ok=False)
