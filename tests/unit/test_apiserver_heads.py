@@ -139,6 +139,17 @@ def test_parts_and_more_than_one_request_at_once_are_the_parser_s() -> None:
     assert parsed in (3, 4)
 
 
+@pytest.mark.parametrize("rest", [b"\r\n\r\n", b"oken\r\n\r\n", b"\r\nImpersonate-User: jane\r\n\r\n"])
+def test_a_known_head_that_has_not_ended_is_the_parser_s(rest: bytes) -> None:
+    whole = raw(*PLAIN[0])
+    asked, parsed = heard(whole, whole.removesuffix(b"\r\n\r\n"), rest)
+    assert parsed in (1, 2)  # heads are remembered by all connections
+    (_, _), (scope, _) = asked
+    fields = dict(scope["headers"])
+    assert fields[b"authorization"] == (b"Bearer token" if rest.startswith(b"oken") else b"Bearer t")
+    assert fields.get(b"impersonate-user") == (b"jane" if b"jane" in rest else None)
+
+
 def test_another_length_of_body_is_the_same_head() -> None:
     heads = Heads()
     heads.learn(raw(b"POST", b"/a", b"Content-Length: 2\r\n", b"{}"), [(b"host", b"h"), (b"content-length", b"2")])

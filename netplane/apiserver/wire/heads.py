@@ -69,8 +69,13 @@ class Heads:
 
 
 def _parts(data: bytes) -> tuple[bytes, bytes, bytes, bytes] | None:
-    """First line, header fields but for Content-Length, its digits (b"": there is none), body."""
-    head, _, body = data.partition(b"\r\n\r\n")
+    """First line, header fields but for Content-Length, its digits (b"": there is none), body; None without all that.
+
+    A head that has not ended yet is none: what is still to come may be more fields, or more of the last one.
+    """
+    head, ended, body = data.partition(b"\r\n\r\n")
+    if not ended:
+        return None
     line, _, block = head.partition(b"\r\n")
     before, found, rest = block.partition(_LENGTH)
     if not found:
