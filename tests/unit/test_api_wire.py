@@ -275,8 +275,8 @@ def test_special_types() -> None:
         "renewTime": "2026-01-01T00:00:00.123456Z",
     }
     start = field(2, field(4, field(1, -62135596798)))
-    lease = protobuf.decode(envelope("coordination.k8s.io/v1", "Lease", start))
-    assert lease["spec"]["renewTime"] == "0001-01-01T00:00:02.000000Z"
+    found = protobuf.decode(envelope("coordination.k8s.io/v1", "Lease", start))
+    assert found["spec"]["renewTime"] == "0001-01-01T00:00:02.000000Z"
     config = field(1, field(1, "c")) + field(3, field(1, "key") + field(2, b"\x00\xff"))
     found = protobuf.decode(envelope("v1", "ConfigMap", config))
     assert base64.b64decode(found["binaryData"]["key"]) == b"\x00\xff"
