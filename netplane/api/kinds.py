@@ -194,6 +194,7 @@ CERTIFICATE_REQUEST = Kind(
     *("certificatesigningrequest", ("csr",)),
     verbs=_SEEN,
 )
+RUNTIME_CLASS = Kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", False, "runtimeclass", verbs=_SEEN)
 NEW_EVENT = Kind("events.k8s.io", "v1", "Event", "events", True, "event", ("ev",), stored_in="")
 
 KINDS: tuple[Kind, ...] = (
@@ -246,6 +247,7 @@ KINDS: tuple[Kind, ...] = (
     POD_AUTOSCALER,
     ADMISSION_POLICY,
     CERTIFICATE_REQUEST,
+    RUNTIME_CLASS,
     BINDING,
     SELF_SUBJECT_ACCESS_REVIEW,
     SELF_SUBJECT_RULES_REVIEW,

@@ -176,6 +176,7 @@ def test_volumes_say_since_when_they_are_in_their_phase() -> None:
     [
         "/apis/certificates.k8s.io/v1/certificatesigningrequests",
         "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+        "/apis/node.k8s.io/v1/runtimeclasses",
     ],
 )
 def test_what_nothing_acts_on_can_be_watched_and_not_made(path: str) -> None:

@@ -34,6 +34,7 @@ _SERVED = {
     "io.k8s.api.autoscaling.v2": "HorizontalPodAutoscaler",
     "io.k8s.api.certificates.v1": "CertificateSigningRequest",
     "io.k8s.api.admissionregistration.v1": "ValidatingAdmissionPolicy",
+    "io.k8s.api.node.v1": "RuntimeClass",
 }
 _ALONE = {
     "io.k8s.api.core.v1": "Binding",
