@@ -247,6 +247,10 @@ def pem(kind: str, inside: str = "AAAA") -> str:
         (pem("CERTIFICATE"), pem("A"), 'tls: failed to find PEM block with type ending in "PRIVATE KEY" in key input '
          "after skipping PEM blocks of the following types: [A]"),
         (pem("CERTIFICATE"), pem("PRIVATE KEY"), "x509: malformed certificate"),
+        (pem("A", "-----BEGIN B-----"), "y", "tls: failed to find any PEM data in certificate input"),
+        (f"-----BEGIN A-----\n{pem('CERTIFICATE')}", "y", "tls: failed to find any PEM data in key input"),
+        # Nothing but beginnings, as many as a Secret can hold: each is looked at once.
+        ("-----BEGIN A-----\n" * 58_000, "y", "tls: failed to find any PEM data in certificate input"),
     ],
 )  # fmt: skip
 def test_a_certificate_and_a_key_that_are_no_pair(certificate: str, key: str, why: str) -> None:

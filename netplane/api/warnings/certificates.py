@@ -5,12 +5,13 @@ Source: Go's crypto/tls (X509KeyPair), whose messages Kubernetes passes on.
 
 import base64
 import re
+from collections.abc import Iterator
 from typing import Any
 
 Json = dict[str, Any]
 
 TLS = "kubernetes.io/tls"
-_BLOCK = re.compile(rb"-----BEGIN ([^-\r\n]+)-----\s.*?-----END \1-----", re.DOTALL)
+_MARK = re.compile(rb"-----(BEGIN|END) ([^-\r\n]+)-----")
 _NO_CERTIFICATE = 'tls: failed to find "CERTIFICATE" PEM block in certificate input after skipping PEM blocks of the '
 _NO_KEY = (
     'tls: failed to find PEM block with type ending in "PRIVATE KEY" in key input after skipping PEM blocks of the '
@@ -29,17 +30,28 @@ def secret(obj: Json) -> list[str]:
 
 def _problem(certificate: bytes, key: bytes) -> str:
     """What is wrong with a pair; "" when nothing is."""
-    blocks = [(one[1].decode(errors="replace"), one[0]) for one in _BLOCK.finditer(certificate)]
+    blocks = list(_blocks(certificate))
     certificates = [block for kind, block in blocks if kind == "CERTIFICATE"]
     if not certificates:
         return _skipped([kind for kind, _ in blocks], "certificate")
     skipped: list[str] = []
-    for one in _BLOCK.finditer(key):
-        kind = one[1].decode(errors="replace")
+    for kind, block in _blocks(key):
         if kind == "PRIVATE KEY" or kind.endswith(" PRIVATE KEY"):
-            return _unlike(certificates[0], one[0])
+            return _unlike(certificates[0], block)
         skipped.append(kind)
     return _skipped(skipped, "key")
+
+
+def _blocks(text: bytes) -> Iterator[tuple[str, bytes]]:
+    """The PEM blocks of a text and their kinds, in one pass: each from the last BEGIN before an END of its kind."""
+    begun: re.Match[bytes] | None = None
+    for mark in _MARK.finditer(text):
+        if mark[1] == b"BEGIN":
+            begun = mark
+            continue
+        if begun is not None and begun[2] == mark[2]:
+            yield mark[2].decode(errors="replace"), text[begun.start() : mark.end()]
+        begun = None
 
 
 def _skipped(kinds: list[str], part: str) -> str:
