@@ -249,7 +249,10 @@ def _as_go(value: Any, name: str = "") -> Any:
     """Durations as Go prints them: `24h` is `24h0m0s`."""
     if isinstance(value, dict):
         return {key: _as_go(inner, key) for key, inner in value.items()}
-    return durations.text(durations.parse_s(value)) if name.endswith(("Period", "Timeout")) else value
+    if name.endswith(("Period", "Timeout")) and isinstance(value, str):
+        with contextlib.suppress(ValueError):  # sections without effect may say anything
+            return durations.text(durations.parse_s(value))
+    return value
 
 
 BUCKETS = "net/netfilter/nf_conntrack_buckets"

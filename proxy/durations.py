@@ -27,8 +27,12 @@ def text(seconds: float) -> str:
     sign = "-" if seconds < 0 < ns else ""
     if 0 < ns < 1_000_000_000:
         unit, size = next((unit, size) for unit, size in reversed(_SHORT) if ns >= size)
-        return f"{sign}{ns / size:g}{unit}"
+        return f"{sign}{_decimal(ns / size)}{unit}"
     minutes, left = divmod(ns, 60_000_000_000)
     hours, minutes = divmod(minutes, 60)
     parts = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{sign}{parts}{left / 1e9:.9g}s"
+    return f"{sign}{parts}{_decimal(left / 1e9)}s"
+
+
+def _decimal(number: float) -> str:
+    return f"{number:.9f}".rstrip("0").rstrip(".")

@@ -172,10 +172,20 @@ def test_configz_shows_what_is_in_force() -> None:
     assert (shown["conntrack"]["tcpEstablishedTimeout"], shown["configSyncPeriod"]) == ("24h0m0s", "15m0s")
 
 
+def test_configz_shows_sections_without_effect_as_they_are(tmp_path: Path) -> None:
+    said = {"winkernel": {"fooTimeout": 5}, "ipvs": {"syncPeriod": "soon", "tcpTimeout": "90s"}}
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps({"kind": settings.KIND, "apiVersion": settings.API_VERSION, **said}))
+    shown = json.loads(config.shown(config.load(path)[0]))["kubeproxy.config.k8s.io"]
+    assert shown["winkernel"] == said["winkernel"]
+    assert (shown["ipvs"]["syncPeriod"], shown["ipvs"]["tcpTimeout"]) == ("soon", "1m30s")
+
+
 @pytest.mark.parametrize(
     "text",
-    ["0s", "1ns", "2µs", "10ms", "1.5ms", "1s", "1.5s", "1m0s", "1m30s", "1h0m0s", "24h0m0s", "1h0m0.5s", "-1m0s"],
-)
+    ["0s", "1ns", "2µs", "10ms", "1.5ms", "1s", "1.5s", "1m0s", "1m30s", "1h0m0s", "24h0m0s", "1h0m0.5s", "-1m0s",
+     "123.456789ms", "59.123456789s"],
+)  # fmt: skip
 def test_durations_are_printed_as_they_are_read(text: str) -> None:
     assert durations.text(durations.parse_s(text)) == text
 
