@@ -186,7 +186,7 @@ class FakeApiserver:
             async with asyncio.timeout(timeout_s):
                 if asked.query.get("sendInitialEvents") == "true":
                     revision = self.store.revision
-                    for piece in _initial_events(self.store, asked):
+                    for piece in _initial_events(self.store, asked, revision):
                         await self._chunk(writer, piece)
                 async for line in _lines(self.store, asked, revision, queue):
                     await self._chunk(writer, line + b"\n")
@@ -209,8 +209,8 @@ class FakeApiserver:
                 await asyncio.sleep(0)
 
 
-def _initial_events(store: FakeStore, asked: Asked) -> Iterator[bytes]:
-    """What is there now as events, some hundred at a time, and the bookmark that ends them."""
+def _initial_events(store: FakeStore, asked: Asked, revision: int) -> Iterator[bytes]:
+    """What is there now, at this revision, as events, some hundred at a time; and the bookmark that ends them."""
     wanted = _filter(asked)
     entries = [entry for entry in store.collections.get(asked.kind.path(), {}).values() if wanted(entry)]
     for i in range(0, len(entries), WATCH_LIST_PIECE):
@@ -220,7 +220,7 @@ def _initial_events(store: FakeStore, asked: Asked) -> Iterator[bytes]:
         "kind": asked.kind.kind,
         "apiVersion": asked.kind.api_version,
         "metadata": {
-            "resourceVersion": str(store.revision),
+            "resourceVersion": str(revision),
             "annotations": {"k8s.io/initial-events-end": "true"},
             "creationTimestamp": None,
         },

@@ -148,6 +148,21 @@ def test_the_fake_sends_what_is_there_as_events_to_who_asks() -> None:
     scenario(body)
 
 
+def test_the_bookmark_after_what_is_there_is_not_ahead_of_what_came_meanwhile() -> None:
+    async def body(fake: FakeApiserver, api: Api) -> None:
+        fake.store.load(kinds.NODE, [{"metadata": {"name": "a"}}])
+        began, fake.cut_bytes = fake.store.revision, 7
+        asked = {"watch": "true", "sendInitialEvents": "true", "timeoutSeconds": "0.1"}
+        async with api.stream(kinds.NODE.path(), asked, read_timeout_s=5) as chunks:
+            raw = await anext(chunks)
+            fake.store.put(kinds.NODE, {"metadata": {"name": "b"}})
+            lines = [json.loads(line) for line in (raw + b"".join([chunk async for chunk in chunks])).splitlines()]
+        told = [(line["type"], line["object"]["metadata"]["resourceVersion"]) for line in lines[1:]]
+        assert told == [("BOOKMARK", str(began)), ("ADDED", str(fake.store.revision))]
+
+    scenario(body)
+
+
 def test_the_fake_tells_of_what_leaves_a_selector_as_it_was() -> None:
     async def body(fake: FakeApiserver, api: Api) -> None:
         fake.store.load(kinds.NODE, [{"metadata": {"name": "n"}, "spec": {"podCIDR": "10.0.0.0/24"}}])
