@@ -36,7 +36,7 @@ from proxy.plan.skeleton import NAME, skeleton
 PROXY = (sys.executable, "-m", "proxy")
 FLAGS = ("--cluster-cidr=10.128.0.0/9", "--hostname-override=node-0", "--healthz-bind-address=127.0.0.1:10256")
 TICK_S = 0.005
-GIVE_UP_S = 900.0
+GIVE_UP_S, REFERENCE_GIVE_UP_S = 120.0, 900.0
 REFERENCE_CONFIG = """\
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -99,7 +99,7 @@ class Space:
         with log.open("wb") as out:
             began = time.perf_counter()
             with self.process(str(binary), f"--config={config}", f"--master={url}", stderr=out, stdout=out) as process:
-                yield Proxy(process, began, log)
+                yield Proxy(process, began, log, REFERENCE_GIVE_UP_S)
 
     def socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         return netns.socket_in(self.fd, socket.AF_INET, kind)
@@ -183,8 +183,8 @@ class Usage(NamedTuple):
 class Proxy:
     """A running netplane-proxy, or a kube-proxy."""
 
-    def __init__(self, process: subprocess.Popen[bytes], began: float, log: Path) -> None:
-        self.pid, self.began, self._log = process.pid, began, log
+    def __init__(self, process: subprocess.Popen[bytes], began: float, log: Path, give_up_s: float = GIVE_UP_S) -> None:
+        self.pid, self.began, self._log, self._give_up_s = process.pid, began, log, give_up_s
         self._process = process
 
     def usage(self) -> Usage:
@@ -196,7 +196,7 @@ class Proxy:
 
     def pause(self, without: str) -> None:
         """Between two looks; ends the benchmark when there is nothing to wait for any more."""
-        if self._process.poll() is not None or time.perf_counter() - self.began > GIVE_UP_S:
+        if self._process.poll() is not None or time.perf_counter() - self.began > self._give_up_s:
             sys.exit(f"{without}; the proxy says:\n{self._log.read_text()[-3000:]}")
         time.sleep(TICK_S)
 
