@@ -16,7 +16,7 @@ from pathlib import Path
 _GROUPS = (
     "core/v1", "discovery/v1", "networking/v1", "coordination/v1", "apps/v1", "batch/v1", "rbac/v1", "events/v1",
     "policy/v1", "authentication/v1", "authorization/v1", "autoscaling/v1", "autoscaling/v2", "storage/v1",
-    "scheduling/v1", "resource/v1", "certificates/v1", "admissionregistration/v1",
+    "scheduling/v1", "resource/v1", "certificates/v1", "admissionregistration/v1", "node/v1",
 )  # fmt: skip
 _META = "k8s.io.apimachinery.pkg.apis.meta.v1"
 _SPECIAL = {
