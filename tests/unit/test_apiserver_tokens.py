@@ -132,11 +132,13 @@ def test_why_it_is_not_good_any_more() -> None:
             await ask("DELETE", f"{where}?gracePeriodSeconds=0")
             gone = await review(ask, bound[kind])
             assert gone["error"] == "[invalid bearer token, service account token has been invalidated]", kind
-        await ask.create(f"{BASE}/secrets", {"metadata": {"name": "s"}})
+        told = {"old": claims(bound["Secret"])["kubernetes.io"]["secret"]["uid"]}  # who tells of it is not it
+        await ask.create(f"{BASE}/secrets", {"metadata": {"name": "s", "annotations": told}})
         assert "does not match service account secret ref claim" in (await review(ask, bound["Secret"]))["error"]
         await ask("DELETE", f"{BASE}/serviceaccounts/bot")
         assert (await review(ask, plain))["error"] == '[invalid bearer token, serviceaccounts "bot" not found]'
-        await ask.create(f"{BASE}/serviceaccounts", {"metadata": {"name": "bot"}})
+        labels = {"uid": claims(plain)["kubernetes.io"]["serviceaccount"]["uid"]}
+        await ask.create(f"{BASE}/serviceaccounts", {"metadata": {"name": "bot", "labels": labels}})
         assert "does not match claim" in (await review(ask, plain))["error"]
 
     run(test)

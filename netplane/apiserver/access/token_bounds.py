@@ -7,6 +7,7 @@ Source: the token registry and the token validator of Kubernetes 1.36.
 """
 
 import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -78,16 +79,13 @@ class There:
 
     async def account(self, namespace: str, ref: Json) -> str:
         """What is wrong with the account of a token; "" when it is there."""
-        kind = kinds.SERVICE_ACCOUNT
-        kv = await self._store.get(cl.key(kind, namespace, ref["name"]))
+        kv = await self._store.get(cl.key(kinds.SERVICE_ACCOUNT, namespace, ref["name"]))
         if kv is None:
             return f'serviceaccounts "{ref["name"]}" not found'
-        if self._good(kv.value, ref["uid"]):
-            return ""
-        uid = orjson.loads(kv.value)["metadata"]["uid"]
+        uid, deleted = _life(kv.value)
         if uid != ref["uid"]:
             return f"service account UID ({uid}) does not match claim ({ref['uid']})"
-        return f"service account {namespace}/{ref['name']} has been deleted"
+        return f"service account {namespace}/{ref['name']} has been deleted" if self._over(deleted) else ""
 
     async def bound(self, namespace: str, own: Json) -> str:
         """What is wrong with what else a token is bound to; of a pod's, its node need not be there."""
@@ -98,22 +96,21 @@ class There:
             kv = await self._store.get(cl.key(kind, namespace if kind.namespaced else "", ref["name"]))
             if kv is None:
                 return _ENDED
-            if not self._good(kv.value, ref["uid"]):
-                uid = orjson.loads(kv.value)["metadata"]["uid"]
-                other = f"{name} UID ({uid}) does not match service account {name} ref claim ({ref['uid']})"
-                return _ENDED if uid == ref["uid"] else other
+            uid, deleted = _life(kv.value)
+            if uid != ref["uid"]:
+                return f"{name} UID ({uid}) does not match service account {name} ref claim ({ref['uid']})"
+            if self._over(deleted):
+                return _ENDED
         return ""
 
-    def _good(self, value: bytes, uid: str) -> bool:
-        """Whether an object is the one that is meant and was not deleted a while ago; mostly without decoding."""
-        if uid.encode() not in value:
-            return False
-        if b'"deletionTimestamp"' not in value:
-            return True
-        metadata = orjson.loads(value)["metadata"]
-        if metadata["uid"] != uid:
-            return False
-        deleted = metadata.get("deletionTimestamp")
-        return not deleted or datetime.datetime.fromisoformat(deleted) >= self._now - datetime.timedelta(
-            seconds=DELETED_S
-        )
+    def _over(self, deleted: str) -> bool:
+        """Whether an object was deleted a while ago."""
+        leeway = datetime.timedelta(seconds=DELETED_S)
+        return bool(deleted) and datetime.datetime.fromisoformat(deleted) < self._now - leeway
+
+
+@lru_cache(maxsize=1024)
+def _life(value: bytes) -> tuple[str, str]:
+    """uid and deletionTimestamp ("": none) of a stored object. Each request asks of values that seldom change."""
+    metadata = orjson.loads(value)["metadata"]
+    return metadata["uid"], metadata.get("deletionTimestamp") or ""
