@@ -260,17 +260,29 @@ def test_a_certificate_and_a_key_that_are_no_pair(certificate: str, key: str, wh
     assert told(kinds.SECRET, {**secret, "type": "Opaque"}) == []
 
 
+def pair(certificate: Certificate, key: Certificate, unknown: str = "") -> list[str]:
+    """What is said of a pair. The key's algorithm, ECDSA, is one that nobody knows in the part that is `unknown`."""
+    parts = {
+        "tls.crt": ("CERTIFICATE", certificate.certificate.public_bytes(serialization.Encoding.DER)),
+        "tls.key": ("PRIVATE KEY", key.key.private_bytes(*PKCS8)),
+    }
+    data = {}
+    for name, (kind, der) in parts.items():
+        inside = der.replace(ECDSA, ECDSA[:-1] + b"\x7f") if name == unknown else der
+        data[name] = base64.b64encode(pem(kind, base64.encodebytes(inside).decode().strip()).encode()).decode()
+    return told(kinds.SECRET, {"type": "kubernetes.io/tls", "data": data})
+
+
+PKCS8 = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+ECDSA = bytes.fromhex("06072a8648ce3d0201")
+
+
 def test_a_certificate_and_its_key_are_a_pair() -> None:
     one, other = Certificate.issue("a"), Certificate.issue("b")
-
-    def secret(certificate: Certificate, key: Certificate) -> Json:
-        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        data = {"tls.crt": certificate.certificate.public_bytes(form[0]), "tls.key": key.key.private_bytes(*form)}
-        encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
-        return {"type": "kubernetes.io/tls", "data": encoded}
-
-    assert told(kinds.SECRET, secret(one, one)) == []
-    assert told(kinds.SECRET, secret(one, other)) == ["tls: private key does not match public key"]
+    assert pair(one, one) == []
+    assert pair(one, other) == ["tls: private key does not match public key"]
+    assert pair(one, one, unknown="tls.crt") == ["tls: unknown public key algorithm"]
+    assert pair(one, one, unknown="tls.key") == ["tls: failed to parse private key"]
 
 
 def test_workloads_that_ask_for_more_than_is_wise() -> None:

@@ -70,15 +70,18 @@ def _skipped(kinds: list[str], part: str) -> str:
 def _unlike(certificate: bytes, key: bytes) -> str:
     """Two blocks that are a certificate and a key by their names, and no pair."""
     from cryptography import x509  # noqa: PLC0415 - 30 ms, which only servers of TLS Secrets pay
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
     try:
         public = x509.load_pem_x509_certificate(certificate).public_key()
     except ValueError:
         return "x509: malformed certificate"
+    except UnsupportedAlgorithm:
+        return "tls: unknown public key algorithm"
     try:
         private: Any = serialization.load_pem_private_key(key, None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return "tls: failed to parse private key"
     if type(private.public_key()) is not type(public):
         return "tls: private key type does not match public key type"
