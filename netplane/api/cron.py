@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from netplane.api.fields import go_quote
+from netplane.api.times import quoted
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -79,7 +79,7 @@ def _zone(name: str) -> str:
 
 def _duration(text: str) -> str:
     """What is wrong with a duration, as Go's time.ParseDuration says it: 1h30m is none."""
-    shown, rest = go_quote(text), text[1:] if text[:1] in ("+", "-") else text
+    shown, rest = quoted(text), text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
         return ""
     while rest:
@@ -89,7 +89,7 @@ def _duration(text: str) -> str:
         if not part[2]:
             return f"missing unit in duration {shown}"
         if part[2] not in _UNITS:
-            return f"unknown unit {go_quote(part[2])} in duration {shown}"
+            return f"unknown unit {quoted(part[2])} in duration {shown}"
         rest = rest[part.end() :]
     return "" if text.strip("+-") else f"invalid duration {shown}"
 

@@ -8,8 +8,6 @@ import datetime
 import re
 from functools import lru_cache
 
-from netplane.api.fields import go_quote
-
 _DATE = (
     ("2006", r"\d{4}", ""), ("-", "-", ""), ("01", r"\d\d", "month"), ("-", "-", ""), ("02", r"\d\d", "day"),
     ("T", "T", ""), ("15", r"\d\d", "hour"), (":", ":", ""), ("04", r"\d\d", "minute"), (":", ":", ""),
@@ -17,9 +15,16 @@ _DATE = (
 )  # fmt: skip
 _RANGES = {"month": (1, 12), "hour": (0, 23), "minute": (0, 59), "second": (0, 59)}
 _MICRO, _ZONE = ".000000", "Z07:00"
-_FRACTION = re.compile(r"[.,]\d+")
-_SIX = re.compile(r"[.,]\d{6}")
-_OFFSET = re.compile(r"Z|[+-](\d\d):(\d\d)")
+_FRACTION = re.compile(r"[.,]\d+", re.ASCII)
+_SIX = re.compile(r"[.,]\d{6}", re.ASCII)
+_OFFSET = re.compile(r"Z|[+-](\d\d):(\d\d)", re.ASCII)
+_MOST_HOURS, _MOST_MINUTES = 24, 60
+
+
+def quoted(text: str) -> str:
+    """A text as Go's package time shows it: byte for byte what is not ASCII, unlike %q."""
+    shown = (f"\\{chr(c)}" if c in b'"\\' else chr(c) if 32 <= c < 128 else f"\\x{c:02x}" for c in text.encode())
+    return f'"{"".join(shown)}"'
 
 
 def canonical(text: str, *, micro: bool = False) -> str:
@@ -48,7 +53,7 @@ def _canonical(text: str, micro: bool) -> str:
     if zone is None:
         raise _cannot(text, layout, rest, _ZONE)
     if zone.end() < len(rest):
-        raise ValueError(f"parsing time {go_quote(text)}: extra text: {go_quote(rest[zone.end() :])}")
+        raise ValueError(f"parsing time {quoted(text)}: extra text: {quoted(rest[zone.end() :])}")
     return _in_utc(text, numbers, zone, fraction if micro else "")
 
 
@@ -64,14 +69,12 @@ def _numbers(text: str, layout: str) -> tuple[list[int], str]:
             numbers.append(int(found[0]))
         low, high = _RANGES.get(unit, (0, 9999))
         if unit and not low <= numbers[-1] <= high:
-            raise ValueError(f"parsing time {go_quote(text)}: {unit} out of range")
+            raise ValueError(f"parsing time {quoted(text)}: {unit} out of range")
     return numbers, rest
 
 
 def _cannot(text: str, layout: str, rest: str, step: str) -> ValueError:
-    return ValueError(
-        f"parsing time {go_quote(text)} as {go_quote(layout)}: cannot parse {go_quote(rest)} as {go_quote(step)}"
-    )
+    return ValueError(f"parsing time {quoted(text)} as {quoted(layout)}: cannot parse {quoted(rest)} as {quoted(step)}")
 
 
 def _in_utc(text: str, numbers: list[int], zone: re.Match[str], fraction: str) -> str:
@@ -80,8 +83,20 @@ def _in_utc(text: str, numbers: list[int], zone: re.Match[str], fraction: str) -
     try:
         time = datetime.datetime(max(year, 1), month, day, hour, minute, second, tzinfo=datetime.UTC)
     except ValueError:
-        raise ValueError(f"parsing time {go_quote(text)}: day out of range") from None
+        raise ValueError(f"parsing time {quoted(text)}: day out of range") from None
     if zone[1]:
-        ahead = datetime.timedelta(hours=int(zone[1]), minutes=int(zone[2]))
-        time = time - ahead if zone[0][0] == "+" else time + ahead
+        try:
+            time -= _ahead(text, zone)
+        except OverflowError:  # in UTC it is before year 1 or after 9999, where Go goes on
+            raise ValueError(f"parsing time {quoted(text)}: year out of range") from None
     return f"{time:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + tail
+
+
+def _ahead(text: str, zone: re.Match[str]) -> datetime.timedelta:
+    """How far a zone is before UTC."""
+    hours, minutes = int(zone[1]), int(zone[2])
+    for unit, wrong in (("minute", minutes > _MOST_MINUTES), ("hour", hours > _MOST_HOURS)):
+        if wrong:
+            raise ValueError(f"parsing time {quoted(text)}: time zone offset {unit} out of range")
+    ahead = datetime.timedelta(hours=hours, minutes=minutes)
+    return ahead if zone[0][0] == "+" else -ahead

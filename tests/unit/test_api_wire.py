@@ -3,13 +3,14 @@
 import base64
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplane.api import codec, kinds, protobuf, typecheck
+from netplane.api import codec, kinds, protobuf, times, typecheck
 from netplane.api.errors import StatusError
 from netplane.api.protobuf import encode
 
@@ -160,6 +161,11 @@ SECONDS, MICRO = "2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05.000000Z07:00"
         ("2026-02-30T24:00:00Z", ": hour out of range", ": hour out of range"),
         ("2026-02-29T00:00:00.000000Z", ": day out of range", ": day out of range"),
         ("2026-01-01T00:00:00.000000Zx", ': extra text: "x"', ': extra text: "x"'),
+        ("2026-01-02T00:00:00.000000+24:00", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000000Z"),
+        ("2026-01-01T00:00:00.000000+25:00", *[": time zone offset hour out of range"] * 2),
+        ("2026-01-01T00:00:00.000000-99:61", *[": time zone offset minute out of range"] * 2),
+        ("0001-01-01T00:00:00.000000+01:00", ": year out of range", ": year out of range"),
+        ("9999-12-31T23:59:59.000000-01:00", ": year out of range", ": year out of range"),
     ],
 )
 def test_times_are_read_and_written_as_go_does(given: str, seconds: str, micro: str) -> None:
@@ -174,6 +180,11 @@ def test_times_are_read_and_written_as_go_does(given: str, seconds: str, micro: 
                 typecheck.clean(kinds.LEASE, obj)
             assert str(caught.value).startswith(f'parsing time "{given}"')
             assert str(caught.value).endswith(stored.format(SECONDS if part == "metadata" else MICRO))
+
+
+def test_a_time_is_ascii() -> None:
+    with pytest.raises(ValueError, match=re.escape(r'cannot parse ".\xd9\xa3Z" as "Z07:00"')):
+        times.canonical("2026-01-01T00:00:00.\u0663Z")
 
 
 def test_zeros_of_fields_that_are_no_pointers_are_as_good_as_absent() -> None:

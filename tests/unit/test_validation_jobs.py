@@ -250,6 +250,7 @@ HUGE = 10**20
         ("@every 1h30m", ""), ("@every .5s", ""), ("TZ=Europe/Berlin @daily", ""), ("CRON_TZ= 0 0 * * *", ""),
         ("@every x", 'failed to parse duration @every x: time: invalid duration "x"'),
         ("@every 1", 'failed to parse duration @every 1: time: missing unit in duration "1"'),
+        ("@every \u0663s", 'failed to parse duration @every \u0663s: time: invalid duration "\\xd9\\xa3s"'),
         ("@every 1d", 'failed to parse duration @every 1d: time: unknown unit "d" in duration "1d"'),
         ("TZ=Foo/Bar * * * * *", "provided bad location Foo/Bar: unknown time zone Foo/Bar"),
         ("TZ=../etc * * * * *", "provided bad location ../etc: time: invalid location name"),
