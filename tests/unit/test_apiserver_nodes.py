@@ -12,6 +12,8 @@ from tests.apiserver_app import USERS, Server, serving, settings
 NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 TOKENS = "/api/v1/namespaces/default/serviceaccounts/a/token"
+CSI_NODES, SLICES = "/apis/storage.k8s.io/v1/csinodes", "/apis/resource.k8s.io/v1/resourceslices"
+CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 N1 = "n1-token"
 
 
@@ -42,6 +44,21 @@ def pod(name: str, node: str, *, mirror: bool = False) -> dict[str, Any]:
     notes = {"annotations": {"kubernetes.io/config.mirror": "x"}} if mirror else {}
     spec = {"containers": [{"name": "c", "image": "x"}], "nodeName": node}
     return {"metadata": {"name": name, **notes}, "spec": spec}
+
+
+def device_slice(name: str, node: str) -> dict[str, Any]:
+    pool = {"name": "p", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": "d.example.org", "nodeName": node, "pool": pool, "devices": []}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+async def claimed(server: Server) -> None:
+    """A claim that a pod of n1 names."""
+    sizes = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    await server.create(CLAIMS, {"metadata": {"name": "c"}, "spec": sizes})
+    user = pod("claims", "n1")
+    user["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    await server.create(PODS, user)
 
 
 def bound(**ref: str) -> dict[str, Any]:
@@ -100,6 +117,18 @@ REFUSED = [
     ("POST", LEASES, {"metadata": {"generateName": "n-"}}, 'leases.coordination.k8s.io "n-" is forbidden: can only'),
     ("POST", PODS, {**owned(), "spec": {**owned()["spec"], "serviceAccountName": "a"}},
      'pods "p" is forbidden: a mirror pod may not reference service accounts'),
+    ("PATCH", f"{PODS}/on-n1/status", {"status": {"resourceClaimStatuses": [{"name": "g", "resourceClaimName": "t"}]}},
+     'pods "on-n1" is forbidden: node "n1" cannot update resource claim statues'),
+    ("POST", CSI_NODES, {"metadata": {"name": "n2"}, "spec": {"drivers": []}},
+     "can only access CSINode with the same name as the requesting node"),
+    ("POST", SLICES, device_slice("s", "n2"),
+     "can only create ResourceSlice with the same NodeName as the requesting node"),
+    ("POST", SLICES, {"metadata": {"name": "s"}, "spec": {"driver": "d", "pool": {"name": "p"}}},
+     "can only create ResourceSlice with the same NodeName as the requesting node"),
+    ("PATCH", f"{CLAIMS}/c/status", {"metadata": {"labels": {"a": "b"}}},
+     'node "n1" is not allowed to update fields other than status.quantity and status.conditions'),
+    ("PATCH", f"{CLAIMS}/c/status", {"status": {"phase": "Lost"}},
+     'node "n1" is not allowed to update fields other than status.quantity and status.conditions'),
 ]  # fmt: skip
 
 
@@ -107,6 +136,8 @@ REFUSED = [
 def test_what_is_not_its_own_is_refused(method: str, path: str, body: Any, words: str) -> None:
     async def test(ask: Server) -> None:
         headers = {"content_type": "application/merge-patch+json"} if method == "PATCH" else {}
+        if CLAIMS in path:
+            await claimed(ask)
         refused = await ask(method, path, body, token=N1, **headers)
         assert (refused.status, refused.json["reason"]) == (403, "Forbidden"), refused.json
         assert words in refused.json["message"]
@@ -128,6 +159,13 @@ def test_what_is_its_own_is_its_to_write() -> None:
         }
         assert (await ask("PATCH", f"{NODES}/n1", labels, token=N1, **merge)).status == 200
         assert (await ask("DELETE", f"{PODS}/on-n1", token=N1)).status == 200
+        csi = {"metadata": {"name": "n1"}, "spec": {"drivers": []}}
+        assert (await ask("POST", CSI_NODES, csi, token=N1)).status == 201
+        assert (await ask("POST", SLICES, device_slice("s", "n1"), token=N1)).status == 201
+        assert (await ask("DELETE", f"{SLICES}/s", token=N1)).status == 200
+        await claimed(ask)
+        grown = {"status": {"capacity": {"storage": "2Gi"}}}
+        assert (await ask("PATCH", f"{CLAIMS}/c/status", grown, token=N1, **merge)).status == 200
 
     run(test)
 

@@ -1,4 +1,4 @@
-"""What a node may write: its own Node, Lease and pods, whatever else lets nodes write such things.
+"""What a node may write: its own Node, Lease, CSINode, devices and pods, whatever else lets nodes write such things.
 
 `check` looks at what can be seen before the request is served; what an update makes of an object is seen by
 `call.guard`, once it is known. Source: the NodeRestriction admission plugin of Kubernetes 1.36.
@@ -109,10 +109,63 @@ async def _lease(call: Call, node: str) -> str:
     target = call.target
     if target.namespace != LEASES:
         return f'can only access leases in the "{LEASES}" system namespace'
-    name = target.name
+    return "" if await _named(call) == node else "can only access node lease with the same name as the requesting node"
+
+
+async def _named(call: Call) -> str:
+    """The name of an object that the path names, or the body of a create."""
+    if call.target.verb != "create":
+        return call.target.name
+    return ((await _sent(call, *bodies.of_kind(call.kind))).get("metadata") or {}).get("name") or ""
+
+
+async def _csi_node(call: Call, node: str) -> str:
+    return "" if await _named(call) == node else "can only access CSINode with the same name as the requesting node"
+
+
+async def _slice(call: Call, node: str) -> str:
+    """What it may update, and which ones at once, is the authorizer's to say: it knows them."""
+    target = call.target
     if target.verb == "create":
-        name = ((await _sent(call, "Lease", "coordination.k8s.io/v1")).get("metadata") or {}).get("name") or ""
-    return "" if name == node else "can only access node lease with the same name as the requesting node"
+        slice_ = await _sent(call, *bodies.of_kind(call.kind))
+    elif target.verb == "delete":
+        kv = await call.cluster.store.get(cl.key(call.kind, "", target.name))
+        if kv is None:
+            return ""
+        slice_ = call.cluster.decoded(kv)
+    else:
+        return ""
+    if (slice_.get("spec") or {}).get("nodeName") == node:
+        return ""
+    return f"can only {target.verb} ResourceSlice with the same NodeName as the requesting node"
+
+
+async def _claim(call: Call, node: str) -> str:
+    target = call.target
+    if target.subresource != "status":
+        return "may only update PVC status"
+
+    def guard(new: Json, old: Json | None) -> None:
+        if _beside_sizes(new) != _beside_sizes(old or {}):
+            why = f'node "{node}" is not allowed to update fields other than status.quantity and status.conditions'
+            raise _forbidden(call, target.name, why)
+
+    call.guard = guard
+    return ""
+
+
+def _beside_sizes(claim: Json) -> Json:
+    """All of a claim but what a node tells of it, and who told that."""
+    metadata, status = claim.get("metadata") or {}, claim.get("status") or {}
+    return {
+        **{field: value for field, value in claim.items() if field not in ("kind", "apiVersion")},
+        "metadata": {field: metadata[field] for field in metadata if field not in _TOLD_BY and metadata[field]},
+        "status": {field: status[field] for field in status if field not in _SIZES and status[field]},
+    }
+
+
+_TOLD_BY = frozenset({"managedFields", "resourceVersion"})
+_SIZES = frozenset({"capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"})
 
 
 async def _pod(call: Call, node: str) -> str:
@@ -143,8 +196,18 @@ def _status_guard(call: Call, node: str) -> Any:
     def guard(new: Json, old: Json | None) -> None:
         if (new["metadata"].get("labels") or {}) != ((old or {}).get("metadata", {}).get("labels") or {}):
             raise _forbidden(call, call.target.name, f'node "{node}" cannot update labels through pod status')
+        now, was = new.get("status") or {}, (old or {}).get("status") or {}
+        for field, what in _NOT_A_NODES.items():  # what they name is a node's to read
+            if (now.get(field) or None) != (was.get(field) or None):
+                raise _forbidden(call, call.target.name, f'node "{node}" cannot update {what}')
 
     return guard
+
+
+_NOT_A_NODES = {
+    "resourceClaimStatuses": "resource claim statues",
+    "extendedResourceClaimStatus": "extended resource claim status",
+}
 
 
 async def _mirror(call: Call, pod: Json, node: str) -> str:
@@ -261,5 +324,8 @@ _RULES = {
     ("", "nodes"): _node,
     ("", "pods"): _pod,
     ("", "serviceaccounts"): _token,
+    ("", "persistentvolumeclaims"): _claim,
+    ("storage.k8s.io", "csinodes"): _csi_node,
+    ("resource.k8s.io", "resourceslices"): _slice,
     ("coordination.k8s.io", "leases"): _lease,
 }
