@@ -170,6 +170,18 @@ def test_what_is_its_own_is_its_to_write() -> None:
     run(test)
 
 
+def test_what_is_malformed_is_told_so() -> None:
+    async def test(ask: Server) -> None:
+        for spec in ({"volumes": "x"}, {"containers": [1]}, {"volumes": [{"projected": [1]}]}):
+            sent = pod("p", "n1", mirror=True) | {"spec": spec}
+            refused = await ask("POST", PODS, sent, token=N1)
+            assert (refused.status, refused.json["reason"]) == (400, "BadRequest"), refused.json
+        refused = await ask("POST", TOKENS, {"spec": {"boundObjectRef": "x"}}, token=N1)
+        assert (refused.status, refused.json["reason"]) == (400, "BadRequest"), refused.json
+
+    run(test)
+
+
 def test_a_node_is_who_has_a_nodes_name_and_registers_without_reserved_labels() -> None:
     async def test(ask: Server) -> None:
         odd = await ask("POST", NODES, {"metadata": {"name": "jane"}}, token="odd")

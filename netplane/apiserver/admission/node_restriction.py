@@ -54,12 +54,14 @@ def _forbidden(call: Call, name: str, why: str) -> errors.StatusError:
 
 
 async def _sent(call: Call, kind: str, api_version: str) -> Json:
-    """The body of a create, as far as it can be read: what is wrong with it is told later."""
+    """The body of a create; {} when it cannot be read. Raises StatusError 400 for what is of a wrong type."""
     try:
         sent: Json = bodies.drop_nulls(await bodies.read(call, kind, api_version, optional=True))
     except errors.StatusError:
         return {}
-    return sent if isinstance(sent.get("metadata") or {}, dict) and isinstance(sent.get("spec") or {}, dict) else {}
+    group, _, version = api_version.rpartition("/")
+    bodies.check_types(sent, group, version, kind)
+    return sent
 
 
 async def _node(call: Call, node: str) -> str:
