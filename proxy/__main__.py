@@ -92,7 +92,7 @@ def _unused(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--pod-interface-name-prefix", help="Prefix of local pods' interfaces, for InterfaceNamePrefix.")
 @click.option("--nodeport-addresses", multiple=True, help="CIDRs whose addresses answer NodePorts.  [default: primary]")
 @_switch("--masquerade-all", "Masquerade everything that asks a ClusterIP.")
-@click.option("--bind-address", help="The node's address, until its Node object tells.")
+@click.option("--bind-address", help="The node's primary address of its family, whatever its Node object says.")
 @_switch("--bind-address-hard-fail", "End where a port of health or metrics is taken, instead of trying again.")
 @click.option("--healthz-bind-address", help="[default: 0.0.0.0:10256; empty: none]")
 @click.option("--metrics-bind-address", help="[default: 127.0.0.1:10249; empty: none]")

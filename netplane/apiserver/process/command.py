@@ -82,7 +82,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     default="",
     show_default=False,
     metavar="NAMES",
-    help="Leave these out, with commas between: ServiceAccount, NodeRestriction.",
+    help="Leave these out, with commas between: NodeRestriction, PodSecurity, ServiceAccount.",
 )
 @click.option(
     "--audit-log-path", default="", show_default=False, help="Write audit events here, as JSON lines; -: to stdout."
