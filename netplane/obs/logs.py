@@ -79,7 +79,7 @@ _held = threading.local()
 
 
 def _load() -> None:
-    """Load structlog without rich, which it would draw tracebacks with: ours are plain, and it is 6 MB and 0.05 s."""
+    """Load structlog without rich, which it would draw tracebacks with: ours are plain, and it is 5 MB and 0.04 s."""
     if "structlog" in sys.modules or "rich" in sys.modules:
         return
     sys.modules["rich"] = None  # type: ignore[assignment]  # how an import is told that there is no such module
