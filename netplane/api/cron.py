@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from netplane.api import go_numbers
 from netplane.api.times import quoted
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -17,7 +18,6 @@ _WORDS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@m
 _EVERY = "@every "
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^.0-9]*)")
 _UNITS = frozenset({"ns", "us", "µs", "μs", "ms", "s", "m", "h"})
-_MOST = 2**63 - 1
 
 
 @cache
@@ -122,10 +122,10 @@ def _range(text: str, field: _Field) -> None:
 def _number(text: str, names: dict[str, int]) -> int:
     if text.lower() in names:
         return names[text.lower()]
-    if not re.fullmatch(r"[+-]?[0-9]+", text):
-        raise _WrongError(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": invalid syntax')
-    if abs(int(text)) > _MOST:
-        raise _WrongError(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": value out of range')
-    if int(text) < 0:
-        raise _WrongError(f"negative number ({int(text)}) not allowed: {text}")
-    return int(text)
+    try:
+        number = go_numbers.whole(text, "Atoi")
+    except ValueError as error:
+        raise _WrongError(f"failed to parse int from {text}: {error}") from error
+    if number < 0:
+        raise _WrongError(f"negative number ({number}) not allowed: {text}")
+    return number

@@ -4,12 +4,10 @@ Source: the defaults of networking/v1, rbac/v1, apps/v1 and batch/v1 in Kubernet
 """
 
 import base64
-import re
 from collections.abc import Callable
 from typing import Any
 
-from netplane.api import errors, pod_defaults
-from netplane.api.fields import go_quote
+from netplane.api import errors, go_numbers, pod_defaults
 from netplane.api.pod_defaults import fill
 
 Json = dict[str, Any]
@@ -136,11 +134,11 @@ def _daemon_set(obj: Json) -> None:
 def _template_generation(metadata: Json) -> None:
     """A number, 0 when there is none. Raises StatusError 400."""
     annotations = metadata["annotations"] = dict(metadata.get("annotations") or {})
-    text = annotations.get(TEMPLATE_GENERATION, "0")
-    if not re.fullmatch("[+-]?[0-9]+", text):
-        why = f"strconv.ParseInt: parsing {go_quote(text)}: invalid syntax"
-        raise errors.cannot_handle("DaemonSet", "apps/v1", why)
-    annotations[TEMPLATE_GENERATION] = str(int(text))
+    try:
+        count = go_numbers.whole(annotations.get(TEMPLATE_GENERATION, "0"))
+    except ValueError as error:
+        raise errors.cannot_handle("DaemonSet", "apps/v1", str(error)) from error
+    annotations[TEMPLATE_GENERATION] = str(count)
 
 
 def _job_template(spec: Json) -> None:

@@ -80,6 +80,10 @@ TOLD = {
     ),
     "it has no address": ("GET", "waits/proxy/x", 400, "address not allowed"),
     "no number": ("GET", "waits/log?tailLines=x", 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
+    "no number that fits": (
+        *("GET", f"waits/log?tailLines={2**63}", 400),
+        f'strconv.ParseInt: parsing "{2**63}": value out of range',
+    ),
     "too few lines": (
         *("GET", "waits/log?tailLines=-1", 422),
         'PodLogOptions "waits" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0',

@@ -70,8 +70,13 @@ def test_a_daemon_set_counts_its_templates() -> None:
             changed = await server.patch(where if where.endswith("status") else f"{path}/a", change)
             counts.append(changed.json["metadata"]["annotations"][counter])
         assert counts == ["1", "1", "1", "1", "2", "2"]
-        refused = await server.patch(f"{path}/a", {"metadata": {"annotations": {counter: "x"}}})
-        assert refused.json["message"].endswith('strconv.ParseInt: parsing "x": invalid syntax')
+        for text, why in (
+            ("x", "invalid syntax"),
+            ("9" * 5000, "value out of range"),
+            (str(2**63), "value out of range"),
+        ):
+            refused = await server.patch(f"{path}/a", {"metadata": {"annotations": {counter: text}}})
+            assert refused.json["message"].endswith(f'strconv.ParseInt: parsing "{text}": {why}')
 
     run(test)
 

@@ -241,7 +241,7 @@ def test_time_zones_by_their_names(zone: str) -> None:
     assert told(f"{zone}x") == [f'spec.timeZone: Invalid value: "{zone}x": unknown time zone {zone}x']
 
 
-HUGE = 10**20
+HUGE, LONG = 10**20, "9" * 5000
 
 
 @pytest.mark.parametrize(
@@ -255,6 +255,8 @@ HUGE = 10**20
         ("TZ=Foo/Bar * * * * *", "provided bad location Foo/Bar: unknown time zone Foo/Bar"),
         ("TZ=../etc * * * * *", "provided bad location ../etc: time: invalid location name"),
         ("TZ=UTC", "invalid schedule format: runtime error: slice bounds out of range [:-1]"),
+        (f"{'0' * 5000}5 * * * *", ""),
+        (f"{LONG} * * * *", f'failed to parse int from {LONG}: strconv.Atoi: parsing "{LONG}": value out of range'),
         (f"{HUGE} * * * *", f'failed to parse int from {HUGE}: strconv.Atoi: parsing "{HUGE}": value out of range'),
     ],
 )  # fmt: skip

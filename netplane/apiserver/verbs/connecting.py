@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import errors, fields, kinds, pod_refs
+from netplane.api import errors, fields, go_numbers, kinds, pod_refs
 from netplane.api.fields import FieldError
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.verbs import reads
@@ -38,7 +38,6 @@ _INSTEAD = {
 }
 _OF_CONTAINERS = frozenset({"log", "exec", "attach"})
 _COUNTS = ("tailLines", "limitBytes", "sinceSeconds")
-_NUMBER = re.compile(r"[+-]?[0-9]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -65,9 +64,10 @@ def _log_problems(query: Mapping[str, str]) -> list[FieldError]:
     counts: dict[str, int] = {}
     for field in _COUNTS:
         if (text := query.get(field)) is not None:
-            if not _NUMBER.fullmatch(text):
-                raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-            counts[field] = int(text)
+            try:
+                counts[field] = go_numbers.whole(text)
+            except ValueError as error:
+                raise errors.bad_request(str(error)) from error
     since = query.get("sinceTime")
     if since and not _TIME.fullmatch(since):
         why = f'parsing time "{since}" as "2006-01-02T15:04:05Z07:00": cannot parse "{since}" as "2006"'

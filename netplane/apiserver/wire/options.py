@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from netplane.api import errors, fields, go_json, patch
+from netplane.api import errors, fields, go_json, go_numbers, patch
 from netplane.api.errors import StatusError
 
 Query = Mapping[str, str]
@@ -43,15 +43,10 @@ def integer(query: Query, name: str) -> int | None:
     value = query.get(name)
     if value is None:
         return None
-    if not _WHOLE.fullmatch(value):
-        raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax')
-    number = int(value)
-    if not -(1 << 63) <= number < 1 << 63:
-        raise errors.bad_request(f'strconv.ParseInt: parsing "{value}": value out of range')
-    return number
-
-
-_WHOLE = re.compile("[+-]?[0-9]+")
+    try:
+        return go_numbers.whole(value)
+    except ValueError as error:
+        raise errors.bad_request(str(error)) from error
 
 
 class ListOptions(NamedTuple):
