@@ -8,7 +8,7 @@ import yaml
 
 from netplane.api import errors, go_json, typecheck
 from netplane.api.kinds import Kind
-from netplane.apiserver.wire import negotiate
+from netplane.apiserver.wire import negotiate, yaml_bounds
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.target import BY_PATH
 
@@ -160,6 +160,7 @@ def yaml_document(raw: bytes, kind: str) -> Any:
 def yaml_value(raw: bytes) -> Any:
     """The first YAML document; what follows is not read. Raises ValueError, in the words of Go's YAML library."""
     try:
+        yaml_bounds.check(raw)
         return next(yaml.load_all(raw, Loader=_Loader), None)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"error converting YAML to JSON: yaml: {_yaml_problem(error)}") from error
@@ -178,7 +179,7 @@ def _yaml_problem(error: Exception) -> str:
 def yaml_duplicates(raw: bytes) -> list[str]:
     """What to say of keys that a YAML text gives twice (the last one counts)."""
     found: list[str] = []
-    todo = [yaml.compose(raw, Loader=_Loader)]
+    todo = [_first_node(raw)]
     while todo:
         node = todo.pop()
         if isinstance(node, yaml.MappingNode):
@@ -191,6 +192,15 @@ def yaml_duplicates(raw: bytes) -> list[str]:
         elif isinstance(node, yaml.SequenceNode):
             todo += node.value
     return sorted(found, key=lambda one: int(one.split(":")[0].removeprefix("line ")))
+
+
+def _first_node(raw: bytes) -> Any:
+    """The first document, not built; None when there is none."""
+    loader = _Loader(raw)
+    try:
+        return loader.get_node() if loader.check_node() else None
+    finally:
+        loader.dispose()
 
 
 def _unrecognized(kind: str, why: str, raw: bytes) -> errors.StatusError:
