@@ -62,6 +62,50 @@ def test_new_nodes(obj: Json, expected: Found) -> None:
     assert found(obj) == expected
 
 
+WRONG, TAINTS = "json: cannot unmarshal {} into Go {} of type {}", "scheduler.alpha.kubernetes.io/taints"
+POD_SIGNATURE = "preferAvoidPods.podSignature"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (TAINTS, "[1]", ("number", "value", "core.Taint")),
+        (TAINTS, "{}", ("object", "value", "[]core.Taint")),
+        (TAINTS, '[{"key":5}]', ("number", "struct field Taint.Key", "string")),
+        (TAINTS, '[{"effect":[]}]', ("array", "struct field Taint.Effect", "core.TaintEffect")),
+        (TAINTS, '[{"timeAdded":5}]', ("number", "struct field Taint.TimeAdded", "string")),
+        (AVOID, "[]", ("array", "value", "v1.AvoidPods")),
+        (AVOID, '{"preferAvoidPods":5}',
+         ("number", "struct field AvoidPods.preferAvoidPods", "[]v1.PreferAvoidPodsEntry")),
+        (AVOID, '{"preferAvoidPods":[5]}',
+         ("number", "struct field AvoidPods.preferAvoidPods", "v1.PreferAvoidPodsEntry")),
+        (AVOID, '{"preferAvoidPods":[{"podSignature":5}]}',
+         ("number", f"struct field PreferAvoidPodsEntry.{POD_SIGNATURE}", "v1.PodSignature")),
+        (AVOID, '{"preferAvoidPods":[{"podSignature":{"podController":{"controller":"true"}}}]}',
+         ("string", f"struct field OwnerReference.{POD_SIGNATURE}.podController.controller", "bool")),
+    ],
+)  # fmt: skip
+def test_former_annotations_of_another_type(name: str, text: str, said: tuple[str, str, str]) -> None:
+    path = "metadata.annotations" + (".AvoidPods" if name == AVOID else "")
+    assert found(node(annotations={name: text})) == [(path, WRONG.format(*said))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (TAINTS, "null", []),
+        (TAINTS, '[{"KEY":"a","Effect":"NoExecute","x":1}]', []),
+        (TAINTS, '[{"key":"a","effect":null}]', [(f"metadata.annotations.{TAINTS}[0].effect", "")]),
+        (TAINTS, '[{"timeAdded":"x"}]',
+         [("metadata.annotations",
+           'parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"')]),
+        (AVOID, '{"preferAvoidPods":[null]}', [(f"metadata.annotations.{AVOID}[0].PodSignature", "")]),
+    ],
+)  # fmt: skip
+def test_former_annotations_are_read_as_go_reads_them(name: str, text: str, expected: Found) -> None:
+    assert found(node(annotations={name: text})) == expected
+
+
 def test_networks_that_cannot_be_read_are_told_thrice() -> None:
     why = (
         "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[1]: <nil> (invalid CIDR address: x)"

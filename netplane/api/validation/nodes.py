@@ -4,14 +4,16 @@ A write of a node is looked at twice, as a new node and as a change of the old; 
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from netplane.api import addresses, go_json, names, prints
+from netplane.api import addresses, names, prints
 from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, internal, invalid, required
-from netplane.api.validation import meta
+from netplane.api.validation import decoding, meta
 from netplane.api.validation.resources import amount
 
 Json = dict[str, Any]
+Check = Callable[[Any, str], list[FieldError]]
 
 _MOST_CIDRS = 2
 _ONCE = 'node updates may not change {} except from "" to valid'
@@ -54,24 +56,21 @@ def node_status(obj: Json, old: Json | None) -> list[FieldError]:
 
 def _annotations(obj: Json) -> list[FieldError]:
     """What fields say now was once said by annotations."""
-    path, given = "metadata.annotations", (obj.get("metadata") or {}).get("annotations") or {}
-    errors: list[FieldError] = []
-    if text := given.get(_TAINTS):
-        taints, why = _read(text, list)
-        errors += [invalid(path, _TAINTS, why)] if why else _taints(taints, f"{path}.{_TAINTS}")
-    if text := given.get(_AVOID):
-        avoid, why = _read(text, dict)
-        errors += [invalid(f"{path}.AvoidPods", _AVOID, why)] if why else _avoided(avoid, f"{path}.{_AVOID}")
-    return errors
+    given = (obj.get("metadata") or {}).get("annotations") or {}
+    return [
+        error
+        for name, where, wanted, check in _FORMER
+        if (text := given.get(name))
+        for error in _annotation(text, name, where, wanted, check)
+    ]
 
 
-def _read(text: str, kind: type) -> tuple[Any, str]:
-    """What an annotation says, and why it says nothing."""
+def _annotation(text: str, name: str, where: str, wanted: decoding.Type, check: Check) -> list[FieldError]:
     try:
-        value = go_json.loads(text.encode())
-    except go_json.GoJSONError as error:
-        return None, str(error)
-    return (value, "") if isinstance(value, kind) else (kind(), "")
+        value = decoding.loads(text.encode(), wanted)
+    except ValueError as error:
+        return [invalid(where, name, str(error))]
+    return check(value, f"metadata.annotations.{name}")
 
 
 def _avoided(avoid: Json, path: str) -> list[FieldError]:
@@ -149,3 +148,35 @@ def _addresses(given: list[Json]) -> list[FieldError]:
         for i, one in enumerate(given)
         if one in given[:i]
     ]
+
+
+_OWNER = decoding.struct(
+    "v1.OwnerReference",
+    **dict.fromkeys(("apiVersion", "kind", "name", "uid"), decoding.STRING),
+    **dict.fromkeys(("controller", "blockOwnerDeletion"), decoding.BOOL),
+)
+_ENTRY = decoding.struct(
+    "v1.PreferAvoidPodsEntry",
+    podSignature=decoding.struct("v1.PodSignature", podController=_OWNER),
+    evictionTime=decoding.TIME,
+    **dict.fromkeys(("reason", "message"), decoding.STRING),
+)
+_AVOIDED = decoding.struct("v1.AvoidPods", preferAvoidPods=decoding.list_of(_ENTRY))
+_TAINT = decoding.struct(
+    "core.Taint",
+    **dict.fromkeys(("Key", "Value"), decoding.STRING),
+    Effect=decoding.STRING._replace(go="core.TaintEffect"),
+    TimeAdded=decoding.TIME,
+)
+
+
+def _former_taints(taints: list[Json], path: str) -> list[FieldError]:
+    """The internal type has no names for JSON: its fields are as Go calls them."""
+    return _taints([{name[0].lower() + name[1:]: value for name, value in one.items()} for one in taints], path)
+
+
+_FORMER: tuple[tuple[str, str, decoding.Type, Check], ...] = (
+    (_TAINTS, "metadata.annotations", decoding.list_of(_TAINT), _former_taints),
+    (_AVOID, "metadata.annotations.AvoidPods", _AVOIDED, _avoided),
+)
+"""(annotation, where it is told that it cannot be read, its type, what is wrong with what it says)"""
