@@ -27,7 +27,10 @@ class GoJSONError(ValueError):
 def loads(raw: bytes) -> Any:
     """Decode. Raises GoJSONError."""
     _Scanner(raw).check()
-    return _paired(json.loads(raw.decode("utf-8", "replace")))
+    try:
+        return _paired(json.loads(raw.decode("utf-8", "replace")))
+    except RecursionError:  # well formed, and deeper than Python goes
+        raise GoJSONError("exceeded max depth") from None
 
 
 _LONE = re.compile("[\ud800-\udfff]")

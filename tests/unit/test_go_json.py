@@ -29,6 +29,7 @@ from netplane.api import go_json
         (b"1.}", "invalid character '}' after decimal point in numeric literal"),
         (b"1e+}", "invalid character '}' in exponent of numeric literal"),
         (b"[" * 10_001, "exceeded max depth"),
+        (b"[" * 9_999 + b"]" * 9_999, "exceeded max depth"),  # Go takes it; Python's own decoder goes less deep
     ],
 )
 def test_what_is_no_json(text: bytes, problem: str) -> None:
