@@ -5,7 +5,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _SUFFIX = {0: "", **{exponent: letter for letter, exponent in _DECIMAL.items()}}
@@ -31,17 +31,26 @@ def _parse(text: str) -> Fraction | None:
     found = _QUANTITY.fullmatch(text)
     if found is None:
         return None
-    number, suffix = Fraction(found[1]), found[2] or ""
+    suffix = found[2] or ""
+    exponent = 0 if suffix in _BINARY else _exponent(suffix)
+    if abs(exponent) > MAX_EXPONENT or len(found[1]) + max(exponent, 0) > MAX_DIGITS:
+        return None
+    number = Fraction(found[1])
     if suffix in _BINARY:
         return number * (1 << 10 * _BINARY[suffix])
-    exponent = _DECIMAL.get(suffix, int(suffix[1:]) if suffix and suffix not in _DECIMAL else 0)
-    if abs(exponent) > MAX_EXPONENT:
-        return None
     scale = Fraction(10 ** abs(exponent))
     return number * scale if exponent >= 0 else number / scale
 
 
-MAX_EXPONENT = 1000
+def _exponent(suffix: str) -> int:
+    """The power of ten that a suffix stands for; MAX_EXPONENT + 1 for what is written too long to be looked at."""
+    if suffix in _DECIMAL or not suffix:
+        return _DECIMAL.get(suffix, 0)
+    return int(suffix[1:]) if len(suffix) <= LONGEST_REMEMBERED else MAX_EXPONENT + 1
+
+
+MAX_DIGITS, MAX_EXPONENT = 4000, 1000
+"""What is larger is no amount here: texts of more digits than Python converts (4300) must not come of any."""
 
 
 @lru_cache(maxsize=1024)
