@@ -28,9 +28,17 @@ def loads(raw: bytes) -> Any:
     """Decode. Raises GoJSONError."""
     _Scanner(raw).check()
     try:
-        return _paired(json.loads(raw.decode("utf-8", "replace")))
+        return _paired(json.loads(raw.decode("utf-8", "replace"), parse_int=_integer))
     except RecursionError:  # well formed, and deeper than Python goes
         raise GoJSONError("exceeded max depth") from None
+
+
+_MOST_DIGITS = 1000
+
+
+def _integer(text: str) -> int | float:
+    """A number without a fraction; one that is beyond all bounds is infinite, as others are that have an exponent."""
+    return int(text) if len(text) <= _MOST_DIGITS else float(text)
 
 
 _LONE = re.compile("[\ud800-\udfff]")

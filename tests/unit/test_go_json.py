@@ -1,5 +1,7 @@
 """JSON in the words of Go's decoder."""
 
+import math
+
 import pytest
 
 from netplane.api import go_json
@@ -36,6 +38,10 @@ def test_what_is_no_json(text: bytes, problem: str) -> None:
     with pytest.raises(go_json.GoJSONError) as caught:
         go_json.loads(text)
     assert str(caught.value) == problem
+
+
+def test_numbers_of_any_length() -> None:
+    assert go_json.loads(b"[12, -1%s, 1e9999]" % (b"0" * 5_000)) == [12, -math.inf, math.inf]
 
 
 def test_what_only_go_takes() -> None:
