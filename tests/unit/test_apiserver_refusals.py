@@ -127,11 +127,31 @@ def test_unknown_and_duplicate_fields() -> None:
         assert warned.status == 201
         assert warned.headers["warning"].startswith('299 - "')
         assert "dta" not in warned.json
+        split = b'{"metadata":{"name":"s"},"dta\\r\\nset-cookie: a":"b","x":1}'
+        warned = await ask("POST", f"{CONFIG}?fieldValidation=Warn", split)
+        assert warned.headers["warning"] == '299 - "unknown field \\"x\\""', "no header is made of a body"
         refused = await ask("POST", f"{CONFIG}?fieldValidation=Strict", odd.replace(b'"c"', b'"d"'))
         assert refused.status == 400
         assert 'unknown field "dta", duplicate field "data.k"' in refused.json["message"]
         quiet = await ask("POST", f"{CONFIG}?fieldValidation=Ignore", odd.replace(b'"c"', b'"e"'))
         assert (quiet.status, "warning" in quiet.headers) == (201, False)
+
+    run(test)
+
+
+def test_what_only_go_takes_for_json_is_looked_through_for_duplicates_too() -> None:
+    async def test(ask: Server) -> None:
+        strict = f"{CONFIG}?fieldValidation=Strict"
+        made = await ask("POST", strict, b'{"metadata":{"name":"u"},"data":{"a":"\xff"}}')
+        assert (made.status, made.json["data"]) == (201, {"a": "\ufffd"})
+        unknown = await ask("POST", strict, b'{"metadata":{"name":"n"},"x":%b}' % (b"1" * 5000))
+        assert unknown.json["message"].endswith('strict decoding error: unknown field "x"')
+        twice = await ask("POST", strict, b'{"metadata":{"name":"t"},"data":{"\\ud800":"","\\ud800":""}}')
+        assert twice.json["message"].endswith('strict decoding error: duplicate field "data.\ufffd"')
+        deep = await ask("POST", strict, b'{"metadata":{"name":"d"},"x":%b%b}' % (b"[" * 1000, b"]" * 1000))
+        assert (deep.status, deep.json["message"]) == (400, "exceeded max depth")
+        deeper = await ask("POST", CONFIG, b'{"metadata":{"name":"d"},"x":%b%b}' % (b"[" * 5000, b"]" * 5000))
+        assert (deeper.status, deeper.json["message"][-18:]) == (400, "exceeded max depth")
 
     run(test)
 

@@ -18,7 +18,7 @@ from netplane.apiserver.admission.incoming import place, strict
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
-from netplane.apiserver.wire.reply import Reply, of_json, warning
+from netplane.apiserver.wire.reply import Reply, of_json, warned
 
 Json = dict[str, Any]
 
@@ -152,7 +152,7 @@ def _reviewed(call: Call, review: Json, status: Json) -> Reply:
 
 
 def _told(call: Call, answer: Json) -> Reply:
-    return of_json(answer, 201)._replace(headers=tuple(warning(text) for text in dict.fromkeys(call.warnings)))
+    return of_json(answer, 201)._replace(headers=warned(call.warnings))
 
 
 HANDLERS = {

@@ -25,7 +25,7 @@ from netplane.apiserver.verbs import reads
 from netplane.apiserver.wire import bodies, negotiate
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
-from netplane.apiserver.wire.reply import Reply, of_json, warning
+from netplane.apiserver.wire.reply import Reply, of_json, warned
 from netplane.errors import NetplaneError
 from netplane.store.protocol import Store
 
@@ -201,7 +201,7 @@ async def request(call: Call) -> Reply:
         },
         "status": {"token": token, "expirationTimestamp": cl.timestamp(now + datetime.timedelta(seconds=seconds))},
     }
-    return of_json(answer, 201)._replace(headers=tuple(warning(text) for text in dict.fromkeys(call.warnings)))
+    return of_json(answer, 201)._replace(headers=warned(call.warnings))
 
 
 _GROUP, _KIND = "authentication.k8s.io", "TokenRequest"

@@ -14,7 +14,7 @@ from netplane.apiserver.verbs.patching import PATCH_TYPES, document, plain
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import WriteOptions, write_options
-from netplane.apiserver.wire.reply import Reply, of_json, warning
+from netplane.apiserver.wire.reply import Reply, of_json, warned
 
 Json = dict[str, Any]
 
@@ -122,7 +122,7 @@ async def _commit(call: Call, scaled: Callable[[Json], Json], options: WriteOpti
     done = await commit.change(call.cluster, call.kind, target.namespace, target.name, scaled, dry_run=options.dry_run)
     obj = orjson.loads(done.value)
     obj["metadata"]["resourceVersion"] = str(done.rev)
-    return of_json(scale_of(obj))._replace(headers=tuple(warning(text) for text in dict.fromkeys(call.warnings)))
+    return of_json(scale_of(obj))._replace(headers=warned(call.warnings))
 
 
 HANDLERS = {

@@ -15,7 +15,7 @@ from netplane.apiserver.verbs.reads import one
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
-from netplane.apiserver.wire.reply import Reply, warning
+from netplane.apiserver.wire.reply import Reply, warned
 
 Json = dict[str, Any]
 
@@ -161,7 +161,7 @@ def answer(call: Call, stored: Stored) -> Reply:
     """The object as it now stands, with the warnings the request earned."""
     body = one(call, stored.value, stored.rev) if stored.rev else codec.dry_bytes(call.kind, stored.value)
     call.warnings += [*_earned(call, stored), *stored.told]
-    told = tuple(warning(text) for text in dict.fromkeys(call.warnings)) if call.warnings else ()
+    told = warned(call.warnings) if call.warnings else ()
     return Reply(body, 201 if stored.created else 200, headers=told)
 
 

@@ -1,5 +1,6 @@
 """Answers: bytes that were encoded once, and how they go out."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, NamedTuple
 
@@ -42,11 +43,19 @@ def text(body: str, status: int = 200) -> Reply:
 
 def of_error(error: StatusError, warnings: Iterable[str] = ()) -> Reply:
     """A refusal, as a Status object; `warnings` is what was said of the body before."""
-    headers = tuple(warning(text) for text in dict.fromkeys(warnings))
+    headers = warned(warnings)
     retry = (error.details or {}).get("retryAfterSeconds")
     if retry:
         headers = (*headers, (b"retry-after", str(retry).encode()))
     return Reply(orjson.dumps(error.status()), error.code, _JSON, headers)
+
+
+def warned(messages: Iterable[str]) -> tuple[Header, ...]:
+    """Warnings beside an answer, each once. One with control characters, which would end its header, is left out."""
+    return tuple(warning(one) for one in dict.fromkeys(messages) if _CONTROL.search(one) is None)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 
 
 def warning(message: str) -> Header:
