@@ -134,6 +134,26 @@ def test_finalizers_hold_an_object_until_the_last_is_gone() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("rev", "created", "why"),
+    [
+        ("x", 201, 'strconv.ParseUint: parsing "x": invalid syntax'),
+        ("٣", 201, 'strconv.ParseUint: parsing "٣": invalid syntax'),
+        ("9" * 5000, 201, f'strconv.ParseUint: parsing "{"9" * 5000}": value out of range'),
+        ("7", 500, "the object has been modified"),
+    ],
+    ids=["letters", "other digits", "thousands of digits", "another version"],
+)
+def test_versions_are_numbers_of_64_bits(rev: str, created: int, why: str) -> None:
+    async def test(ask: Server) -> None:
+        assert (await ask("POST", CONFIG, {"metadata": {"name": "d", "resourceVersion": rev}})).status == created
+        await ask.create(CONFIG, config("c"))
+        wrong = await ask("PUT", f"{CONFIG}/c", {"metadata": {"name": "c", "resourceVersion": rev}})
+        assert (wrong.status, why in wrong.json["message"]) == (409 if rev == "7" else 500, True)
+
+    run(test)
+
+
 def test_delete_answers_and_preconditions() -> None:
     async def test(ask: Server) -> None:
         made = await ask.create(CONFIG, config("c"))

@@ -97,6 +97,8 @@ def test_a_chunk_whose_revision_is_gone_has_expired() -> None:
         ("limit=1_0", 400, 'strconv.ParseInt: parsing "1_0": invalid syntax'),
         ("resourceVersion=%2B1", 400, 'strconv.ParseUint: parsing "+1": invalid syntax'),
         ("resourceVersion=99999999999999999999", 400, "value out of range"),
+        (f"resourceVersion={'9' * 5000}", 400, "value out of range"),
+        (f"limit={'9' * 5000}", 400, "value out of range"),
         ("labelSelector=a%3D%3D%3Db", 400, "unable to parse requirement"),
         ("fieldSelector=spec.colour%3Dblue", 400, "field"),
         ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),

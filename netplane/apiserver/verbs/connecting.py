@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
-from netplane.api import errors, fields, go_numbers, kinds, pod_refs
+from netplane.api import errors, fields, kinds, pod_refs
 from netplane.api.fields import FieldError
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.verbs import reads
 from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.options import integer
 from netplane.apiserver.wire.reply import Reply
 
 Json = dict[str, Any]
@@ -63,11 +64,8 @@ def _log_problems(query: Mapping[str, str]) -> list[FieldError]:
     """What is wrong with the options of a log. Raises StatusError 400 for what is no option's value."""
     counts: dict[str, int] = {}
     for field in _COUNTS:
-        if (text := query.get(field)) is not None:
-            try:
-                counts[field] = go_numbers.whole(text)
-            except ValueError as error:
-                raise errors.bad_request(str(error)) from error
+        if (number := integer(query, field)) is not None:
+            counts[field] = number
     since = query.get("sinceTime")
     if since and not _TIME.fullmatch(since):
         why = f'parsing time "{since}" as "2006-01-02T15:04:05Z07:00": cannot parse "{since}" as "2006"'

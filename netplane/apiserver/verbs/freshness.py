@@ -10,9 +10,11 @@ With a store of one process `catch_up` is free and never brings news.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from netplane.api import errors
 from netplane.apiserver.wire.call import Call
+from netplane.apiserver.wire.options import revision
 from netplane.apiserver.wire.reply import Reply
 from netplane.store.protocol import OutcomeUnknown, StoreError, Unavailable
 
@@ -25,10 +27,11 @@ async def ready(call: Call) -> None:
     """Let memory catch up if this read asks for it. Raises StatusError 503."""
     if call.target.verb not in _READS:
         return
-    asked = call.query.get("resourceVersion", "")
     store = call.cluster.store
-    if asked.isdecimal() and int(asked) <= await store.current_rev():
-        return
+    with suppress(errors.StatusError):  # told by who reads
+        asked = revision(call.query)
+        if asked is not None and asked <= await store.current_rev():
+            return
     try:
         await store.catch_up()
     except StoreError as error:

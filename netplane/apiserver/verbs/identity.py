@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netplane.api import errors
+from netplane.api import errors, go_numbers
 from netplane.api.kinds import Kind
 from netplane.api.validation import meta
 
@@ -23,8 +23,10 @@ def check(kind: Kind, new: Json, old: Json, *, dry_run: bool) -> None:
     have, want = old["metadata"], new["metadata"]
     rev = want.get("resourceVersion")
     if rev not in (None, "", "0", have["resourceVersion"]):
-        if not rev.isdecimal():
-            raise errors.StatusError(500, "", f'strconv.ParseUint: parsing "{rev}": invalid syntax')
+        try:
+            go_numbers.natural(rev)
+        except ValueError as error:
+            raise errors.StatusError(500, "", str(error)) from error
         raise errors.conflict(kind.group, kind.plural, have["name"])
     if want.get("uid") not in (None, "", have["uid"]):
         raise _another(kind, have, want["uid"], dry_run=dry_run)

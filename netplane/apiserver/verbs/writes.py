@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import codec, errors, fields, warnings
+from netplane.api import codec, errors, fields, go_numbers, warnings
 from netplane.apiserver.admission.incoming import as_shown, as_stored, guarded, named, place, strict
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.verbs import applying, commit, identity
@@ -31,12 +31,20 @@ async def create(call: Call) -> Reply:
     place(call, obj)
     if call.guard is not None:
         call.guard(obj, None)
-    rev = obj["metadata"].get("resourceVersion") or ""
+    versioned = _names_version(obj)
     obj = as_stored(call.kind, obj)
-    if not options.dry_run and rev.isdecimal() and int(rev):  # known last, and no number is none: as the real server
+    if versioned and not options.dry_run:  # told last, as by the real server
         await _made(call, obj, dry_run=True)
         raise errors.StatusError(500, "", "resourceVersion should not be set on objects to be created")
     return answer(call, await _made(call, obj, dry_run=options.dry_run))
+
+
+def _names_version(obj: Json) -> bool:
+    """Whether it says which version it is; what is no number says nothing."""
+    try:
+        return go_numbers.natural(obj["metadata"].get("resourceVersion") or "0") > 0
+    except ValueError:
+        return False
 
 
 async def _made(call: Call, obj: Json, *, dry_run: bool) -> Stored:

@@ -93,11 +93,11 @@ def revision(query: Query) -> int | None:
     text = query.get("resourceVersion", "")
     if not text:
         return None
-    if text.isascii() and text.isdecimal() and int(text) < 1 << 64:
-        return int(text)
-    why = "value out of range" if text.isascii() and text.isdecimal() else "invalid syntax"
-    shown = fields.invalid("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": {why}')
-    raise errors.bad_request(f"invalid resource version: {shown}")
+    try:
+        return go_numbers.natural(text)
+    except ValueError as error:
+        shown = fields.invalid("resourceVersion", text, str(error))
+        raise errors.bad_request(f"invalid resource version: {shown}") from error
 
 
 _MATCH = "resourceVersionMatch"
