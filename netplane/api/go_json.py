@@ -7,6 +7,7 @@ Source: the scanner of Go's encoding/json, whose messages reach every client of 
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 10_000
@@ -28,29 +29,39 @@ def loads(raw: bytes) -> Any:
     """Decode. Raises GoJSONError."""
     _Scanner(raw).check()
     try:
-        return _paired(json.loads(raw.decode("utf-8", "replace"), parse_int=_integer))
+        return _paired(built(raw))
     except RecursionError:  # well formed, and deeper than Python goes
-        raise GoJSONError("exceeded max depth") from None
+        raise GoJSONError(TOO_DEEP) from None
 
 
-_MOST_DIGITS = 1000
+def built(raw: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What a text that is JSON to Go stands for, `pairs` made of its objects. Raises RecursionError."""
+    return json.loads(raw.decode("utf-8", "replace"), parse_int=_integer, object_pairs_hook=pairs)
 
 
-def _integer(text: str) -> int | float:
-    """A number without a fraction; one that is beyond all bounds is infinite, as others are that have an exponent."""
-    return int(text) if len(text) <= _MOST_DIGITS else float(text)
+def _integer(digits: str) -> int | float:
+    """What has more than 64 bits is a double, as in every other text."""
+    if len(digits) <= _MOST_DIGITS and -(1 << 63) <= (number := int(digits)) < 1 << 64:
+        return number
+    return float(digits)
 
 
+TOO_DEEP = "exceeded max depth"
+_MOST_DIGITS = 20
 _LONE = re.compile("[\ud800-\udfff]")
 
 
+def writable(text: str) -> str:
+    """A text that can be written as UTF-8: surrogates without their other half are replaced."""
+    return _LONE.sub("\ufffd", text)
+
+
 def _paired(value: Any) -> Any:
-    """A value whose texts can be written as UTF-8: surrogates without their other half are replaced."""
     if isinstance(value, str):
-        return _LONE.sub("\ufffd", value)
+        return writable(value)
     if isinstance(value, list):
         return [_paired(one) for one in value]
-    return {_paired(key): _paired(one) for key, one in value.items()} if isinstance(value, dict) else value
+    return {writable(key): _paired(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 class _Scanner:
@@ -102,7 +113,7 @@ class _Scanner:
         self._at += 1
         self._open.append(bracket)
         if len(self._open) > MAX_DEPTH:
-            raise GoJSONError("exceeded max depth")
+            raise GoJSONError(TOO_DEEP)
         self._skip()
         closing = bracket + 2  # ASCII: { } and [ ] are two apart
         if self._peek() == closing:

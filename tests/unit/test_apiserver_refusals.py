@@ -151,7 +151,7 @@ def test_what_only_go_takes_for_json_is_looked_through_for_duplicates_too() -> N
         deep = await ask("POST", strict, b'{"metadata":{"name":"d"},"x":%b%b}' % (b"[" * 1000, b"]" * 1000))
         assert (deep.status, deep.json["message"]) == (400, "exceeded max depth")
         deeper = await ask("POST", CONFIG, b'{"metadata":{"name":"d"},"x":%b%b}' % (b"[" * 5000, b"]" * 5000))
-        assert (deeper.status, deeper.json["message"][-18:]) == (400, "exceeded max depth")
+        assert (deeper.status, ": exceeded max depth" in deeper.json["message"]) == (400, True)
 
     run(test)
 

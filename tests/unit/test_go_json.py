@@ -48,3 +48,10 @@ def test_what_only_go_takes() -> None:
     assert go_json.loads(b'{"a":"\\ud800","b":["\xff","\\ud83d\\ude00"],"c":{}}') == {
         "a": "\ufffd", "b": ["\ufffd", "\U0001f600"], "c": {},
     }  # fmt: skip
+
+
+def test_numbers_of_any_size() -> None:
+    texts = ["1" * 5000, "1e999", str(2**64), str(2**64 - 1), str(-(2**63)), str(-(2**63) - 1)]
+    numbers = go_json.loads(f"[{','.join(texts)}]".encode())
+    assert numbers == [math.inf, math.inf, 2.0**64, 2**64 - 1, -(2**63), -(2.0**63)]
+    assert [type(one) for one in numbers] == [float, float, float, int, int, float]

@@ -1,6 +1,6 @@
 """Request bodies: JSON, YAML or protobuf in, a plain object of the right kind out."""
 
-import json
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -115,24 +115,26 @@ def _json(raw: bytes, kind: str) -> Any:
 
 
 def duplicates(raw: bytes) -> list[str]:
-    """What to say of members that a JSON text gives twice (the last one counts)."""
-    found: list[str] = []
-    tree = json.loads(raw, object_pairs_hook=_Pairs)
-    _twice(tree, "", found)
-    return [f'duplicate field "{path}"' for path in found]
+    """What to say of members that a JSON text gives twice (the last one counts). Raises StatusError 400."""
+    found: dict[str, None] = {}
+    try:
+        _twice(go_json.built(raw, _Pairs), "", found)
+    except RecursionError:
+        raise errors.bad_request(go_json.TOO_DEEP) from None
+    return [f'duplicate field "{go_json.writable(path)}"' for path in found]
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object as its pairs, so that repetitions show."""
 
 
-def _twice(node: Any, path: str, found: list[str]) -> None:
+def _twice(node: Any, path: str, found: dict[str, None]) -> None:
     if isinstance(node, _Pairs):
-        names = [name for name, _ in node]
+        times = Counter(name for name, _ in node)
         for name, value in node:
             where = f"{path}.{name}" if path else name
-            if names.count(name) > 1 and where not in found:
-                found.append(where)
+            if times[name] > 1:
+                found[where] = None
             _twice(value, where, found)
     elif isinstance(node, list):
         for i, one in enumerate(node):
