@@ -4,7 +4,7 @@ Source: k8s.io/apimachinery/pkg/util/validation/field, whose message forms these
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -140,6 +140,16 @@ def too_many(field: str, have: int, limit: int) -> FieldError:
 def internal(field: str, detail: str) -> FieldError:
     """`Internal error: detail`."""
     return FieldError(Problem.INTERNAL, field, "", detail)
+
+
+def repeated(given: Iterable[Hashable]) -> list[bool]:
+    """Of each entry whether it was there before; in one pass, for lists are as long as clients like."""
+    seen: set[Hashable] = set()
+    again: list[bool] = []
+    for one in given:
+        again.append(one in seen)
+        seen.add(one)
+    return again
 
 
 def all_invalid(field: str, value: Any, details: Sequence[str]) -> list[FieldError]:

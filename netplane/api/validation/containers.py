@@ -15,6 +15,7 @@ from netplane.api.fields import (
     invalid,
     not_found,
     not_supported,
+    repeated,
     required,
     too_many,
 )
@@ -56,12 +57,12 @@ def _regular(around: Around, path: str) -> list[FieldError]:
     path = f"{path}.containers"
     given = around.spec.get("containers") or []
     errors = [] if given else [required(path)]
-    seen: list[str] = []
+    seen: set[str] = set()
     for i, one in enumerate(given):
         where, name = f"{path}[{i}]", one.get("name") or ""
         errors += _common(one, where, around)
         errors += [duplicate(f"{where}.name", name)] if name in seen else []
-        seen.append(name)
+        seen.add(name)
         errors += probes.life(one, where, _grace_s(around)) + _restarts(one, where)
     return errors + _host_ports(given, path)
 
@@ -105,7 +106,7 @@ def _init(around: Around, path: str) -> list[FieldError]:
         if name in seen:
             errors.append(duplicate(f"{where}.name", name))
         elif name:
-            seen.append(name)
+            seen.add(name)
         errors += _host_ports([one], path)
         if policy == "Always":
             errors += probes.life(one, where, _grace_s(around))
@@ -129,8 +130,8 @@ def _restarted_by_resize(container: Json, path: str) -> list[FieldError]:
     ]
 
 
-def _names(spec: Json, *fields: str) -> list[str]:
-    return [one.get("name") or "" for field in fields for one in spec.get(field) or ()]
+def _names(spec: Json, *fields: str) -> set[str]:
+    return {one.get("name") or "" for field in fields for one in spec.get(field) or ()}
 
 
 def _grace_s(around: Around) -> int | None:
@@ -141,12 +142,12 @@ def _ephemeral(around: Around, path: str) -> list[FieldError]:
     path = f"{path}.ephemeralContainers"
     errors: list[FieldError] = []
     others = _names(around.spec, "containers", "initContainers")
-    seen = list(others)
+    seen = set(others)
     for i, one in enumerate(around.spec.get("ephemeralContainers") or ()):
         where, name, target = f"{path}[{i}]", one.get("name") or "", one.get("targetContainerName") or ""
         errors += _common(one, where, around) + _no_spaces(one, where)
         errors += [duplicate(f"{where}.name", name)] if name in seen else []
-        seen.append(name)
+        seen.add(name)
         if target and target not in others:
             errors.append(not_found(f"{where}.targetContainerName", target))
         errors += _only_to_look(one, where)
@@ -240,9 +241,10 @@ def _resize(given: list[Json], path: str, spec: Json) -> list[FieldError]:
     """What a change of resources means for a running container; told of the whole list, as the real server does."""
     errors: list[FieldError] = []
     listed = [one.get("resourceName") or "" for one in given]
+    again = repeated(listed)
     for i, one in enumerate(given):
         policy = one.get("restartPolicy") or ""
-        errors += [duplicate(f"{path}[{i}]", listed[i])] if listed[i] in listed[:i] else []
+        errors += [duplicate(f"{path}[{i}]", listed[i])] if again[i] else []
         errors += meta.one_of(path, listed[i], _RESIZED) + meta.one_of(path, policy, _RESIZE_POLICIES)
         if spec.get("restartPolicy") == "Never" and policy != "NotRequired":
             why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"

@@ -16,6 +16,7 @@ from netplane.api.fields import (
     invalid,
     invalid_as_such,
     not_supported,
+    repeated,
     required,
     too_long,
     too_many,
@@ -59,12 +60,11 @@ def claim_status(obj: Json, old: Json | None) -> list[FieldError]:
     errors: list[FieldError] = []
     if len(users) > _MOST_CONSUMERS:
         errors.append(too_many("status.reservedFor", len(users), _MOST_CONSUMERS))
-    seen: list[Any] = []
+    again = repeated(one.get("uid") for one in users)
     for i, one in enumerate(users):
         path = f"status.reservedFor[{i}]"
         errors += [required(f"{path}.{field}") for field in ("resource", "name", "uid") if not one.get(field)]
-        errors += [duplicate(path, one.get("uid"))] if one.get("uid") in seen else []
-        seen.append(one.get("uid"))
+        errors += [duplicate(path, one.get("uid"))] if again[i] else []
     if before.get("allocation") is not None and status.get("allocation") not in (None, before["allocation"]):
         errors.append(invalid_as_such("status.allocation", meta.IMMUTABLE))
     return errors
@@ -76,7 +76,8 @@ def _several(given: list[Any], path: str, most: int, check: Check) -> list[Field
 
 
 def _unique(given: list[str], path: str, field: str = "") -> list[FieldError]:
-    return [duplicate(f"{path}[{i}]{field}", one) for i, one in enumerate(given) if one in given[:i]]
+    again = repeated(given)
+    return [duplicate(f"{path}[{i}]{field}", one) for i, one in enumerate(given) if again[i]]
 
 
 def _spec(spec: Json, path: str) -> list[FieldError]:

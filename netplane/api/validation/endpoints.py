@@ -3,7 +3,7 @@
 from typing import Any
 
 from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, not_supported, required, too_many
+from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, not_supported, repeated, required, too_many
 from netplane.api.validation import meta
 from netplane.api.validation.service import service_port
 
@@ -136,9 +136,9 @@ def _hints(hints: Json, path: str) -> list[FieldError]:
         given = [one.get("name") or "" for one in hints.get(field) or ()]
         if len(given) > MAX_HINTS:
             return [*errors, too_many(f"{path}.{field}", len(given), MAX_HINTS)]
-        for i, name in enumerate(given):
+        for i, (name, again) in enumerate(zip(given, repeated(given), strict=True)):
             where = f"{path}.{field}[{i}].name"
-            if name in given[:i]:
+            if again:
                 errors.append(duplicate(where, name))
             bad = names.label_value(name) if field == "forZones" else names.dns_subdomain(name)
             errors += all_invalid(where, name, bad)

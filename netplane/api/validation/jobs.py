@@ -10,6 +10,7 @@ from netplane.api.fields import (
     invalid,
     invalid_as_such,
     not_supported,
+    repeated,
     required,
     too_long,
     too_many,
@@ -238,10 +239,10 @@ def _exit_codes(given: Json, path: str, containers: set[Any]) -> list[FieldError
         errors.append(invalid(f"{path}.values", given.get("values"), "at least one value is required"))
     elif len(values) > _MOST_CODES:
         errors.append(too_many(f"{path}.values", len(values), _MOST_CODES))
-    for i, code in enumerate(values):
+    for i, (code, again) in enumerate(zip(values, repeated(values), strict=True)):
         where = f"{path}.values[{i}]"
         errors += [invalid(where, 0, "must not be 0 for the In operator")] if operator == "In" and code == 0 else []
-        errors += [duplicate(where, code)] if code in values[:i] else []
+        errors += [duplicate(where, code)] if again else []
     return errors + ([invalid(f"{path}.values", values, "must be ordered")] if values != sorted(values) else [])
 
 

@@ -6,7 +6,7 @@ Source: core/v1 validation of Kubernetes 1.36.
 from collections.abc import Mapping
 from typing import Any
 
-from netplane.api.fields import FieldError, forbidden, invalid, not_found, not_supported, required
+from netplane.api.fields import FieldError, forbidden, invalid, not_found, not_supported, repeated, required
 from netplane.api.validation.paths import descending, no_backsteps
 
 Json = dict[str, Any]
@@ -21,16 +21,18 @@ def mounts(container: Json, path: str, volumes: Mapping[str, Json]) -> list[Fiel
     given, devices = container.get("volumeMounts") or [], container.get("volumeDevices") or []
     errors: list[FieldError] = []
     at = [mount.get("mountPath") or "" for mount in given]
+    again = repeated(at)
+    others, paths = ({one.get(field) for one in devices} for field in ("name", "devicePath"))
     for i, mount in enumerate(given):
         where, name = f"{path}[{i}]", mount.get("name") or ""
         errors += [] if name else [required(f"{where}.name")]
         errors += [] if name in volumes else [not_found(f"{where}.name", name)]
         errors += [] if at[i] else [required(f"{where}.mountPath")]
-        if at[i] in at[:i]:
+        if again[i]:
             errors.append(invalid(f"{where}.mountPath", at[i], "must be unique"))
-        if any(name == one.get("name") for one in devices):
+        if name in others:
             errors.append(invalid(f"{where}.name", name, "must not already exist in volumeDevices"))
-        if any(at[i] == one.get("devicePath") for one in devices):
+        if at[i] in paths:
             errors.append(invalid(f"{where}.mountPath", at[i], "must not already exist as a path in volumeDevices"))
         # The real server names these four without the mount's index.
         errors += _part(mount, where, path)
@@ -76,20 +78,22 @@ def devices(container: Json, path: str, volumes: Mapping[str, Json]) -> list[Fie
     given, mounted = container.get("volumeDevices") or [], container.get("volumeMounts") or []
     errors: list[FieldError] = []
     listed = [(one.get("name") or "", one.get("devicePath") or "") for one in given]
+    names_again, paths_again = (repeated(one[part] for one in listed) for part in (0, 1))
+    others, paths = ({one.get(field) for one in mounted} for field in ("name", "mountPath"))
     for i, (name, at) in enumerate(listed):
-        where, before = f"{path}[{i}]", listed[:i]
+        where = f"{path}[{i}]"
         errors += [] if name else [required(f"{where}.name")]
-        if name and any(name == other for other, _ in before):
+        if name and names_again[i]:
             errors.append(invalid(f"{where}.name", name, "must be unique"))
         errors += _block(name, f"{where}.name", volumes)
         errors += [] if at else [required(f"{where}.devicePath")]
-        if any(at == other for _, other in before):
+        if paths_again[i]:
             errors.append(invalid(f"{where}.devicePath", at, "must be unique"))
         if no_backsteps(at, ""):
             errors.append(invalid(f"{where}.devicePath", at, "can not contain backsteps ('..')"))
-        if any(name == one.get("name") for one in mounted):
+        if name in others:
             errors.append(invalid(f"{where}.name", name, "must not already exist in volumeMounts"))
-        if any(at == one.get("mountPath") for one in mounted):
+        if at in paths:
             errors.append(invalid(f"{where}.devicePath", at, "must not already exist as a path in volumeMounts"))
     return errors
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netplane.api import addresses, names, prints
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, internal, invalid, required
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, internal, invalid, repeated, required
 from netplane.api.validation import decoding, meta
 from netplane.api.validation.resources import amount
 
@@ -143,10 +143,11 @@ def _pod_cidrs(given: list[str]) -> list[FieldError]:
 
 
 def _addresses(given: list[Json]) -> list[FieldError]:
+    again = repeated((one.get("type"), one.get("address")) for one in given)
     return [
         duplicate(f"status.addresses[{i}]", prints.internal("NodeAddress", one))
         for i, one in enumerate(given)
-        if one in given[:i]
+        if again[i]
     ]
 
 

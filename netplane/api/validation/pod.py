@@ -3,7 +3,7 @@
 from typing import Any
 
 from netplane.api import addresses, names, prints
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, required, too_long
+from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, repeated, required, too_long
 from netplane.api.pod_refs import MIRROR, projected
 from netplane.api.validation import (
     meta,
@@ -179,10 +179,11 @@ def _claims(given: list[Json], path: str, *, mirror: bool) -> list[FieldError]:
         return [forbidden("", "static pods do not support resource claims") for _ in given]
     kinds = ("resourceClaimName", "resourceClaimTemplateName")
     listed = [one.get("name") or "" for one in given]
+    again = repeated(listed)
     for i, one in enumerate(given):
         where, name, from_ = f"{path}[{i}]", listed[i], [kind for kind in kinds if one.get(kind) is not None]
         shown = prints.internal("PodResourceClaim", one)
-        if name and name in listed[:i]:
+        if name and again[i]:
             errors.append(duplicate(f"{where}.name", name))
         else:
             errors += all_invalid(f"{where}.name", name, names.dns_label(name)) if name else [required(f"{where}.name")]

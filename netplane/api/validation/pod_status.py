@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from netplane.api import addresses, names
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, not_supported, required
+from netplane.api.fields import (
+    FieldError,
+    all_invalid,
+    duplicate,
+    forbidden,
+    invalid,
+    not_supported,
+    repeated,
+    required,
+)
 from netplane.api.validation import meta, pod_changes
 
 Json = dict[str, Any]
@@ -96,11 +105,12 @@ def _claims(given: list[Json], spec: Json) -> list[FieldError]:
     path, known = "status.resourceClaimStatuses", {one.get("name") for one in spec.get("resourceClaims") or ()}
     errors: list[FieldError] = []
     listed = [one.get("name") or "" for one in given]
+    again = repeated(listed)
     for i, one in enumerate(given):
         where, name, claim = f"{path}[{i}]", listed[i], one.get("resourceClaimName")
         if name not in known:
             errors.append(invalid(f"{where}.name", name, "must match the name of an entry in `spec.resourceClaims`"))
-        errors += [duplicate(f"{where}.name", name)] if name in listed[:i] else []
+        errors += [duplicate(f"{where}.name", name)] if again[i] else []
         if claim is not None:
             errors += all_invalid(f"{where}.resourceClaimName", claim, names.dns_subdomain(claim))
     return errors
@@ -171,11 +181,12 @@ def _asked_for(name: str, container: Json, path: str) -> list[FieldError]:
 
 def _healths(given: list[Json], path: str) -> Iterator[FieldError]:
     listed = [one.get("resourceID") or "" for one in given]
+    again = repeated(listed)
     for k, one in enumerate(given):
         health, message = one.get("health") or "", one.get("message")
         if health not in _HEALTH:
             yield not_supported(f"{path}[{k}].health", health, _HEALTH)
         if message == "":
             yield required(f"{path}[{k}].message", "must be non-empty if specified")
-        if listed[k] in listed[:k]:
+        if again[k]:
             yield duplicate(f"{path}[{k}].resourceID", listed[k])

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from netplane.api import names
-from netplane.api.fields import FieldError, all_invalid, duplicate, forbidden, invalid, not_supported, required
+from netplane.api.fields import (
+    FieldError,
+    all_invalid,
+    duplicate,
+    forbidden,
+    invalid,
+    not_supported,
+    repeated,
+    required,
+)
 from netplane.api.validation import meta
 from netplane.api.validation.selecting import label_selector, node_selector, node_selector_term
 
@@ -88,16 +97,17 @@ def _repeated(term: Json) -> Iterator[str]:
 def spread(constraints: list[Json], path: str) -> list[FieldError]:
     """topologySpreadConstraints."""
     errors: list[FieldError] = []
+    told = [(one.get("topologyKey") or "", one.get("whenUnsatisfiable") or "") for one in constraints]
+    comes_again = repeated(reversed(told))[::-1]
     for i, one in enumerate(constraints):
-        where, key, action = f"{path}[{i}]", one.get("topologyKey") or "", one.get("whenUnsatisfiable") or ""
+        where, (key, action) = f"{path}[{i}]", told[i]
         if (one.get("maxSkew") or 0) <= 0:
             errors.append(invalid(f"{where}.maxSkew", one.get("maxSkew") or 0, _POSITIVE))
         if not key:
             errors.append(required(f"{where}.topologyKey", "can not be empty"))
         if action not in SPREAD_ACTIONS:
             errors.append(not_supported(f"{where}.whenUnsatisfiable", action, SPREAD_ACTIONS))
-        rest = [(x.get("topologyKey") or "", x.get("whenUnsatisfiable") or "") for x in constraints[i + 1 :]]
-        if (key, action) in rest:
+        if comes_again[i]:
             errors.append(duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
         errors += _min_domains(one, where) + _node_policies(one, where) + _label_keys(one, where)
         errors += label_selector(one.get("labelSelector"), f"{where}.labelSelector")
@@ -154,7 +164,7 @@ def gates(given: list[Json], path: str) -> list[FieldError]:
     """schedulingGates: each once."""
     errors: list[FieldError] = []
     listed = [one.get("name") or "" for one in given]
-    for i, name in enumerate(listed):
+    for i, (name, again) in enumerate(zip(listed, repeated(listed), strict=True)):
         errors += all_invalid(f"{path}[{i}]", name, names.qualified_name(name))
-        errors += [duplicate(f"{path}[{i}]", name)] if name in listed[:i] else []
+        errors += [duplicate(f"{path}[{i}]", name)] if again else []
     return errors

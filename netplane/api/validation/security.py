@@ -11,6 +11,7 @@ from netplane.api.fields import (
     forbidden,
     invalid,
     not_supported,
+    repeated,
     required,
     too_long,
 )
@@ -120,6 +121,7 @@ def _app_armor(given: Json | None, path: str) -> list[FieldError]:
 def _sysctls(spec: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     listed = [one.get("name") or "" for one in (spec.get("securityContext") or {}).get("sysctls") or ()]
+    again = repeated(listed)
     for i, name in enumerate(listed):
         where = f"{path}[{i}].name"
         if not name:
@@ -127,7 +129,7 @@ def _sysctls(spec: Json, path: str) -> list[FieldError]:
         elif len(name) > names.SUBDOMAIN_BYTES or not re.fullmatch(_SYSCTL, name):
             why = f"must have at most {names.SUBDOMAIN_BYTES} characters and match regex ^{_SYSCTL}$"
             errors.append(invalid(where, name, why))
-        elif name in listed[:i]:
+        elif again[i]:
             errors.append(duplicate(where, name))
         if spec.get("hostNetwork") and name.startswith(_NET_SYSCTLS):
             errors.append(invalid(where, name, "may not be specified when 'hostNetwork' is true"))

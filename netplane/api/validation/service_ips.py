@@ -6,7 +6,7 @@ Source: ValidateServiceClusterIPsRelatedFields and the upgrade and downgrade rul
 from typing import Any
 
 from netplane.api import addresses
-from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, not_supported, required
+from netplane.api.fields import FieldError, all_invalid, duplicate, invalid, not_supported, repeated, required
 
 Json = dict[str, Any]
 
@@ -56,10 +56,10 @@ def _first(spec: Json, ips: list[str]) -> list[FieldError]:
 def _families(spec: Json) -> list[FieldError]:
     errors: list[FieldError] = []
     families = spec.get("ipFamilies") or []
-    for i, one in enumerate(families):
+    for i, (one, again) in enumerate(zip(families, repeated(families), strict=True)):
         if one not in FAMILIES:
             errors.append(not_supported(f"spec.ipFamilies[{i}]", one, FAMILIES))
-        if one in families[:i]:
+        if again:
             errors.append(duplicate(f"spec.ipFamilies[{i}]", one))
     policy = spec.get("ipFamilyPolicy")
     if policy is not None and policy not in POLICIES:

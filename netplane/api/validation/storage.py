@@ -11,6 +11,7 @@ from netplane.api.fields import (
     go_struct,
     invalid,
     not_supported,
+    repeated,
     required,
     too_long,
 )
@@ -76,7 +77,8 @@ def _topologies(given: list[Json]) -> list[FieldError]:
 def _topology(one: Json, path: str, have: dict[str, set[str]]) -> list[FieldError]:
     key, values = one.get("key") or "", one.get("values") or []
     errors = [] if values else [required(f"{path}.values")]
-    errors += [duplicate(f"{path}.values[{i}]", value) for i, value in enumerate(values) if value in values[:i]]
+    again = repeated(values)
+    errors += [duplicate(f"{path}.values[{i}]", value) for i, value in enumerate(values) if again[i]]
     errors += all_invalid(f"{path}.key", key, names.qualified_name(key))
     errors += [duplicate(f"{path}.key", key)] if key in have else []
     have[key] = set(values)
@@ -136,10 +138,11 @@ def node(obj: Json, old: Json | None) -> list[FieldError]:
     """CSINode: what a driver says of its node it says once, but for how many volumes it can have."""
     drivers = obj["spec"].get("drivers") or []
     errors: list[FieldError] = []
+    again = repeated(one.get("name") or "" for one in drivers)
     for i, one in enumerate(drivers):
         errors += _node_driver(one, f"spec.drivers[{i}]")
         name = one.get("name") or ""
-        if name in [other.get("name") or "" for other in drivers[:i]]:
+        if again[i]:
             errors.append(duplicate(f"spec.drivers[{i}].name", name))
     before = {one.get("name"): one for one in ((old or {}).get("spec") or {}).get("drivers") or ()}
     for one in drivers:
@@ -161,9 +164,9 @@ def _node_driver(one: Json, path: str) -> list[FieldError]:
     if len(node_id.encode()) > _NODE_ID:
         errors.append(invalid(f"{path}.nodeID", node_id, f"must be {_NODE_ID} characters or less"))
     errors += meta.not_negative(one.get("allocatable") or {}, "count", path=f"{path}.allocatable")
-    for i, key in enumerate(keys):
+    for key, again in zip(keys, repeated(keys), strict=True):
         errors += [] if key else [required(path)]
-        errors += [duplicate(path, key)] if key in keys[:i] else []
+        errors += [duplicate(path, key)] if again else []
         errors += all_invalid(path, key, names.qualified_name(key))
     return errors
 

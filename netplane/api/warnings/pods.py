@@ -4,7 +4,7 @@ from typing import Any
 
 from netplane.api import names, pod_features, pod_refs, quantity
 from netplane.api.addresses import ip_warnings
-from netplane.api.fields import go_quote
+from netplane.api.fields import go_quote, repeated
 from netplane.api.pod_refs import APP_ARMOR
 from netplane.api.warnings import scheduling, volumes
 
@@ -97,7 +97,8 @@ def _twice(spec: Json, path: str) -> list[str]:
     for field, key in (("hostAliases", "ip"), ("imagePullSecrets", "name")):
         given = [one.get(key) or "" for one in spec.get(field) or ()]
         where = [f"{path}.{field}[{i}].{key}" for i in range(len(given))]
-        found += [f"{where[i]}: duplicate {key} {go_quote(one)}" for i, one in enumerate(given) if one in given[:i]]
+        again = repeated(given)
+        found += [f"{where[i]}: duplicate {key} {go_quote(one)}" for i, one in enumerate(given) if again[i]]
         if field == "imagePullSecrets":
             found += [f'{where[i]}: invalid empty name ""' for i, one in enumerate(given) if not one]
     return found
