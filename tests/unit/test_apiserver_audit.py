@@ -50,6 +50,24 @@ def logged(
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+ODD = [
+    (b"x: !!set {a, b}\nmetadata: {name: c}", "application/yaml", 201),
+    (b"x: !!binary aGVsbG8=\nmetadata: {name: c}", "application/yaml", 201),
+    (b'{"metadata":{"name":"c"},"x":' + b'{"x":' * 400 + b"1" + b"}" * 401, "application/json", 201),
+    (b'{"metadata":{"name":"c"},"items":[1,{"metadata":[]}]}', "application/json", 201),
+    (b'{"metadata":[1]}', "application/json", 400),
+]
+
+
+@pytest.mark.parametrize(("body", "media", "status"), ODD)
+def test_no_body_keeps_a_request_out_of_the_log(body: bytes, media: str, status: int, tmp_path: Path) -> None:
+    async def test(ask: Server) -> None:
+        assert (await ask("POST", CONFIG, body, content_type=media)).status == status
+
+    _, done = logged(test, tmp_path, f"{EVERYTHING}\nomitManagedFields: true")
+    assert (done["stage"], done["verb"], done["responseStatus"]["code"]) == ("ResponseComplete", "create", status)
+
+
 def test_a_change_is_logged_with_who_what_and_outcome(tmp_path: Path) -> None:
     async def test(ask: Server) -> None:
         made = await ask("POST", CONFIG, {"metadata": {"name": "c"}, "data": {"a": "1"}}, user_agent="kubectl/v1")

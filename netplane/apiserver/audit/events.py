@@ -166,7 +166,15 @@ def _head(scope: Scope, target: Target | None, user: User | None, headers: Mappi
 
 
 def encode(item: tuple[Record, str, int, bytes, datetime.datetime]) -> str:
-    """A line of the log."""
+    """A line of the log. Nothing that is sent can keep a request out: what JSON cannot say is left out."""
+    try:
+        return _line(item, told=True)
+    except Exception:  # YAML knows more than JSON does, and deeper
+        return _line(item, told=False)
+
+
+def _line(item: tuple[Record, str, int, bytes, datetime.datetime], *, told: bool) -> str:
+    """`told`: with what was sent and answered, as far as the policy wants it."""
     record, stage, code, answer, when = item
     received = stage == "RequestReceived"  # what comes of it is not known then
     event = {
@@ -177,7 +185,7 @@ def encode(item: tuple[Record, str, int, bytes, datetime.datetime]) -> str:
         "stage": stage,
         **_asked(record),
         **({} if received else _acting(record)),
-        **_outcome(record, code, answer, None if received else record.sent()),
+        **_outcome(record, code, answer if told else b"", record.sent() if told and not received else None),
         "requestReceivedTimestamp": _time(record.head["received"]),
         "stageTimestamp": _time(when),
         "annotations": None if received else _annotations(record),
@@ -298,7 +306,9 @@ def _shown(document: Any, record: Record) -> Any:
         return document
     items = document.get("items")
     for one in items if isinstance(items, list) else [document]:
-        (one.get("metadata") or {}).pop("managedFields", None)
+        metadata = one.get("metadata") if isinstance(one, dict) else None
+        if isinstance(metadata, dict):
+            metadata.pop("managedFields", None)
     return document
 
 
