@@ -3,10 +3,11 @@
 A check answers with a reason and its details, or with None. Source: the Pod Security Standards of Kubernetes 1.36.
 """
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
-from netplane.api.pod_refs import APP_ARMOR
+from netplane.api.pod_refs import APP_ARMOR, containers
 
 Json = dict[str, Any]
 Found = tuple[str, str] | None
@@ -23,11 +24,6 @@ _PROFILES = ("Localhost", "RuntimeDefault")
 _OLD_SECCOMP = "seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/"
 _SE_LINUX = ("", "container_t", "container_init_t", "container_kvm_t")
 _TYPE = "securityContext.seccompProfile.type"
-
-
-def _all(spec: Json) -> list[Json]:
-    groups = ("initContainers", "containers", "ephemeralContainers")
-    return [one for group in groups for one in spec.get(group) or ()]
 
 
 def _security(of: Json) -> Json:
@@ -52,12 +48,12 @@ def _uses(names: list[str]) -> str:
 
 def _setters(spec: Json, bad: Callable[[Json], bool]) -> str:
     """Who sets what is bad: the pod, containers, or both."""
-    names = [one["name"] for one in _all(spec) if bad(_security(one))]
+    names = _where(spec, bad)
     return " and ".join([*(["pod"] if bad(_security(spec)) else ()), *([_named(names)] if names else ())])
 
 
 def _where(spec: Json, bad: Callable[[Json], bool]) -> list[str]:
-    return [one["name"] for one in _all(spec) if bad(_security(one))]
+    return [one["name"] for one in containers(spec) if bad(_security(one))]
 
 
 def app_armor(metadata: Json, spec: Json) -> Found:
@@ -65,9 +61,9 @@ def app_armor(metadata: Json, spec: Json) -> Found:
     values: set[str] = set()
 
     def bad(security: Json) -> bool:
-        kind = (security.get("appArmorProfile") or {}).get("type") if security.get("appArmorProfile") else None
-        values.update([kind] if kind is not None and kind not in _PROFILES else ())
-        return kind is not None and kind not in _PROFILES
+        kind = (security.get("appArmorProfile") or {}).get("type")
+        values.update([kind] if kind not in (None, *_PROFILES) else ())
+        return kind not in (None, *_PROFILES)
 
     who, given = [text] if (text := _setters(spec, bad)) else [], metadata.get("annotations") or {}
     old = sorted(
@@ -83,26 +79,24 @@ def app_armor(metadata: Json, spec: Json) -> Found:
 
 def capabilities_baseline(metadata: Json, spec: Json) -> Found:
     """More than containers have anyway."""
-    more = {one["name"]: [c for c in _added(one) if c not in _CAPABILITIES] for one in _all(spec)}
-    names, values = [name for name in more if more[name]], sorted({c for found in more.values() for c in found})
-    detail = f"{_named(names)} must not include {_quoted(values)} in securityContext.capabilities.add"
-    return ("non-default capabilities", detail) if names else None
+    return next((("non-default capabilities", detail) for detail in _adding(spec, _CAPABILITIES)), None)
 
 
-def _added(container: Json) -> list[str]:
-    return (_security(container).get("capabilities") or {}).get("add") or []
+def _adding(spec: Json, allowed: Set[str]) -> list[str]:
+    """[who adds capabilities that are not allowed, and which], [] when nobody does."""
+    added = {one["name"]: (_security(one).get("capabilities") or {}).get("add") or [] for one in containers(spec)}
+    names = [name for name in added if {*added[name]} - allowed]
+    values = sorted({*itertools.chain(*added.values())} - allowed)
+    if not names:
+        return []
+    return [f"{_named(names)} must not include {_quoted(values)} in securityContext.capabilities.add"]
 
 
 def capabilities_restricted(metadata: Json, spec: Json) -> Found:
     """Containers give up all but one."""
-    keep = [
-        one["name"] for one in _all(spec) if "ALL" not in ((_security(one).get("capabilities") or {}).get("drop") or ())
-    ]
-    more = {one["name"]: [c for c in _added(one) if c != "NET_BIND_SERVICE"] for one in _all(spec)}
-    names, values = [name for name in more if more[name]], sorted({c for found in more.values() for c in found})
+    keep = _where(spec, lambda security: "ALL" not in ((security.get("capabilities") or {}).get("drop") or ()))
     told = [f'{_named(keep)} must set securityContext.capabilities.drop=["ALL"]'] if keep else []
-    if names:
-        told.append(f"{_named(names)} must not include {_quoted(values)} in securityContext.capabilities.add")
+    told += _adding(spec, frozenset({"NET_BIND_SERVICE"}))
     return ("unrestricted capabilities", "; ".join(told)) if told else None
 
 
@@ -120,7 +114,9 @@ def host_paths(metadata: Json, spec: Json) -> Found:
 
 def host_ports(metadata: Json, spec: Json) -> Found:
     """The node's ports."""
-    held = {one["name"]: [p["hostPort"] for p in one.get("ports") or () if p.get("hostPort")] for one in _all(spec)}
+    held = {
+        one["name"]: [p["hostPort"] for p in one.get("ports") or () if p.get("hostPort")] for one in containers(spec)
+    }
     names = [name for name in held if held[name]]
     ports = sorted({str(port) for found in held.values() for port in found})
     told = f"{_named(names)} {_uses(names)} {_several('hostPort', len(ports))} {', '.join(ports)}"
@@ -130,7 +126,7 @@ def host_ports(metadata: Json, spec: Json) -> Found:
 def hosts(metadata: Json, spec: Json) -> Found:
     """Probes and hooks that ask others."""
     asked: dict[str, set[str]] = {}
-    for one in _all(spec):
+    for one in containers(spec):
         hooks = one.get("lifecycle") or {}
         probes = [one.get(probe) for probe in ("livenessProbe", "readinessProbe", "startupProbe")]
         for what in (*probes, hooks.get("postStart"), hooks.get("preStop")):
@@ -151,7 +147,7 @@ def privileged(metadata: Json, spec: Json) -> Found:
 def proc_mount(metadata: Json, spec: Json) -> Found:
     """All of /proc."""
     names = _where(spec, lambda security: security.get("procMount", "Default") != "Default")
-    values = sorted({_security(one)["procMount"] for one in _all(spec) if one["name"] in names})
+    values = sorted({_security(one)["procMount"] for one in containers(spec) if one["name"] in names})
     detail = f"{_named(names)} must not set securityContext.procMount to {_quoted(values)}"
     return ("procMount", detail) if names else None
 
@@ -162,7 +158,9 @@ def se_linux(*more: str) -> Check:
 
     def check(metadata: Json, spec: Json) -> Found:
         given = [
-            _security(one)["seLinuxOptions"] for one in (spec, *_all(spec)) if _security(one).get("seLinuxOptions")
+            _security(one)["seLinuxOptions"]
+            for one in (spec, *containers(spec))
+            if _security(one).get("seLinuxOptions")
         ]
         who = _setters(spec, lambda security: _odd(security.get("seLinuxOptions") or {}))
         types = sorted({one.get("type") or "" for one in given} - allowed)
@@ -182,7 +180,7 @@ def old_seccomp(metadata: Json, spec: Json) -> Found:
     given, (whole, head) = metadata.get("annotations") or {}, _OLD_SECCOMP
     told = sorted(
         f'{key}="{given[key]}"'
-        for key in {whole, *(head + one["name"] for one in _all(spec))} & {*given}
+        for key in {whole, *(head + one["name"] for one in containers(spec))} & {*given}
         if given[key] not in ("runtime/default", "docker/default") and not given[key].startswith("localhost/")
     )
     return ("seccompProfile", f"forbidden {_several('annotation', len(told))} {', '.join(told)}") if told else None
@@ -190,7 +188,7 @@ def old_seccomp(metadata: Json, spec: Json) -> Found:
 
 def seccomp_baseline(metadata: Json, spec: Json) -> Found:
     """No profile at all."""
-    given = [_security(one).get("seccompProfile") for one in (spec, *_all(spec))]
+    given = [_security(one).get("seccompProfile") for one in (spec, *containers(spec))]
     who = _setters(spec, lambda security: bool((kind := _profile(security)) is not None and kind not in _PROFILES))
     values = sorted({one.get("type") or "" for one in given if one} - {*_PROFILES})
     return ("seccompProfile", f"{who} must not set {_TYPE} to {_quoted(values)}") if who else None
