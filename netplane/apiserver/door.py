@@ -93,7 +93,7 @@ class ResourceRoute(BaseRoute):
             query: Mapping[str, str] = scope["netplane.query"]
             if "timeout" in query and target.verb != "watch":
                 self._cluster.limits.allowed_s(query["timeout"])  # before it is asked who asks, as the real server
-            user, policy, _ = await entrance.admit(self._cluster, scope, target, headers)
+            user, policy = await entrance.admit(self._cluster, scope, target, headers)
             if target.kind is None:
                 raise errors.no_such_resource()
             if not spoken:
@@ -179,17 +179,16 @@ async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
 
     One that looks like a resource of a group that is not served is asked about as such.
     """
-    query = options.parse_query(scope["query_string"])
+    query, headers = options.parse_query(scope["query_string"]), _first(scope["headers"])
     try:
         if "timeout" in query:
             cluster.limits.allowed_s(query["timeout"])
         target = targets.parse(scope["method"], scope["path"], watch=options.boolean(query, "watch"))
-        user, _, _ = await entrance.admit(cluster, scope, target)
-        scope["netplane.user"] = user
+        user, _ = await entrance.admit(cluster, scope, target, headers)
         found = await _described(cluster, user, scope["path"], handler)
     except errors.StatusError as error:
         found = reply.of_error(error)
-    if negotiate.pretty(query.get("pretty"), _first(scope["headers"]).get(b"user-agent", b"")):
+    if negotiate.pretty(query.get("pretty"), headers.get(b"user-agent", b"")):
         found = reply.pretty(found)
     record = scope.get(audit.KEY)
     return found if record is None else audit.answered(record, found) or found

@@ -211,3 +211,17 @@ def test_users_learn_about_themselves() -> None:
         assert rules.json["status"]["resourceRules"][0]["verbs"] == ["*"]
 
     run(test)
+
+
+def test_of_two_authorization_headers_the_first_counts_everywhere() -> None:
+    async def test(server: Server) -> None:
+        app = server.app
+
+        async def twice(scope: Any, receive: Any, send: Any) -> None:
+            await app(scope | {"headers": [(b"authorization", b"Bearer unknown"), *scope["headers"]]}, receive, send)
+
+        server.app = twice  # type: ignore[assignment]  # in front of it
+        for path in ("/api/v1/nodes", "/metrics"):
+            assert (await server("GET", path)).status == 401, path
+
+    run(test)

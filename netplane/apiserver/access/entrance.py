@@ -19,22 +19,17 @@ from netplane.apiserver.wire.target import Target
 
 
 class Guest(NamedTuple):
-    """Who came in, and by which policy."""
+    """Who was let in, and the rules that were asked."""
 
     user: User
     policy: Policy
-    headers: Mapping[bytes, bytes]
 
 
-async def admit(
-    cluster: Cluster, scope: Scope, target: Target | None, headers: Mapping[bytes, bytes] | None = None
-) -> Guest:
-    """Let a request in; `target` None is one that names no resource. Raises StatusError 401, 403, 500.
+async def admit(cluster: Cluster, scope: Scope, target: Target | None, headers: Mapping[bytes, bytes]) -> Guest:
+    """Let a request in; `target` None is one that names no resource, `headers` are the scope's, by name.
 
-    `headers` are the scope's, by name; they are read from it where they are not at hand.
+    Raises StatusError 401, 403, 500.
     """
-    if headers is None:
-        headers = dict(scope["headers"])
     user = scope.get(peer.KEY) or cluster.known.get(headers.get(b"authorization", b""))
     try:
         if user is None:
@@ -54,7 +49,7 @@ async def admit(
             scope[audit.KEY].impersonated, scope[audit.KEY].constraint = user, verb
     if MASTERS not in user.groups or cluster.audit is not None:
         await _authorize(cluster, policy, user, scope, target)
-    return Guest(user, policy, headers)
+    return Guest(user, policy)
 
 
 async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope, target: Target | None) -> None:
