@@ -6,6 +6,21 @@ import pytest
 import uvicorn
 
 from netplane.apiserver.access import peer
+from netplane.apiserver.access.tokens import User
+
+
+@pytest.mark.parametrize(
+    ("names", "user"),
+    [
+        (["jane"], User("jane", "", ("dev", "system:authenticated"))),
+        (["jane", "joe"], User("joe", "", ("dev", "system:authenticated"))),
+        ([""], None),
+        ([], None),
+    ],
+)
+def test_who_a_certificate_names(names: list[str], user: User | None) -> None:
+    subject = ((("organizationName", "dev"),), *((("commonName", name),) for name in names))
+    assert peer.user_of({"subject": subject}) == user
 
 
 async def app(scope: object, receive: object, send: object) -> None:

@@ -23,17 +23,17 @@ _heads = Heads()
 
 
 def user_of(certificate: dict[str, Any], der: bytes = b"") -> User | None:
-    """CN is the name, each O a group (Kubernetes' reading of X.509); None without a CN.
+    """The last CN is the name, each O a group (Kubernetes' reading of X.509); None without a CN, or with an empty one.
 
     `certificate` as ssl.SSLSocket.getpeercert gives it: verified, or empty; `der` is the whole of it.
     """
     subject = [pair for part in certificate.get("subject", ()) for pair in part]
     names = [value for key, value in subject if key == "commonName"]
     groups = [value for key, value in subject if key == "organizationName"]
-    if not names:
+    if not names or not names[-1]:
         return None
     extra = ((CREDENTIAL, (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)),) if der else ()
-    return User(names[0], "", (*groups, AUTHENTICATED), extra)
+    return User(names[-1], "", (*groups, AUTHENTICATED), extra)
 
 
 class Protocol(HttpToolsProtocol):
