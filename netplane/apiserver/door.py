@@ -179,7 +179,8 @@ async def answer(cluster: Cluster, scope: Scope, handler: Any) -> Reply:
 
     One that looks like a resource of a group that is not served is asked about as such.
     """
-    query, headers = options.parse_query(scope["query_string"]), _first(scope["headers"])
+    query = scope["netplane.query"] = options.parse_query(scope["query_string"])
+    headers = _first(scope["headers"])
     try:
         if "timeout" in query:
             cluster.limits.allowed_s(query["timeout"])

@@ -13,7 +13,6 @@ from netplane.apiserver.access.node_authorizer import Verdict
 from netplane.apiserver.access.tokens import MASTERS, User
 from netplane.apiserver.audit import events as audit
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.wire import options
 from netplane.apiserver.wire.reply import Scope
 from netplane.apiserver.wire.target import Target
 
@@ -28,7 +27,7 @@ class Guest(NamedTuple):
 async def admit(cluster: Cluster, scope: Scope, target: Target | None, headers: Mapping[bytes, bytes]) -> Guest:
     """Let a request in; `target` None is one that names no resource, `headers` are the scope's, by name.
 
-    Raises StatusError 401, 403, 500.
+    The scope holds the query, taken apart. Raises StatusError 401, 403, 500.
     """
     user = scope.get(peer.KEY) or cluster.known.get(headers.get(b"authorization", b""))
     try:
@@ -42,7 +41,7 @@ async def admit(cluster: Cluster, scope: Scope, target: Target | None, headers: 
         scope[audit.KEY] = cluster.audit.received(scope, target, user, headers)
     policy = cluster.policies.now or await cluster.policies.current()
     if impersonation.asked(headers):
-        ask = auth.ask_of(target, scope["method"], scope["path"], _query(scope))
+        ask = auth.ask_of(target, scope["method"], scope["path"], scope["netplane.query"])
         acting = user
         user, verb = impersonation.act_as(policy, acting, scope["headers"], ask, cluster.acting)
         if cluster.audit is not None and user is not acting:
@@ -54,7 +53,7 @@ async def admit(cluster: Cluster, scope: Scope, target: Target | None, headers: 
 
 async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope, target: Target | None) -> None:
     record: audit.Record | None = scope.get(audit.KEY)
-    query = _query(scope)
+    query = scope["netplane.query"]
     ask = auth.ask_of(target, scope["method"], scope["path"], query)
     verdict = Verdict(auth.allows(policy, user, ask))
     if record is not None and verdict.allowed:
@@ -65,8 +64,3 @@ async def _authorize(cluster: Cluster, policy: Policy, user: User, scope: Scope,
         record.decision, record.why = "allow" if verdict.allowed else "forbid", verdict.why
     if not verdict.allowed:
         raise auth.refusal(user, ask, verdict.why)
-
-
-def _query(scope: Scope) -> Mapping[str, str]:
-    found: Mapping[str, str] | None = scope.get("netplane.query")
-    return options.parse_query(scope["query_string"]) if found is None else found
