@@ -53,6 +53,18 @@ def aggregate(spec: Json, field: str) -> dict[str, str]:
     return total
 
 
+def has_own(spec: Json) -> bool:
+    """Whether a pod asks for something itself."""
+    own = spec.get("resources") or {}
+    return any(is_pod_level(name) for field in ("requests", "limits") for name in own.get(field) or ())
+
+
+def of_pod(spec: Json, field: str) -> dict[str, str]:
+    """The `requests` or `limits` of a pod: its own, for the rest those of all its containers."""
+    own = (spec.get("resources") or {}).get(field) or {}
+    return aggregate(spec, field) | {name: amount for name, amount in own.items() if is_pod_level(name)}
+
+
 def _amounts(container: Json, field: str) -> Amounts:
     found: Amounts = (container.get("resources") or {}).get(field) or {}
     return found

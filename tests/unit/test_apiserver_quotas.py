@@ -97,6 +97,46 @@ def test_claims_count_by_class_and_size() -> None:
     run(test)
 
 
+def test_what_a_changed_object_takes_more_is_taken_too() -> None:
+    hard = {"services.loadbalancers": "1", "services.nodeports": "1", "requests.cpu": "1", "requests.storage": "2Gi"}
+    service: Json = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}]}}
+
+    async def test(ask: Server) -> None:
+        await quota(ask, "q", hard)
+        await ask.create(f"{NAMESPACE}/services", service)
+        for wanted in ("NodePort", "LoadBalancer"):  # its port is counted already
+            changed = await ask.patch(f"{NAMESPACE}/services/s", {"spec": {"type": wanted}})
+            assert changed.status == 200
+        assert await used(ask) == {**hard, "requests.cpu": "0", "requests.storage": "0"}
+        two = {"spec": {"ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}]}}
+        for query in ("", "?dryRun=All"):
+            assert refusal(await ask.patch(f"{NAMESPACE}/services/s{query}", two)) == (
+                "exceeded quota: q, requested: services.nodeports=1, used: services.nodeports=1, "
+                "limited: services.nodeports=1"
+            )
+        await ask.create(PODS, pod("a", requests={"cpu": "600m"}))
+        more = [{"name": "c", "resources": {"requests": {"cpu": "1100m"}}}]
+        resized = await ask.patch(f"{PODS}/a/resize", {"spec": {"containers": more}}, "strategic")
+        assert "requested: requests.cpu=500m, used: requests.cpu=600m" in refusal(resized)
+        more[0]["resources"] = {"requests": {"cpu": "900m"}}
+        assert (await ask.patch(f"{PODS}/a/resize", {"spec": {"containers": more}}, "strategic")).status == 200
+        assert (await used(ask))["requests.cpu"] == "900m"
+        assert (await ask.patch(f"{PODS}/a", {"metadata": {"labels": {"x": "y"}}})).status == 200
+
+    run(test)
+
+
+def test_what_a_pod_asks_for_itself_counts() -> None:
+    own = pod("a")
+    own["spec"]["resources"] = {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}
+
+    async def test(ask: Server) -> None:
+        await quota(ask, "q", {"requests.cpu": "1"})
+        assert "requested: requests.cpu=2, used: requests.cpu=0" in refusal(await ask("POST", PODS, own))
+
+    run(test)
+
+
 def test_limit_ranges_fill_in_and_refuse() -> None:
     limits = [
         {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}, "max": {"cpu": "1"},
@@ -126,5 +166,8 @@ def test_limit_ranges_fill_in_and_refuse() -> None:
             ({}, "maximum memory usage per Pod is 256Mi.  No limit is specified"),
         ):
             assert why in refusal(await ask("POST", PODS, pod("b", **resources)))
+        more = [{"name": "c", "resources": {"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}}]
+        resized = await ask.patch(f"{PODS}/a/resize", {"spec": {"containers": more}}, "strategic")
+        assert refusal(resized) == "maximum cpu usage per Container is 1, but limit is 2"
 
     run(test)

@@ -56,6 +56,12 @@ def check(limits: list[Json], kind: Kind, obj: Json) -> None:
         raise errors.forbidden(kind.group, kind.plural, obj["metadata"].get("name", ""), why)
 
 
+async def check_changed(cluster: Cluster, kind: Kind, obj: Json, part: str) -> None:
+    """The same after a write of `part` of an object ("": all but its parts) that can ask for more. Raises 403."""
+    if (kind, part) in ((kinds.CLAIM, ""), (kinds.POD, "resize")):
+        check(await of(cluster, kind, obj["metadata"]["namespace"]), kind, obj)
+
+
 def _wrong(limit: Json, kind: Kind, spec: Json) -> Iterator[str]:
     of = limit.get("type")
     if kind is kinds.CLAIM:
@@ -66,7 +72,7 @@ def _wrong(limit: Json, kind: Kind, spec: Json) -> Iterator[str]:
             resources = container.get("resources") or {}
             yield from _both(limit, of, resources.get("requests") or {}, resources.get("limits") or {})
     elif of == "Pod":
-        requests, most = (pod_resources.aggregate(spec, field) for field in ("requests", "limits"))
+        requests, most = (pod_resources.of_pod(spec, field) for field in ("requests", "limits"))
         yield from _both(limit, of, requests, most)
 
 

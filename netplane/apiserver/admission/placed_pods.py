@@ -69,7 +69,7 @@ def _because(pod: Json, why: str, reason: str) -> errors.StatusError:
 
 
 def _lacking(spec: Json, allocatable: Json) -> list[str]:
-    wanted = pod_resources.aggregate(spec, "requests") | ((spec.get("resources") or {}).get("requests") or {})
+    wanted = pod_resources.of_pod(spec, "requests")
     found: list[str] = []
     for name, unit in (("cpu", 1000), ("memory", 1)):
         asked, has = (quantity.parse(amounts.get(name, "0")) or 0 for amounts in (wanted, allocatable))

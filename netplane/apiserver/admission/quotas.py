@@ -1,7 +1,7 @@
 """ResourceQuotas: what a namespace may have of something, and is refused beyond.
 
-A quota counts once a controller has said in its status what there is; what a new object takes is added there in the
-transaction that stores it. Source: the ResourceQuota admission plugin of Kubernetes 1.36.
+A quota counts once a controller has said in its status what there is; what a new object takes, or a changed one takes
+more, is added there in the transaction that stores it. Source: the ResourceQuota admission plugin of Kubernetes 1.36.
 """
 
 from typing import Any, NamedTuple
@@ -29,20 +29,20 @@ class Charge(NamedTuple):
 NOTHING = Charge([], [])
 
 
-async def charge(cluster: Cluster, kind: Kind, namespace: str, obj: Json) -> Charge:
-    """What a new object takes of its namespace's quotas. Raises StatusError 403."""
-    if kind in usage.UNCOUNTED or not namespace:
+async def charge(cluster: Cluster, kind: Kind, namespace: str, obj: Json, old: Json | None, part: str = "") -> Charge:
+    """What an object takes of its namespace's quotas; of a changed one what it takes more. Raises StatusError 403."""
+    if kind in usage.UNCOUNTED or not namespace or (old is not None and not usage.may_grow(kind, obj, old, part)):
         return NOTHING
     taken = Charge([], [])
     for kv in (await cluster.store.range(cl.prefix(_QUOTA, namespace))).kvs:
-        quota = _charged(kv, kind, obj)
+        quota = _charged(kv, kind, obj, old)
         if quota is not None:
             taken.compares.append(Compare(kv.key, kv.mod_rev))
             taken.ops.append(Put(kv.key, codec.encode(quota)))
     return taken
 
 
-def _charged(kv: KV, kind: Kind, obj: Json) -> Json | None:
+def _charged(kv: KV, kind: Kind, obj: Json, old: Json | None) -> Json | None:
     """A quota with what an object takes of it; None when that is nothing. Raises StatusError 403."""
     quota = codec.decode(_QUOTA, kv.value, kv.mod_rev)
     status, name = quota.get("status") or {}, quota["metadata"]["name"]
@@ -52,7 +52,9 @@ def _charged(kv: KV, kind: Kind, obj: Json) -> Json | None:
     why = usage.unsaid(hard, obj["spec"]) if kind is kinds.POD else ""
     if why:
         raise _refused(kind, obj, f"failed quota: {name}: {why}")
-    asked = {what: amount for what, amount in usage.of(kind, obj).items() if what in hard and amount != "0"}
+    counted = old is not None and usage.selected(quota, kind, old)
+    takes = usage.more(kind, obj, old) if old is not None and counted else usage.of(kind, obj)
+    asked = {what: amount for what, amount in takes.items() if what in hard and amount != "0"}
     if unknown := sorted(set(asked) - set(used)):
         raise _refused(kind, obj, f"status unknown for quota: {name}, resources: {','.join(unknown)}")
     if not asked:
@@ -62,14 +64,13 @@ def _charged(kv: KV, kind: Kind, obj: Json) -> Json | None:
     if over:
         shown = (_listed(over, one) for one in (asked, used, hard))
         raise _refused(kind, obj, "exceeded quota: {}, requested: {}, used: {}, limited: {}".format(name, *shown))
-    quota["status"] = {**status, "used": {**used, **after}}
-    _own(quota, kv)
-    return quota
+    new = {**quota, "metadata": dict(quota["metadata"]), "status": {**status, "used": {**used, **after}}}
+    _own(new, quota)
+    return new
 
 
-def _own(quota: Json, kv: KV) -> None:
+def _own(quota: Json, before: Json) -> None:
     """The apiserver owns what it counted."""
-    before = codec.decode(_QUOTA, kv.value, kv.mod_rev)
     writer = managed.Writer(MANAGER, cl.timestamp(cl.now()), "status")
     entries = managed.updated(_QUOTA, before, quota, before["metadata"].get("managedFields") or [], writer)
     if entries:

@@ -37,10 +37,31 @@ def of(kind: Kind, obj: Json) -> Usage:
     return usage
 
 
+def more(kind: Kind, new: Json, old: Json) -> Usage:
+    """What a changed object takes more than it did; what it takes less is for the controller to see."""
+    before, usage = of(kind, old), of(kind, new)
+    return {
+        what: quantity.plus(amount, f"-{before[what]}") if what in before else amount
+        for what, amount in usage.items()
+        if pod_resources.exceeds(amount, before.get(what, "0"))
+    }
+
+
+def may_grow(kind: Kind, new: Json, old: Json, part: str) -> bool:
+    """Whether a write of `part` of an object ("": all but its parts) can make it take more."""
+    if kind is kinds.POD:
+        return part == "resize" or (not part and _ends(new["spec"]) != _ends(old["spec"]))
+    return not part and kind in (kinds.SERVICE, kinds.CLAIM)
+
+
+def _ends(spec: Json) -> bool:
+    return spec.get("activeDeadlineSeconds") is not None
+
+
 def _pod(spec: Json) -> Usage:
     usage: Usage = {}
     for field in ("requests", "limits"):
-        for name, given in pod_resources.aggregate(spec, field).items():
+        for name, given in pod_resources.of_pod(spec, field).items():
             amount = quantity.canonical(given)
             if field == "requests" and (name in _PLAIN or pod_resources.is_huge(name)):
                 usage[name] = amount
@@ -76,7 +97,7 @@ def selected(quota: Json, kind: Kind, obj: Json) -> bool:
 
 
 def _in_scope(term: Json, spec: Json) -> bool:
-    scope, ends = term.get("scopeName"), spec.get("activeDeadlineSeconds") is not None
+    scope, ends = term.get("scopeName"), _ends(spec)
     best = pod_resources.qos_class(spec) == "BestEffort"
     known = {"Terminating": ends, "NotTerminating": not ends, "BestEffort": best, "NotBestEffort": not best}
     if scope in known:
@@ -92,7 +113,9 @@ def _chosen(term: Json, name: str) -> bool:
 
 
 def unsaid(hard: Json, spec: Json) -> str:
-    """What a pod's containers must say because a quota limits it, and which do not; "" when all do."""
+    """What a pod's containers must say because a quota limits it, and which do not; "" when all do, or the pod does."""
+    if pod_resources.has_own(spec):
+        return ""
     missing: dict[str, set[str]] = {}
     for name in (one for one in _MUST_SAY if one in hard):
         field, _, resource = name.rpartition(".")

@@ -187,7 +187,7 @@ async def _insert(
         key = cl.key(kind, namespace, name)
         value = codec.encode(obj)
         compares = [Compare(key, 0), *claim.compares] if place is None else [Compare(key, 0), place, *claim.compares]
-        taken = quotas.NOTHING if limited is None else await quotas.charge(cluster, kind, namespace, obj)
+        taken = quotas.NOTHING if limited is None else await quotas.charge(cluster, kind, namespace, obj, None)
         if dry_run:
             if (there := await cluster.store.get(key)) is not None:
                 raise _exists(form, there, generated=generated)
@@ -302,8 +302,10 @@ async def _store(
             check(form, new, old, scope)
         if scope == "resize":
             await placed_pods.check_resize(cluster, new, old)
-        part = scope if scope in PARTS else ""
-        told = [] if scope == ALL else await pod_security.admit(cluster, kind, new, old, part)
+        part, own = scope if scope in PARTS else "", scope == ALL
+        if not own:
+            await limits.check_changed(cluster, kind, new, part)
+        told = [] if own else await pod_security.admit(cluster, kind, new, old, part)
         STRATEGIES[kind].canonical(new)
         claim.complete(new, old)
         value = codec.encode(new)
@@ -315,10 +317,12 @@ async def _store(
             if not dry_run and not await remove(cluster, kind, kv, old):
                 return None
             return Stored(value, kv.mod_rev, told=told)
+        namespace = new["metadata"].get("namespace", "")
+        taken = quotas.NOTHING if own else await quotas.charge(cluster, kind, namespace, new, old, part)
         if dry_run:
             return Stored(value, kv.mod_rev, told=told)
-        compares = [Compare(kv.key, kv.mod_rev), *claim.compares]
-        done = await cluster.store.txn(compares, [Put(kv.key, value), *claim.ops])
+        compares = [Compare(kv.key, kv.mod_rev), *claim.compares, *taken.compares]
+        done = await cluster.store.txn(compares, [Put(kv.key, value), *claim.ops, *taken.ops])
         if not done.succeeded:
             await claim.lost(cluster.store, done.failed)
             return None
