@@ -7,7 +7,7 @@ where the nftables section says nothing.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +55,16 @@ def load(path: Path) -> tuple[Config, list[str]]:
         raise UsageError(f"--config {path}: kind must be {KIND}")
     if said.get("apiVersion") != API_VERSION:
         raise UsageError(f"--config {path}: apiVersion must be {API_VERSION}")
-    return decode(_set(said), f"--config {path}"), sorted(_unsupported(said, Config, ""))
+    return decode(_without(said, _unset), f"--config {path}"), sorted(_unsupported(said, Config, ""))
 
 
 _PERIODS = ("syncPeriod", "minSyncPeriod", "configSyncPeriod")
 
 
-def _set(document: Any) -> Any:
-    """What a file sets: an empty text and a period of 0 mean the default there, as in the files that kubeadm writes."""
-    if not isinstance(document, Mapping):
-        return document
-    return {key: _set(value) for key, value in document.items() if value != "" and not _no_period(key, value)}
-
-
-def _no_period(key: str, value: Any) -> bool:
+def _unset(key: str, value: Any) -> bool:
+    """An empty text and a period of 0 mean the default in a file, as in those that kubeadm writes."""
     if key not in _PERIODS or not isinstance(value, str):
-        return False
+        return bool(value == "")
     with contextlib.suppress(ValueError):
         return durations.parse_s(value) == 0
     return False  # what is no duration is told later
@@ -95,15 +89,16 @@ def decode(said: Mapping[str, Any], where: str) -> Config:
     """A configuration from a plain document, unchecked. Raises UsageError naming a field of the wrong type."""
     # Null means "the default" in these files.
     try:
-        return msgspec.convert(_without_nulls(said), Config)
+        return msgspec.convert(_without(said, lambda _, value: value is None), Config)
     except msgspec.ValidationError as error:
         reason, _, field = str(error).partition(" - at `$.")
         raise UsageError(f"{where}: {field.rstrip('`')}: {reason}") from error
 
 
-def _without_nulls(document: Any) -> Any:
+def _without(document: Any, left_out: Callable[[str, Any], bool]) -> Any:
+    """A document without the fields, at any depth, of which `left_out` says so by their name and value."""
     if isinstance(document, Mapping):
-        return {key: _without_nulls(value) for key, value in document.items() if value is not None}
+        return {key: _without(value, left_out) for key, value in document.items() if not left_out(key, value)}
     return document
 
 
