@@ -57,12 +57,6 @@ def _role(obj: Json) -> None:
     obj.setdefault("rules", None)  # Go writes it, null when there is none
 
 
-def _template(spec: Json) -> None:
-    template = spec.setdefault("template", {})
-    template.setdefault("metadata", {})
-    pod_defaults.apply_spec(template.setdefault("spec", {}))
-
-
 def _labels_of_template(obj: Json) -> None:
     """The very same labels: what is added to the template's is added to the object's."""
     labels = (obj["spec"]["template"].get("metadata") or {}).get("labels")
@@ -74,7 +68,7 @@ def _labels_of_template(obj: Json) -> None:
 def _workload(obj: Json) -> Json:
     fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
     spec: Json = obj["spec"]
-    _template(spec)
+    pod_defaults.apply_template(spec)
     return spec
 
 
@@ -143,7 +137,7 @@ def _template_generation(metadata: Json) -> None:
 
 def _job_template(spec: Json) -> None:
     """What a Job and the template of one have in common."""
-    _template(spec)
+    pod_defaults.apply_template(spec)
     fill(spec, {"podFailurePolicy.rules[].onPodConditions[].status": "True"})
 
 

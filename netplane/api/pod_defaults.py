@@ -29,18 +29,29 @@ _CONTAINER: dict[str, Any] = {
         ("path", "/"), ("scheme", "HTTP"),
     )},
 }  # fmt: skip
+# What a volume of a pod has in common with a PersistentVolume.
+VOLUME_SOURCES: dict[str, Any] = {
+    "iscsi.iscsiInterface": "default",
+    "rbd.keyring": "/etc/ceph/keyring",
+    "rbd.pool": "rbd",
+    "rbd.user": "admin",
+    "scaleIO.fsType": "xfs",
+    "scaleIO.storageMode": "ThinProvisioned",
+}
+VOLUME_SOURCES_ABSENT: dict[str, Any] = {
+    "hostPath.type": "",
+    "azureDisk.cachingMode": "ReadWrite",
+    "azureDisk.fsType": "ext4",
+    "azureDisk.kind": "Shared",
+    "azureDisk.readOnly": False,
+}
 _SPEC: dict[str, Any] = {
     "dnsPolicy": "ClusterFirst",
     "restartPolicy": "Always",
     "schedulerName": "default-scheduler",
     "volumes[].downwardAPI.items[].fieldRef.apiVersion": "v1",
     "volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion": "v1",
-    "volumes[].iscsi.iscsiInterface": "default",
-    "volumes[].rbd.keyring": "/etc/ceph/keyring",
-    "volumes[].rbd.pool": "rbd",
-    "volumes[].rbd.user": "admin",
-    "volumes[].scaleIO.fsType": "xfs",
-    "volumes[].scaleIO.storageMode": "ThinProvisioned",
+    **{f"volumes[].{path}": value for path, value in VOLUME_SOURCES.items()},
 }
 # Fields for which zero is an answer: only absence takes the default.
 _CONTAINER_ABSENT: dict[str, Any] = {
@@ -59,12 +70,7 @@ _SPEC_ABSENT: dict[str, Any] = {
     "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[].preference": {},
     "affinity.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm": {},
     "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm": {},
-    "volumes[].hostPath.type": "",
-    "volumes[].ephemeral.volumeClaimTemplate.spec.volumeMode": "Filesystem",
-    "volumes[].azureDisk.cachingMode": "ReadWrite",
-    "volumes[].azureDisk.fsType": "ext4",
-    "volumes[].azureDisk.kind": "Shared",
-    "volumes[].azureDisk.readOnly": False,
+    **{f"volumes[].{path}": value for path, value in VOLUME_SOURCES_ABSENT.items()},
 }
 
 
@@ -92,14 +98,28 @@ def _volume(volume: Json) -> None:
         fill(image, {"pullPolicy": pull_policy(image.get("reference") or "")})
     claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
     if claim is not None:
-        fill(claim, {"metadata": {}, "spec": {}, "spec.resources": {}}, zero_counts=False)
-        for field in ("dataSource", "dataSourceRef"):
-            if claim["spec"].get(field) is not None:
-                claim["spec"][field].setdefault("apiGroup", None)  # Go writes it, as it does these two
+        fill(claim, {"metadata": {}, "spec": {}}, zero_counts=False)
+        apply_claim(claim["spec"])
+    # Go writes these two even when they are null.
     if (projection := volume.get("projected")) is not None:
         projection.setdefault("sources", None)
     if (scale := volume.get("scaleIO")) is not None:
         scale.setdefault("secretRef", None)
+
+
+def apply_claim(spec: Json) -> None:
+    """Defaults of a PersistentVolumeClaim's spec, wherever it stands, in place."""
+    fill(spec, {"volumeMode": "Filesystem", "resources": {}}, zero_counts=False)
+    for field in ("dataSource", "dataSourceRef"):
+        if spec.get(field) is not None:
+            spec[field].setdefault("apiGroup", None)  # Go writes it
+
+
+def apply_template(around: Json) -> None:
+    """Defaults of a pod's template, made where there is none, in place."""
+    template = around.setdefault("template", {})
+    template.setdefault("metadata", {})
+    apply_spec(template.setdefault("spec", {}))
 
 
 def _round(resources: Json) -> None:

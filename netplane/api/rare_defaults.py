@@ -17,35 +17,14 @@ def _persistent_volume(obj: Json) -> None:
     spec = obj["spec"]
     fill(spec, {"persistentVolumeReclaimPolicy": "Retain"})
     fill(spec, {"volumeMode": "Filesystem"}, zero_counts=False)
-    fill(spec, _VOLUME_SOURCES)
-    fill(spec, _VOLUME_SOURCES_ABSENT, zero_counts=False)
+    fill(spec, pod_defaults.VOLUME_SOURCES)
+    fill(spec, pod_defaults.VOLUME_SOURCES_ABSENT, zero_counts=False)
     fill(obj["status"], {"phase": "Pending"})
-
-
-_VOLUME_SOURCES = {
-    "iscsi.iscsiInterface": "default",
-    "rbd.keyring": "/etc/ceph/keyring",
-    "rbd.pool": "rbd",
-    "rbd.user": "admin",
-    "scaleIO.fsType": "xfs",
-    "scaleIO.storageMode": "ThinProvisioned",
-}
-_VOLUME_SOURCES_ABSENT: Json = {
-    "hostPath.type": "",
-    "azureDisk.cachingMode": "ReadWrite",
-    "azureDisk.fsType": "ext4",
-    "azureDisk.kind": "Shared",
-    "azureDisk.readOnly": False,
-}
 
 
 def _claim(obj: Json) -> None:
     _parts(obj, "spec", "status")
-    spec = obj["spec"]
-    fill(spec, {"volumeMode": "Filesystem", "resources": {}}, zero_counts=False)
-    for field in ("dataSource", "dataSourceRef"):
-        if spec.get(field) is not None:
-            spec[field].setdefault("apiGroup", None)  # Go writes it
+    pod_defaults.apply_claim(obj["spec"])
     fill(obj["status"], {"phase": "Pending"})
 
 
@@ -54,21 +33,11 @@ def _parts(obj: Json, *names: str) -> None:
     fill(obj, {name: {} for name in names}, zero_counts=False)
 
 
-def _pod_template(obj: Json) -> None:
-    _template(obj)
-
-
-def _template(around: Json) -> None:
-    template = around.setdefault("template", {})
-    template.setdefault("metadata", {})
-    pod_defaults.apply_spec(template.setdefault("spec", {}))
-
-
 def _replication_controller(obj: Json) -> None:
     _parts(obj, "spec", "status")
     spec, metadata = obj["spec"], obj.setdefault("metadata", {})
     if spec.get("template") is not None:
-        _template(spec)
+        pod_defaults.apply_template(spec)
         labels = spec["template"]["metadata"].get("labels")
         if labels:
             spec["selector"] = spec.get("selector") or dict(labels)
@@ -123,7 +92,7 @@ def _csi_node(obj: Json) -> None:
 def _volume_attachment(obj: Json) -> None:
     _parts(obj, "spec", "status")
     fill(obj["spec"], {"source": {}}, zero_counts=False)
-    fill(obj["spec"], {f"source.inlineVolumeSpec.{path}": value for path, value in _VOLUME_SOURCES.items()})
+    fill(obj["spec"], {f"source.inlineVolumeSpec.{path}": value for path, value in pod_defaults.VOLUME_SOURCES.items()})
     obj["status"].setdefault("attached", False)
 
 
@@ -206,7 +175,7 @@ _STORAGE, _RESOURCE = "storage.k8s.io", "resource.k8s.io"
 BY_KIND: dict[tuple[str, str], Callable[[Json], None]] = {
     ("", "PersistentVolume"): _persistent_volume,
     ("", "PersistentVolumeClaim"): _claim,
-    ("", "PodTemplate"): _pod_template,
+    ("", "PodTemplate"): pod_defaults.apply_template,
     ("", "ReplicationController"): _replication_controller,
     ("", "ResourceQuota"): _resource_quota,
     ("", "LimitRange"): _limit_range,
