@@ -112,6 +112,37 @@ def test_a_connection_waits_for_its_next_request_for_a_while_and_not_for_an_answ
     asyncio.run(body())
 
 
+@pytest.mark.parametrize("early", [0, 20, 10_000])
+def test_a_request_that_came_before_the_last_answer_is_not_waited_for(early: int) -> None:
+    """`early`: so many bytes of it."""
+    asking, answered = asyncio.Queue[int](), asyncio.Queue[int]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asking.put_nowait(1)
+        await answered.get()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def body() -> None:
+        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, timeout_keep_alive=100)
+        config.load()
+        connection = Protocol(config, uvicorn.Server(config).server_state, {})
+        connection.connection_made(Pipe())
+        one = raw(*PLAIN[0])
+        connection.data_received(one + one[:early])
+        await asking.get()
+        first = list(connection.tasks)
+        answered.put_nowait(1)
+        await asyncio.gather(*first)
+        connection.data_received(one[early:])
+        await asking.get()
+        assert not connection.waits_too_long(asyncio.get_running_loop().time() + 1000)
+        answered.put_nowait(1)
+        await asyncio.gather(*connection.tasks)
+
+    asyncio.run(asyncio.wait_for(body(), 20))
+
+
 @pytest.mark.parametrize("request_", PLAIN, ids=lambda one: one[1].decode())
 def test_a_plain_request_passes_by_the_parser_and_is_read_as_before(request_: tuple[bytes, ...]) -> None:
     sent = raw(*request_)

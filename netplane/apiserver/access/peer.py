@@ -101,10 +101,10 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The next request is waited for; `close_slow` sees to it that this ends: a timer for each costs 2 us."""
-        self.idle_since = self.loop.time()
         if self.pipeline:
             super().on_response_complete()
             return
+        self.idle_since = self.loop.time()
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
@@ -125,7 +125,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        self.head_since = None
+        self.head_since = self.idle_since = None  # the answer before may have been given while the head came
         super().on_headers_complete()
 
     def waits_too_long(self, now: float) -> bool:
