@@ -1,11 +1,12 @@
 """Reviews: what may be asked, how it is answered, what is said of a token. Expectations: Kubernetes 1.36."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from netplane.api.validation import reviews
-from tests.apiserver_app import READER, Server, run
+from tests.apiserver_app import READER, Server, run, serving, settings
 
 Z, N = "/apis/authorization.k8s.io/v1", "/apis/authentication.k8s.io/v1"
 LOCAL = f"{Z}/namespaces/default/localsubjectaccessreviews"
@@ -143,3 +144,13 @@ def test_a_method_that_is_no_verb_is_named_by_none(verb: str) -> None:
         )
 
     run(test)
+
+
+@pytest.mark.parametrize(("anonymous", "told"), [(True, "system:anonymous"), (False, None)])
+def test_no_token_is_nobodys_where_nobody_is_let_in_without(anonymous: bool, told: str | None) -> None:
+    async def test() -> None:
+        async with serving(settings()._replace(anonymous=anonymous)) as server:
+            status = (await server("POST", f"{N}/tokenreviews", {"spec": {"token": " "}})).json["status"]
+            assert (status.get("authenticated", False), status["user"].get("username")) == (anonymous, told)
+
+    asyncio.run(asyncio.wait_for(test(), 20))

@@ -83,6 +83,8 @@ async def _whose(call: Call, given: str, audiences: tuple[str, ...]) -> Json:
     issuer = call.cluster.issuer
     wanted = audiences or (issuer.name,)
     text = auth.bearer(f"Bearer {given}")
+    if not text and not call.cluster.settings.anonymous:
+        return {"user": {}}
     static = call.cluster.users.get(text) if text else ANONYMOUS
     try:
         user, fit = await issuer.known(text, cl.now(), wanted) if static is None else (static, (issuer.name,))
