@@ -6,7 +6,8 @@ Three degrees: `parse` reads; `ip` and `cidr` say what is wrong in the fields th
 
 import ipaddress
 import re
-from functools import lru_cache
+
+from netplane.api import remembering
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,7 +28,7 @@ def is_ordinary_ipv4(value: str) -> bool:
     return ORDINARY_IPV4.fullmatch(value) is not None
 
 
-@lru_cache(maxsize=4096)
+@remembering.short(4096, 64)
 def parse(value: str) -> IPAddress | None:
     """The address, or None. Zones (fe80::1%eth0) and IPv4 with leading zeros are refused, as everywhere in the API."""
     try:

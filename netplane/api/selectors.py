@@ -9,10 +9,9 @@ are answered with 400. Source: k8s.io/apimachinery/pkg/labels and pkg/fields.
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from netplane.api import fields, names
+from netplane.api import fields, names, remembering
 from netplane.api.errors import StatusError, bad_request
 
 Operator = Literal["=", "!=", "in", "notin", "exists", "!", "gt", "lt"]
@@ -69,7 +68,7 @@ _TOKEN = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),<>])|([^ \t\r\n=!(),<>]+)|$)")
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
 
 
-@lru_cache(maxsize=1024)
+@remembering.short(1024, 1024)
 def parse_labels(text: str) -> Labels:
     """Parse a label selector. Raises StatusError (400) with Kubernetes' message."""
     return Labels(tuple(_LabelParser(text).requirements()))
@@ -172,7 +171,7 @@ def _unparsable(why: str) -> StatusError:
     return bad_request(f"unable to parse requirement: {why}")
 
 
-@lru_cache(maxsize=1024)
+@remembering.short(1024, 1024)
 def parse_fields(text: str) -> Fields:
     r"""Parse a field selector; `\\`, `\,` and `\=` stand for themselves in values. Raises StatusError (400)."""
     terms = [term for term in re.findall(r"(?:\\.|[^,\\]|\\$)+", text) if term]

@@ -4,15 +4,16 @@ JSON is answered wherever it is accepted: it is at hand, and every client that p
 """
 
 from enum import Enum
-from functools import lru_cache
 from typing import NamedTuple
 
-from netplane.api import errors
+from netplane.api import errors, remembering
 from netplane.api.errors import StatusError
 
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+LONGEST = 1024
+"""Header fields of any length come from who is not known yet."""
 
 
 SPOKEN = (JSON, YAML, PROTOBUF)
@@ -52,7 +53,7 @@ class Choice(NamedTuple):
     form: Form
 
 
-@lru_cache(maxsize=256)
+@remembering.short(256, LONGEST)
 def choose(accept: bytes, *, tables: bool = True) -> Choice:
     """The best clause of an Accept header that can be served; of several that are equal the first.
 
@@ -129,19 +130,19 @@ def pretty(wish: str | None, agent: bytes) -> bool:
     return wish.lower() in ("1", "t", "true") if wish else agent.startswith(PEOPLE)
 
 
-@lru_cache(maxsize=256)
+@remembering.short(256, LONGEST)
 def base(media: bytes) -> str:
     """A media type without its parameters."""
     return split(media.decode("latin-1"))[0]
 
 
-@lru_cache(maxsize=256)
+@remembering.short(256, LONGEST)
 def program(agent: bytes) -> str:
     """The first product of a user agent, without its version."""
     return agent.decode("latin-1").partition("/")[0]
 
 
-@lru_cache(maxsize=256)
+@remembering.short(256, LONGEST)
 def split(media: str) -> tuple[str, dict[str, str]]:
     """`application/json;as=Table` → (`application/json`, {"as": "Table"})."""
     base, *rest = (part.strip() for part in media.split(";"))
