@@ -292,3 +292,22 @@ def test_workloads_that_ask_for_more_than_is_wise() -> None:
     assert told(kinds.DAEMON_SET, {"metadata": {"name": "a.b"}, "spec": {}}) == []
     zoned = told(kinds.CRON_JOB, {"spec": {"schedule": "TZ=UTC * * * * *"}}, created=False)
     assert [one[:46] for one in zoned] == ["cannot use TZ or CRON_TZ in spec.spec.schedule"]
+
+
+def overlaps(*paths: str) -> list[str]:
+    """Which files of a volume are told to be in the way of which."""
+    found = told(kinds.POD, pod(volumes=[{"name": "v", "downwardAPI": {"items": [{"path": one} for one in paths]}}]))
+    return [one.removeprefix('volume "v" (DownwardAPI): overlapping paths: ') for one in found]
+
+
+def test_files_are_in_the_way_of_those_above_and_below_them() -> None:
+    assert overlaps("a/b/c", "a!", "x", "a/", "a/b", "a/b/c", "ab") == [
+        '"a" with "a/b/c"', '"a/b" with "a/b/c"', '"a/b" with "a"',
+        '"a/b/c" with "a/b/c"', '"a/b/c" with "a"', '"a/b/c" with "a/b"',
+    ]  # fmt: skip
+
+
+def test_as_many_files_as_a_pod_can_have_are_compared_in_one_pass() -> None:
+    many = [f"d/{i}" for i in range(50_000)]
+    assert overlaps(*many, "d/7/x") == ['"d/7/x" with "d/7"']
+    assert overlaps(*many, "d") == [f'"d" with "d/{i}"' for i in range(100)]

@@ -1,5 +1,7 @@
 """Volumes that nothing mounts any more, and files that hide others (pure)."""
 
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -89,15 +91,46 @@ def _projected(source: Json) -> list[_File]:
     return [] if token is None else [_File(token.get("path") or "", "ServiceAccountToken")]
 
 
+_MOST = 100
+"""So many of them are told of: an answer has room for 4,096 letters of warnings."""
+
+
 def _clashes(groups: list[list[_File]], where: str) -> list[str]:
-    seen: list[_File] = []
-    found: list[str] = []
-    for file in (one._replace(path=one.path.rstrip("/")) for group in groups for one in group):
-        others = [other for other in seen if file.path and other.path and _one_in_another(file.path, other.path)]
-        found += [f"{where}: overlapping paths: {file} with {other}" for other in others]
-        seen.append(file)
-    return found
+    """Files that are one another, or lie in one another: each with those before it."""
+    files = [one._replace(path=one.path.rstrip("/")) for group in groups for one in group]
+    above = _above({one.path for one in files})
+    here, below = defaultdict[str, dict[_File, int]](dict), defaultdict[str, dict[_File, int]](dict)
+    found: dict[str, None] = {}
+    for i, file in enumerate(files):
+        if not file.path or len(found) >= _MOST:
+            continue
+        parents = list(_parents(file.path, above))
+        others = dict(below[file.path])
+        for one in parents:
+            others |= here[one]
+        found |= {
+            f"{where}: overlapping paths: {file} with {one}": None for one in sorted(others, key=others.__getitem__)
+        }
+        here[file.path].setdefault(file, i)
+        for one in (file.path, *parents):
+            below[one].setdefault(file, i)
+    return list(found)[:_MOST]
 
 
-def _one_in_another(path: str, other: str) -> bool:
-    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")
+def _above(paths: Collection[str]) -> dict[str, str]:
+    """Of the paths that lie in others the nearest other: a path and what lies in it are neighbours in order."""
+    above: dict[str, str] = {}
+    around: list[str] = []
+    for path in sorted(filter(None, paths), key=lambda one: f"{one}/"):
+        while around and not path.startswith(f"{around[-1]}/"):
+            around.pop()
+        if around:
+            above[path] = around[-1]
+        around.append(path)
+    return above
+
+
+def _parents(path: str, above: Mapping[str, str]) -> Iterator[str]:
+    while path in above:
+        path = above[path]
+        yield path
