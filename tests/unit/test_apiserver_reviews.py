@@ -150,7 +150,10 @@ def test_a_method_that_is_no_verb_is_named_by_none(verb: str) -> None:
 def test_no_token_is_nobodys_where_nobody_is_let_in_without(anonymous: bool, told: str | None) -> None:
     async def test() -> None:
         async with serving(settings()._replace(anonymous=anonymous)) as server:
-            status = (await server("POST", f"{N}/tokenreviews", {"spec": {"token": " "}})).json["status"]
+            status = (await server("POST", f"{N}/tokenreviews", {"spec": {"token": " ", "audiences": ["a"]}})).json[
+                "status"
+            ]
             assert (status.get("authenticated", False), status["user"].get("username")) == (anonymous, told)
+            assert status.get("audiences") == (["a"] if anonymous else None)
 
     asyncio.run(asyncio.wait_for(test(), 20))

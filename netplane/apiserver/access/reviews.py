@@ -83,9 +83,10 @@ async def _whose(call: Call, given: str, audiences: tuple[str, ...]) -> Json:
     issuer = call.cluster.issuer
     wanted = audiences or (issuer.name,)
     text = auth.bearer(f"Bearer {given}")
-    if not text and not call.cluster.settings.anonymous:
-        return {"user": {}}
-    static = call.cluster.users.get(text) if text else ANONYMOUS
+    if not text:
+        nobody = {"authenticated": True, "user": ANONYMOUS.info(), "audiences": list(wanted)}
+        return nobody if call.cluster.settings.anonymous else {"user": {}}
+    static = call.cluster.users.get(text)
     try:
         user, fit = await issuer.known(text, cl.now(), wanted) if static is None else (static, (issuer.name,))
     except BadToken as error:
