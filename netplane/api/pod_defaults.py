@@ -100,19 +100,13 @@ def _volume(volume: Json) -> None:
     if claim is not None:
         fill(claim, {"metadata": {}, "spec": {}}, zero_counts=False)
         apply_claim(claim["spec"])
-    # Go writes these two even when they are null.
     if (projection := volume.get("projected")) is not None:
-        projection.setdefault("sources", None)
-    if (scale := volume.get("scaleIO")) is not None:
-        scale.setdefault("secretRef", None)
+        projection.setdefault("sources", None)  # Go writes it
 
 
 def apply_claim(spec: Json) -> None:
     """Defaults of a PersistentVolumeClaim's spec, wherever it stands, in place."""
     fill(spec, {"volumeMode": "Filesystem", "resources": {}}, zero_counts=False)
-    for field in ("dataSource", "dataSourceRef"):
-        if spec.get(field) is not None:
-            spec[field].setdefault("apiGroup", None)  # Go writes it
 
 
 def apply_template(around: Json) -> None:
