@@ -36,12 +36,16 @@ def _network_policy(obj: Json, now: Now) -> list[Any]:
 
 def _ingress(obj: Json, now: Now) -> list[Any]:
     spec = obj.get("spec") or {}
-    balancer = get(obj, "status", "loadBalancer", "ingress") or []
-    addresses = {one.get("ip") or one.get("hostname") or "" for one in balancer} - {""}
     ports = "80, 443" if spec.get("tls") else "80"
     chosen = spec.get("ingressClassName")
     shown = NONE if chosen is None else chosen
-    return [name(obj), shown, _hosts(spec.get("rules") or []), ",".join(sorted(addresses)), ports, age(obj, now)]
+    return [name(obj), shown, _hosts(spec.get("rules") or []), ",".join(ingress_points(obj)), ports, age(obj, now)]
+
+
+def ingress_points(obj: Json) -> list[str]:
+    """Addresses, or names, of a load balancer, each once."""
+    found = [one.get("ip") or one.get("hostname") for one in get(obj, "status", "loadBalancer", "ingress") or []]
+    return sorted({one for one in found if one})
 
 
 def _hosts(rules: list[Json]) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from netplane.api.pod_resources import is_sidecar
 from netplane.api.table import AGE, NAME, NONE, Column, Json, Now, Printer, age, get, name, since
 
 
@@ -27,12 +28,12 @@ def _gates_open(status: Json, gates: list[Json]) -> int:
 
 def _condition(status: Json, kind: str) -> str:
     """The first condition of a type; "" without one."""
-    return next((one.get("status", "") for one in status.get("conditions") or [] if one.get("type") == kind), "")
+    return next((one.get("status", "") for one in _conditions(status) if one.get("type") == kind), "")
 
 
 def _sidecars(spec: Json) -> set[str]:
     """Init containers that stay."""
-    return {one.get("name", "") for one in spec.get("initContainers") or [] if one.get("restartPolicy") == "Always"}
+    return {one.get("name", "") for one in spec.get("initContainers") or [] if is_sidecar(one)}
 
 
 def _waits(one: Json, sidecars: set[str]) -> bool:
@@ -56,11 +57,11 @@ def _begun(obj: Json) -> list[Json]:
 def _initializing(obj: Json) -> bool:
     """Whether the containers proper are not looked at yet."""
     begun, status = _begun(obj), obj.get("status") or {}
-    return bool(begun) and _waits(begun[-1], _sidecars(obj.get("spec") or {})) and not _initialized(status)
+    return bool(begun) and _waits(begun[-1], _sidecars(obj.get("spec") or {})) and not _holds(status, "Initialized")
 
 
-def _initialized(status: Json) -> bool:
-    return any(one.get("type") == "Initialized" and one.get("status") == "True" for one in _conditions(status))
+def _holds(status: Json, kind: str) -> bool:
+    return any(one.get("type") == kind and one.get("status") == "True" for one in _conditions(status))
 
 
 def _conditions(status: Json) -> list[Json]:
@@ -127,7 +128,7 @@ def _container_reason(status: Json, found: str) -> str:
         running = running or _runs(one)
     if found != "Completed":
         return found
-    if running and any(c.get("type") == "Ready" and c.get("status") == "True" for c in _conditions(status)):
+    if running and _holds(status, "Ready"):
         return "Running"
     return failed or ("NotReady" if running else found)
 

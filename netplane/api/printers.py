@@ -51,13 +51,7 @@ def _external(obj: Json) -> str:
         return str(spec.get("externalName", ""))
     if kind in ("ClusterIP", "NodePort"):
         return ",".join(external) or NONE
-    return ",".join(ingress_points(obj) + external) or "<pending>" if kind == "LoadBalancer" else UNKNOWN
-
-
-def ingress_points(obj: Json) -> list[str]:
-    """Addresses, or names, of a load balancer, each once."""
-    found = [one.get("ip") or one.get("hostname") for one in get(obj, "status", "loadBalancer", "ingress") or []]
-    return sorted({one for one in found if one})
+    return ",".join(more_printers.ingress_points(obj) + external) or "<pending>" if kind == "LoadBalancer" else UNKNOWN
 
 
 # Endpoints ------------------------------------------------------------------------------------------------------
@@ -151,9 +145,7 @@ def _event(obj: Json, now: Now) -> list[Any]:
         since(last, now),
         obj.get("type", ""),
         obj.get("reason", ""),
-        "/".join(
-            part for part in (involved.get("kind", "").lower(), involved.get("name")) if part is not None and part != ""
-        ),
+        "/".join(part for part in (involved.get("kind", "").lower(), involved.get("name")) if part),
         involved.get("fieldPath", ""),
         ", ".join(part for part in (component, source.get("host") or obj.get("reportingInstance")) if part),
         str(obj.get("message", "")).strip(),
