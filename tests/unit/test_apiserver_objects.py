@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from netplane.apiserver.verbs import commit
+from netplane.apiserver.verbs import preparing
 from tests.apiserver_app import Server, config, pod, run, service
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -232,7 +232,7 @@ def test_namespaces_open_and_close() -> None:
 
 def test_a_generated_name_that_is_taken_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(["aaaaa", "aaaaa", "aaaaa", "bbbbb", *["aaaaa"] * 20])
-    monkeypatch.setattr(commit, "generated_name", lambda base: base + next(drawn))
+    monkeypatch.setattr(preparing, "generated_name", lambda base: base + next(drawn))
 
     async def test(ask: Server) -> None:
         body = {"metadata": {"generateName": "c-"}}

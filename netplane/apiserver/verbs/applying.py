@@ -14,7 +14,7 @@ from netplane.api.validation import meta
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission.incoming import as_stored, guarded, named, place, strict
 from netplane.apiserver.admission.strategies import STRATEGIES
-from netplane.apiserver.verbs import commit
+from netplane.apiserver.verbs import commit, preparing
 from netplane.apiserver.verbs.commit import Stored
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
@@ -141,7 +141,7 @@ async def _onto(call: Call, said: _Said, options: WriteOptions) -> Stored:
         return copied
 
     target = call.target
-    scope = target.subresource or commit.MAIN
+    scope = target.subresource or preparing.MAIN
     return await commit.change(
         call.cluster, kind, target.namespace, target.name, guarded(call, alter), scope=scope, dry_run=options.dry_run
     )

@@ -6,7 +6,7 @@ from netplane.api import errors, fields, kinds
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission import placed_pods
 from netplane.apiserver.admission.incoming import strict_as
-from netplane.apiserver.verbs import commit, identity
+from netplane.apiserver.verbs import commit, identity, preparing
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
@@ -43,7 +43,7 @@ async def bind(call: Call) -> Reply:
         return pod
 
     await commit.change(
-        call.cluster, kinds.POD, call.target.namespace, name, alter, scope=commit.ALL, dry_run=options.dry_run
+        call.cluster, kinds.POD, call.target.namespace, name, alter, scope=preparing.ALL, dry_run=options.dry_run
     )
     return of_json(DONE, 201)._replace(headers=tuple(map(warning, call.warnings)))
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import orjson
 
-from netplane.api import codec, defaults, errors, kinds, validation
+from netplane.api import codec, errors, kinds
 from netplane.api.kinds import PARTS, Kind
-from netplane.api.managed import entries as managed
 from netplane.api.managed.entries import Entries
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission import (
@@ -26,19 +25,16 @@ from netplane.apiserver.admission import (
     port_keys,
     quotas,
 )
-from netplane.apiserver.admission.incoming import as_shown
 from netplane.apiserver.admission.strategies import STRATEGIES
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.verbs import identity, suffix
+from netplane.apiserver.verbs import identity, preparing
 from netplane.apiserver.wire.target import stored_kind
 from netplane.store.protocol import KV, Compare, Delete, Put
 
 Json = dict[str, Any]
 Change = Callable[[Json], Json]
-MAIN, ALL = "main", "all"
 
 ATTEMPTS = 64
-MAX_GENERATED_BASE = 58
 
 
 class Replacing:
@@ -62,51 +58,6 @@ class Stored:
     ) -> None:
         """`told`: warnings that admission has. `obj`: what the value is of, where it is at hand."""
         self.value, self.rev, self.created, self.told, self.obj = value, rev, created, told, obj
-
-
-def generated_name(base: str) -> str:
-    """`base` and five random letters, as Kubernetes makes them (no vowels, so no words)."""
-    return base[:MAX_GENERATED_BASE] + suffix.five_letters()
-
-
-def complete(form: Kind, obj: Json, manager: str = "", entries: Entries | None = None) -> None:
-    """Make a new object whole, in place: identity, times, defaults. Validation comes after.
-
-    `manager` (if any) owns what it set, in the form that it sent; `entries` say so already when the object was applied.
-    """
-    kind = stored_kind(form)
-    strategy = STRATEGIES[kind]
-    metadata = obj["metadata"]
-    for field in _NOT_FROM_CLIENTS:
-        metadata.pop(field, None)
-    if not metadata.get("name") and metadata.get("generateName"):
-        metadata["name"] = generated_name(metadata["generateName"])
-    metadata["uid"] = cl.new_uid()
-    metadata["creationTimestamp"] = now = cl.stamp()
-    strategy.prepare_create(obj)
-    defaults.apply(kind, obj)
-    if entries is None and manager:
-        writer = managed.Writer(manager, now, "", strategy.not_owned)
-        entries = managed.created(form, as_shown(form, obj), writer)
-    if entries:
-        metadata["managedFields"] = entries
-    strategy.after_defaults(obj)
-
-
-_NOT_FROM_CLIENTS = (
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "resourceVersion",
-    "selfLink",
-    "managedFields",
-)
-
-
-def check(form: Kind, obj: Json, old: Json | None, scope: str = MAIN) -> None:
-    """Raise StatusError 422 with everything that is wrong."""
-    kind, problems = stored_kind(form), validation.validate(form, obj, old, scope if scope in PARTS else "")
-    if problems:
-        raise errors.invalid(kind.group, kind.kind, obj["metadata"].get("name", ""), problems)
 
 
 async def namespace_open(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Compare | None:
@@ -139,7 +90,7 @@ async def create(
     form, kind = kind, stored_kind(kind)
     generated = bool(obj["metadata"].get("generateName"))
     place = await namespace_open(cluster, kind, namespace, obj["metadata"].get("name", ""))
-    complete(form, obj, manager, entries)
+    preparing.complete(form, obj, manager, entries)
     limited = [] if own else await limits.of(cluster, kind, namespace)
     if kind is kinds.POD and not own:
         limits.complete(limited, obj)
@@ -176,7 +127,7 @@ async def _insert(
     kind = stored_kind(form)
     with cluster.allocator.claim(kind, obj, None, dry_run=dry_run) as claim:
         if limited is not None:
-            check(form, obj, None)
+            preparing.check(form, obj, None)
             limits.check(limited, kind, obj)
             if kind is kinds.POD:
                 placed_pods.check(obj)
@@ -213,14 +164,14 @@ async def change(
     name: str,
     alter: Change,
     *,
-    scope: str = MAIN,
+    scope: str = preparing.MAIN,
     dry_run: bool = False,
     manager: str = "",
 ) -> Stored:
     """Read, alter, store; again when somebody was faster. `alter` may be called several times, with a fresh copy.
 
     `scope` is the part of the object that may change: MAIN (all but the status), a subresource of kinds.PARTS, or (the
-    server itself) ALL.
+    server itself) ALL; MAIN and ALL are those of netplane.apiserver.verbs.preparing.
 
     `manager` owns what this changes; without one (the server itself, an apply) managedFields are as `alter` left them.
     It speaks of objects in the form of `kind`; `alter` gets and gives them as they are stored.
@@ -236,7 +187,7 @@ async def change(
         old = codec.decode(kind, kv.value, kv.mod_rev)
         new = alter(old if isinstance(alter, Replacing) else codec.decode(kind, kv.value, kv.mod_rev))
         identity.check(kind, new, old, dry_run=dry_run)
-        prepare(form, new, old, scope, manager)
+        preparing.prepare(form, new, old, scope, manager)
         stored = await _store(cluster, form, kv, new, old, scope, dry_run=dry_run)
         if stored is not None:
             return stored
@@ -253,56 +204,19 @@ def _too_busy(kind: Kind, name: str) -> errors.StatusError:
     return errors.conflict(kind.group, kind.plural, name, "too many others change it at the same time")
 
 
-def prepare(form: Kind, new: Json, old: Json, scope: str, manager: str = "") -> None:
-    """Give a changed object what clients may not change, then defaults."""
-    kind = stored_kind(form)
-    strategy = STRATEGIES[kind]
-    metadata, before = new["metadata"], old["metadata"]
-    for field in _NEVER_CHANGE:
-        if field in before:
-            metadata[field] = before[field]
-        else:
-            metadata.pop(field, None)
-    defaults.apply(kind, new)  # first: what a client leaves out has a meaning even where it may change nothing
-    strategy.reset(scope, new, old)
-    if manager:
-        _own(form, new, old, scope, manager)
-    if scope in PARTS:
-        strategy.prepare_part(scope, new, old)
-    elif scope == MAIN:
-        strategy.prepare_update(new, old)
-    if scope not in (ALL, "status") and (generation := strategy.generation(new, old)):
-        metadata["generation"] = generation
-
-
-def _own(form: Kind, new: Json, old: Json, scope: str, manager: str) -> None:
-    """Put down who owns what after this write."""
-    before = old["metadata"].get("managedFields") or []
-    told = new["metadata"].pop("managedFields", None)
-    entries = before if scope in PARTS else managed.given(told, before)
-    subresource = scope if scope in PARTS else ""
-    writer = managed.Writer(manager, cl.stamp(), subresource, STRATEGIES[form].not_owned)
-    entries = managed.updated(form, as_shown(form, old), as_shown(form, new), entries, writer)
-    if entries:
-        new["metadata"]["managedFields"] = entries
-
-
-_NEVER_CHANGE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-
-
 async def _store(
     cluster: Cluster, form: Kind, kv: KV, new: Json, old: Json, scope: str, *, dry_run: bool
 ) -> Stored | None:
     """Commit a change of `kv`; None when somebody was faster."""
     kind = stored_kind(form)
     with cluster.allocator.claim(kind, new, old, dry_run=dry_run) as claim:
-        if scope == MAIN:
+        if scope == preparing.MAIN:
             STRATEGIES[kind].after_allocation(new, old)
-        if scope != ALL:
-            check(form, new, old, scope)
+        if scope != preparing.ALL:
+            preparing.check(form, new, old, scope)
         if scope == "resize":
             await placed_pods.check_resize(cluster, new, old)
-        part, own = scope if scope in PARTS else "", scope == ALL
+        part, own = scope if scope in PARTS else "", scope == preparing.ALL
         if not own:
             await limits.check_changed(cluster, kind, new, part)
         told = [] if own else await pod_security.admit(cluster, kind, new, old, part)

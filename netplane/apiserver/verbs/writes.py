@@ -8,7 +8,7 @@ import orjson
 from netplane.api import codec, errors, fields, go_numbers, warnings
 from netplane.apiserver.admission.incoming import as_shown, as_stored, guarded, named, place, strict
 from netplane.apiserver.admission.strategies import STRATEGIES
-from netplane.apiserver.verbs import applying, commit, identity
+from netplane.apiserver.verbs import applying, commit, identity, preparing
 from netplane.apiserver.verbs import patching as ways
 from netplane.apiserver.verbs.commit import Stored
 from netplane.apiserver.verbs.reads import one
@@ -82,7 +82,7 @@ async def update(call: Call) -> Reply:
             call.target.namespace,
             name,
             commit.Replacing(guarded(call, lambda old: _replaced(body, old, conditional=conditional, call=call))),
-            scope=call.target.subresource or commit.MAIN,
+            scope=call.target.subresource or preparing.MAIN,
             dry_run=options.dry_run,
             manager=call.manager,
         )
@@ -130,7 +130,7 @@ async def patching(call: Call) -> Reply:
         call.target.namespace,
         call.target.name,
         guarded(call, alter),
-        scope=call.target.subresource or commit.MAIN,
+        scope=call.target.subresource or preparing.MAIN,
         dry_run=options.dry_run,
         manager=call.manager,
     )
