@@ -4,7 +4,23 @@ from typing import Any
 
 from netplane.api import more_printers, rare_printers, views
 from netplane.api.pod_printer import POD
-from netplane.api.table import AGE, NAME, NONE, UNKNOWN, Column, Json, Now, Printer, age, get, name, pairs, since, some
+from netplane.api.table import (
+    AGE,
+    NAME,
+    NONE,
+    UNKNOWN,
+    UNSET,
+    Column,
+    Json,
+    Now,
+    Printer,
+    age,
+    get,
+    name,
+    pairs,
+    since,
+    some,
+)
 from netplane.net.addresses import with_port
 
 
@@ -74,12 +90,12 @@ def _subset(subset: Json) -> list[str]:
 def _endpoint_slice(obj: Json, now: Now) -> list[Any]:
     ports = [_slice_port(port) for port in obj.get("ports") or []]
     addresses = [address for one in obj.get("endpoints") or [] for address in one.get("addresses") or []]
-    shown_ports = some(ports) if ports else "<unset>"
+    shown_ports = some(ports) if ports else UNSET
     return [
         name(obj),
         obj.get("addressType", ""),
         shown_ports,
-        some(addresses) if addresses else "<unset>",
+        some(addresses) if addresses else UNSET,
         age(obj, now),
     ]
 

@@ -1,12 +1,12 @@
-"""Printers of storage, budgets, priorities, quotas, devices and autoscalers: the columns that kubectl users know."""
+"""Printers of storage, budgets, priorities, quotas and devices: the columns that kubectl users know."""
 
 from typing import Any
 
+from netplane.api.autoscaler_printer import AUTOSCALER
 from netplane.api.more_printers import SELECTOR, WIDE_CONTAINERS, container_cells, counts
 from netplane.api.quantity import canonical
-from netplane.api.table import AGE, NAME, NONE, Column, Json, Now, Printer, age, get, name, pairs
+from netplane.api.table import AGE, NAME, NONE, UNSET, Column, Json, Now, Printer, age, get, name, pairs
 
-_UNSET = "<unset>"
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _DEFAULT_CLASS = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
@@ -41,10 +41,10 @@ def _persistent_volume(obj: Json, now: Now) -> list[Any]:
         _phase(obj),
         f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else "",
         _class(obj),
-        spec.get("volumeAttributesClassName") or _UNSET,
+        spec.get("volumeAttributesClassName") or UNSET,
         get(obj, "status", "reason") or "",
         age(obj, now),
-        spec.get("volumeMode") or _UNSET,
+        spec.get("volumeMode") or UNSET,
     ]
 
 
@@ -58,9 +58,9 @@ def _claim(obj: Json, now: Now) -> list[Any]:
         _size(status.get("capacity")) if volume else "",
         _modes(status.get("accessModes")) if volume else "",
         _class(obj),
-        spec.get("volumeAttributesClassName") or _UNSET,
+        spec.get("volumeAttributesClassName") or UNSET,
         age(obj, now),
-        spec.get("volumeMode") or _UNSET,
+        spec.get("volumeMode") or UNSET,
     ]
 
 
@@ -104,7 +104,7 @@ def _csi_driver(obj: Json, now: Now) -> list[Any]:
         spec.get("attachRequired", True),
         bool(spec.get("podInfoOnMount")),
         bool(spec.get("storageCapacity")),
-        _UNSET if tokens is None else ",".join(one.get("audience", "") for one in tokens),
+        UNSET if tokens is None else ",".join(one.get("audience", "") for one in tokens),
         bool(spec.get("requiresRepublish")),
         ",".join(spec.get("volumeLifecycleModes") or ()) or NONE,
         age(obj, now),
@@ -162,56 +162,6 @@ def _resource_slice(obj: Json, now: Now) -> list[Any]:
         get(spec, "pool", "name") or "",
         age(obj, now),
     ]
-
-
-# Autoscalers ----------------------------------------------------------------------------------------------------
-
-_SOURCES = {
-    "External": "external",
-    "Pods": "pods",
-    "Object": "object",
-    "Resource": "resource",
-    "ContainerResource": "containerResource",
-}
-
-
-def _autoscaler(obj: Json, now: Now) -> list[Any]:
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    target = spec.get("scaleTargetRef") or {}
-    least = spec.get("minReplicas")
-    return [
-        name(obj),
-        f"{target.get('kind', '')}/{target.get('name', '')}",
-        _metrics(spec.get("metrics") or [], status.get("currentMetrics") or []),
-        _UNSET if least is None else str(least),
-        spec.get("maxReplicas", 0),
-        status.get("currentReplicas", 0),
-        age(obj, now),
-    ]
-
-
-def _metrics(wanted: list[Json], have: list[Json]) -> str:
-    shown = [_metric(one, have[i] if i < len(have) else {}) for i, one in enumerate(wanted)]
-    if not shown:
-        return NONE
-    return ", ".join(shown[:2]) + (f" + {len(shown) - 2} more..." if len(shown) > 2 else "")
-
-
-def _metric(wanted: Json, have: Json) -> str:
-    source = _SOURCES.get(wanted.get("type", ""))
-    if source is None:
-        return "<unknown type>"
-    asked = wanted.get(source) or {}
-    target, current = asked.get("target") or {}, get(have, source, "current")
-    of_nodes = source in ("resource", "containerResource")
-    head = f"{asked.get('name', '')}: " if of_nodes else ""
-    if target.get("averageValue") is not None:
-        now = get(current, "averageValue") or "<unknown>"
-        return f"{head}{now}/{target['averageValue']}{'' if of_nodes or source == 'pods' else ' (avg)'}"
-    if not of_nodes:
-        return f"{get(current, 'value') or '<unknown>'}/{target.get('value', '<nil>')}"
-    use, aim = get(current, "averageUtilization"), target.get("averageUtilization")
-    return f"{head}{'<unknown>' if use is None else f'{use}%'}/{'<auto>' if aim is None else f'{aim}%'}"
 
 
 def _texts(*columns: tuple[str, str]) -> tuple[Column, ...]:
@@ -376,18 +326,5 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         (NAME, *_texts(("Node", "spec.nodeName"), ("Driver", "spec.driver"), ("Pool", "spec.pool.name")), AGE),
         _resource_slice,
     ),
-    ("autoscaling", "HorizontalPodAutoscaler"): Printer(
-        (
-            NAME,
-            *_texts(
-                ("Reference", "spec.scaleTargetRef"),
-                ("Targets", "spec.metrics"),
-                ("MinPods", "spec.minReplicas"),
-                ("MaxPods", "spec.maxReplicas"),
-                ("Replicas", "status.currentReplicas"),
-            ),
-            AGE,
-        ),
-        _autoscaler,
-    ),
+    ("autoscaling", "HorizontalPodAutoscaler"): AUTOSCALER,
 }
