@@ -311,3 +311,13 @@ def test_as_many_files_as_a_pod_can_have_are_compared_in_one_pass() -> None:
     many = [f"d/{i}" for i in range(50_000)]
     assert overlaps(*many, "d/7/x") == ['"d/7/x" with "d/7"']
     assert overlaps(*many, "d") == [f'"d" with "d/{i}"' for i in range(100)]
+
+
+def test_as_many_ports_as_a_pod_can_have_are_compared_in_one_pass() -> None:
+    port, at = {"containerPort": 80, "protocol": "TCP"}, "spec.containers[0].ports"
+    others = [{**port, "hostPort": 1 + i % 2, "hostIP": f"10.{i}"} for i in range(50_000)]
+    assert told(kinds.POD, container(ports=[*others, {**port, "hostPort": 3}])) == []
+    ambiguous = f"{at}[50000]: dangerously ambiguous port definition with {at}[{{}}]"
+    told_of = told(kinds.POD, container(ports=[*others, {**port, "hostPort": 2}]))
+    assert told_of == [ambiguous.format(1 + 2 * i) for i in range(100)]
+    assert len(told(kinds.POD, container(ports=[port] * 50_000))) == 100

@@ -1,5 +1,6 @@
 """What a pod or the template of pods earns a warning for (pure). Source: the warnings of Kubernetes 1.36."""
 
+from collections import defaultdict
 from typing import Any
 
 from netplane.api import names, pod_features, pod_refs, quantity
@@ -159,18 +160,41 @@ def _only(name: str, given: Json) -> Json:
 
 
 def _ports(spec: Json, path: str) -> list[str]:
-    """Ports that are told twice, in one container or in several."""
+    """Ports that are told twice, in one container or in several.
+
+    Only those that do clash are compared: `seen` has them by container port alone, with a host's port (0: without), and
+    with its address too ("": with none).
+    """
     found: list[str] = []
-    seen: dict[tuple[int, str], list[tuple[str, Json]]] = {}
-    for where, one in pod_refs.placed(spec, path):
-        for i, port in enumerate(one.get("ports") or ()):
-            at = f"{where}.ports[{i}]"
-            if port.get("hostIP") and not port.get("hostPort"):
-                found.append(f"{at}: hostIP set without hostPort: {_shown(port)}")
-            others = seen.setdefault((port.get("containerPort", 0), port.get("protocol", "")), [])
-            found += [f"{at}: {how} with {other}" for other, before in others if (how := _clash(port, before))]
-            others.append((at, port))
-    return found
+    seen = defaultdict[tuple[Any, ...], list[tuple[int, str, Json]]](list)
+    placed = (
+        (f"{where}.ports[{i}]", port)
+        for where, one in pod_refs.placed(spec, path)
+        for i, port in enumerate(one.get("ports") or ())
+    )
+    for n, (at, port) in enumerate(placed):
+        if len(found) >= volumes.MOST:
+            break
+        of, ip, host = (
+            (port.get("containerPort", 0), port.get("protocol", "")),
+            port.get("hostIP"),
+            port.get("hostPort"),
+        )
+        if ip and not host:
+            found.append(f"{at}: hostIP set without hostPort: {_shown(port)}")
+        others = seen[of]
+        if host:
+            others = sorted(
+                seen[of, 0] + (seen[of, host, ""] + seen[of, host, ip] if ip else seen[of, host]), key=_first
+            )
+        found += [f"{at}: {_clash(port, before)} with {other}" for _, other, before in others]
+        for key in (of, (of, host, ip or ""), (of, host)) if host else (of, (of, 0)):
+            seen[key].append((n, at, port))
+    return found[: volumes.MOST]
+
+
+def _first(one: tuple[int, str, Json]) -> int:
+    return one[0]
 
 
 def _clash(port: Json, other: Json) -> str:

@@ -91,7 +91,7 @@ def _projected(source: Json) -> list[_File]:
     return [] if token is None else [_File(token.get("path") or "", "ServiceAccountToken")]
 
 
-_MOST = 100
+MOST = 100
 """So many of them are told of: an answer has room for 4,096 letters of warnings."""
 
 
@@ -102,7 +102,7 @@ def _clashes(groups: list[list[_File]], where: str) -> list[str]:
     here, below = defaultdict[str, dict[_File, int]](dict), defaultdict[str, dict[_File, int]](dict)
     found: dict[str, None] = {}
     for i, file in enumerate(files):
-        if not file.path or len(found) >= _MOST:
+        if not file.path or len(found) >= MOST:
             continue
         parents = list(_parents(file.path, above))
         others = dict(below[file.path])
@@ -114,7 +114,7 @@ def _clashes(groups: list[list[_File]], where: str) -> list[str]:
         here[file.path].setdefault(file, i)
         for one in (file.path, *parents):
             below[one].setdefault(file, i)
-    return list(found)[:_MOST]
+    return list(found)[:MOST]
 
 
 def _above(paths: Collection[str]) -> dict[str, str]:
