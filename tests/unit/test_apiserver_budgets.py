@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from netplane.apiserver.verbs import evicting
 from tests.apiserver_app import Server, run
 
 Json = dict[str, Any]
@@ -90,6 +91,18 @@ def test_what_has_not_begun_is_evicted_whatever_its_budget_says() -> None:
         assert await evicted(ask, "p") == (201, "")
 
     run(test)
+
+
+@pytest.mark.parametrize(("status", "since"), [("True", True), ("False", False)])
+def test_an_eviction_is_told_in_the_place_of_a_disruption_that_was_told_before(status: str, since: bool) -> None:
+    before = {"type": "DisruptionTarget", "status": status, "reason": "PreemptionByScheduler"}
+    other = {"type": "Other", "status": "True"}
+    told = {"conditions": [{**before, "lastTransitionTime": "2020-01-01T00:00:00Z"}, other]}
+    evicting._condemned({"status": told})
+    assert [one["type"] for one in told["conditions"]] == ["DisruptionTarget", "Other"]
+    found = told["conditions"][0]
+    assert (found["status"], found["reason"]) == ("True", "EvictionByEvictionAPI")
+    assert (found["lastTransitionTime"] == "2020-01-01T00:00:00Z") is since
 
 
 def test_two_budgets_are_one_too_many() -> None:

@@ -3,10 +3,9 @@
 from typing import Any
 
 from netplane.api import errors, fields, kinds
-from netplane.apiserver import cluster as cl
 from netplane.apiserver.admission import placed_pods
 from netplane.apiserver.admission.incoming import strict_as
-from netplane.apiserver.verbs import commit, identity, preparing
+from netplane.apiserver.verbs import commit, conditions, identity, preparing
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
@@ -88,12 +87,7 @@ def _tell(pod: Json) -> None:
     """The pod's status says that it has a node."""
     status = pod.setdefault("status", {})
     status.pop("nominatedNodeName", None)
-    told = {"type": SCHEDULED, "status": "True", "lastProbeTime": None, "lastTransitionTime": cl.timestamp(cl.now())}
-    conditions = status.setdefault("conditions", [])
-    at = next((i for i, one in enumerate(conditions) if one.get("type") == SCHEDULED), len(conditions))
-    if at < len(conditions) and conditions[at].get("status") == "True":
-        told["lastTransitionTime"] = conditions[at].get("lastTransitionTime")
-    conditions[at : at + 1] = [told]
+    conditions.tell(status, {"type": SCHEDULED, "status": "True", "lastProbeTime": None})
 
 
 HANDLERS = {("pods", "binding", "create"): bind, ("bindings", "", "create"): bind}

@@ -15,7 +15,7 @@ from typing import Any
 from netplane.api import codec, errors, kinds, selectors
 from netplane.apiserver import cluster as cl
 from netplane.apiserver.cluster import Cluster
-from netplane.apiserver.verbs import commit, deletes
+from netplane.apiserver.verbs import binding, commit, conditions, deletes, preparing
 from netplane.apiserver.wire.options import DeleteOptions
 
 Json = dict[str, Any]
@@ -25,8 +25,7 @@ MOST_DISRUPTED = 2000
 TRIES = 20
 _WOULD_VIOLATE = "Cannot evict pod as it would violate the pod's disruption budget."
 _SEVERAL = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-_DONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-_FAILED = {**_DONE, "status": "Failure", "message": _SEVERAL, "code": 500}
+_FAILED = {**binding.DONE, "status": "Failure", "message": _SEVERAL, "code": 500}
 _BUDGET = kinds.DISRUPTION_BUDGET
 
 
@@ -43,7 +42,7 @@ async def evict(cluster: Cluster, namespace: str, name: str, options: DeleteOpti
                 raise
             pod = await _read(cluster, namespace, name)
         else:
-            return _DONE
+            return binding.DONE
     budgets = await _budgets(cluster, pod)
     if len(budgets) > 1:
         return _FAILED
@@ -55,7 +54,7 @@ async def evict(cluster: Cluster, namespace: str, name: str, options: DeleteOpti
     else:
         await _spend(cluster, budget, name, dry_run=options.dry_run)
         await _delete(cluster, pod, options)
-    return _DONE
+    return binding.DONE
 
 
 async def _read(cluster: Cluster, namespace: str, name: str) -> Json:
@@ -96,8 +95,8 @@ def _selects(budget: Json, labels: dict[str, str]) -> bool:
 
 
 def _may_go_unhealthy(pod: Json, budget: Json) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    if any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions):
+    told = (pod.get("status") or {}).get("conditions") or ()
+    if any(one.get("type") == "Ready" and one.get("status") == "True" for one in told):
         return False
     if (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
         return True
@@ -126,30 +125,23 @@ async def _delete(cluster: Cluster, pod: Json, options: DeleteOptions, *, pinned
             deletes.check_preconditions(kinds.POD, have, checked)
             return _condemned(have)
 
-        done = await commit.change(cluster, kinds.POD, namespace, name, alter, scope="all")
+        done = await commit.change(cluster, kinds.POD, namespace, name, alter, scope=preparing.ALL)
         rev = str(done.rev) if rev else None
     await deletes.remove(cluster, kinds.POD, namespace, name, options._replace(rev=rev))
 
 
 def _condemned(pod: Json) -> Json:
-    status = pod.setdefault("status", {})
-    conditions = status.setdefault("conditions", [])
-    old = next((one for one in conditions if one.get("type") == "DisruptionTarget"), None)
-    if old is not None and old.get("status") == "True" and old.get("reason") == "EvictionByEvictionAPI":
-        return pod
-    why = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "lastProbeTime": None,
-        "lastTransitionTime": cl.timestamp(cl.now()),
-        "reason": "EvictionByEvictionAPI",
-        "message": "Eviction API: evicting",
-    }
-    if old is None:
-        conditions.append(why)
-    else:
-        conditions[conditions.index(old)] = why
+    conditions.tell(pod.setdefault("status", {}), _CONDEMNED)
     return pod
+
+
+_CONDEMNED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "lastProbeTime": None,
+    "reason": "EvictionByEvictionAPI",
+    "message": "Eviction API: evicting",
+}
 
 
 async def _spend(cluster: Cluster, budget: Json, pod: str, *, dry_run: bool) -> None:
@@ -161,7 +153,7 @@ async def _spend(cluster: Cluster, budget: Json, pod: str, *, dry_run: bool) -> 
         status = have["status"]
         status["disruptionsAllowed"] -= 1
         if not status["disruptionsAllowed"]:
-            _exhausted(have)
+            _exhausted(status)
         status.setdefault("disruptedPods", {})[pod] = cl.timestamp(cl.now())
         return have
 
@@ -173,23 +165,9 @@ async def _spend(cluster: Cluster, budget: Json, pod: str, *, dry_run: bool) -> 
     )
 
 
-def _exhausted(budget: Json) -> None:
-    conditions = budget["status"].setdefault("conditions", [])
-    said: Json = {
-        "type": "DisruptionAllowed",
-        "status": "False",
-        "reason": "InsufficientPods",
-        "message": "",
-        "lastTransitionTime": cl.timestamp(cl.now()),
-        "observedGeneration": budget["status"].get("observedGeneration") or 0,
-    }
-    for i, one in enumerate(conditions):
-        if one.get("type") == said["type"]:
-            if one.get("status") == said["status"]:
-                said["lastTransitionTime"] = one.get("lastTransitionTime")
-            conditions[i] = said
-            return
-    conditions.append(said)
+def _exhausted(status: Json) -> None:
+    said: Json = {"type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": ""}
+    conditions.tell(status, said | {"observedGeneration": status.get("observedGeneration") or 0})
 
 
 def check(budget: Json) -> None:
@@ -208,8 +186,8 @@ def check(budget: Json) -> None:
 
 
 def _why_not(name: str, status: Json) -> str:
-    conditions = status.get("conditions") or ()
-    told: Json = next((one for one in conditions if one.get("type") == "DisruptionAllowed"), {})
+    known = status.get("conditions") or ()
+    told: Json = next((one for one in known if one.get("type") == "DisruptionAllowed"), {})
     message = (told.get("message") or "") if told.get("status") == "False" else ""
     reason, not_now = told.get("reason") or "", f"The disruption budget {name} does not allow evicting pods currently"
     healthy, wanted = (int(status.get(field) or 0) for field in ("currentHealthy", "desiredHealthy"))
