@@ -78,9 +78,11 @@ def _label_keys(term: Json, path: str) -> list[FieldError]:
             continue
         for i, key in enumerate(keys):
             errors += all_invalid(f"{path}.{field}[{i}]", key, names.qualified_name(key))
-    errors += [invalid(f"{path}[{match.index(key)}]", key, _KEY_TWICE) for key in _repeated(term) if key in match]
+    places = {key: i for i, key in reversed([*enumerate(match)])}
+    errors += [invalid(f"{path}[{places[key]}]", key, _KEY_TWICE) for key in _repeated(term) if key in places]
     why = "exists in both matchLabelKeys and mismatchLabelKeys"
-    both = [(i, key) for i, key in enumerate(match) if key in mismatch]
+    excluded = set(mismatch)
+    both = [(i, key) for i, key in enumerate(match) if key in excluded]
     return errors + [invalid(f"{path}.matchLabelKeys[{i}]", key, why) for i, key in both]
 
 
