@@ -120,6 +120,20 @@ def test_keys_twice_in_yaml_and_odd_members_of_a_json_patch() -> None:
     run(test)
 
 
+def test_yaml_that_is_more_than_json_becomes_json() -> None:
+    odd = b"metadata: {name: c}\ndata: {1: a, 1.5: b, true: c, 0x10: !!binary aGk=}\n"
+    odd += b"x: !!set {a}\ny: !!timestamp 2020-01-01\n2.0: z\n"
+
+    async def test(ask: Server) -> None:
+        made = await ask("POST", f"{CONFIG}?fieldValidation=Warn", odd, content_type="application/yaml")
+        assert (made.status, made.json["data"]) == (201, {"1": "a", "1.5": "b", "true": "c", "16": "hi"}), made.json
+        for text in (b"? null\n: x", b"? [a]\n: x", b"? {a: b}\n: x", b"x: !!map [a]", b"x: !!set a"):
+            refused = await ask("POST", CONFIG, text, content_type="application/yaml")
+            assert (refused.status, refused.json["reason"]) == (400, "BadRequest"), refused.json
+
+    run(test)
+
+
 def test_unknown_and_duplicate_fields() -> None:
     async def test(ask: Server) -> None:
         odd = b'{"metadata":{"name":"c"},"dta":{"a":"b"},"data":{"k":"1","k":"2"}}'

@@ -142,12 +142,42 @@ def _twice(node: Any, path: str, found: dict[str, None]) -> None:
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as JSON knows it: times stay text."""
+    """YAML as JSON knows it: times stay text, bytes become it, and so do keys."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+        """The value of a mapping. Raises ConstructorError for keys that no text stands for."""
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(problem="expected a mapping", problem_mark=node.start_mark)
+        self.flatten_mapping(node)
+        pairs = ((self.construct_object(key, deep=True), value) for key, value in node.value)
+        return {_key(key): self.construct_object(value, deep=deep) for key, value in pairs}
+
+    def construct_bytes(self, node: yaml.ScalarNode) -> str:
+        """`!!binary`, as text."""
+        raw: bytes = self.construct_yaml_binary(node)
+        return raw.decode("utf-8", "replace")
+
+
+def _key(key: Any) -> str:
+    """A key as Go's YAML library turns it into one of JSON. Raises ConstructorError."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int | float):
+        return repr(key).removesuffix(".0")
+    raise yaml.constructor.ConstructorError(problem="unsupported map key")
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.yaml_constructors = {
+    **yaml.CSafeLoader.yaml_constructors,
+    "tag:yaml.org,2002:binary": _Loader.construct_bytes,
+    "tag:yaml.org,2002:set": _Loader.construct_yaml_map,
+    "tag:yaml.org,2002:timestamp": _Loader.construct_yaml_str,
 }
 
 
