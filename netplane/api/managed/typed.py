@@ -24,6 +24,8 @@ def problems(kind: Kind, config: Json) -> list[str]:
 
 
 def _value(node: Json, value: Any, path: str) -> Iterator[str]:
+    if value is None:
+        return  # no type refuses it
     node = schema.resolve(node)
     kind = node.get("type", "")
     if "oneOf" in node or node.get("format") == "date-time":
@@ -88,6 +90,8 @@ def _step(node: Json, i: int, item: Any) -> tuple[str, str]:
         return _keyed(node["x-kubernetes-list-map-keys"], schema.resolve(node["items"]), item)
     if way != "set":
         return f"[{i}]", ""
+    if item is None:
+        return "", "associative list without keys has an element that's an explicit null"
     if isinstance(item, dict):
         return "", "associative list without keys has an element that's a map type"
     if isinstance(item, list):
@@ -96,6 +100,8 @@ def _step(node: Json, i: int, item: Any) -> tuple[str, str]:
 
 
 def _keyed(keys: list[str], node: Json, item: Any) -> tuple[str, str]:
+    if item is None:
+        return "", "associative list with keys may not have a null element"
     if not isinstance(item, dict):
         return "", "associative list with keys may not have non-map elements"
     found = {key: item.get(key, _default(node, key)) for key in sorted(keys)}
