@@ -108,10 +108,10 @@ async def _gracefully(
         propagation.prepare(kind, obj, options.propagation)
         held = STRATEGIES[kind].holds(obj)
         mark(kind, obj, STRATEGIES[kind].grace_s(obj, options), cl.now())
-    elif left and (options.grace_s is None or _asked_s(options.grace_s) >= left):
+    elif left and (options.grace_s is None or options.grace_s >= left):
         return kv.value, kv.mod_rev, False
     elif left and options.grace_s is not None:
-        shorten(obj, _asked_s(options.grace_s), cl.now())
+        shorten(obj, options.grace_s, cl.now())
     value, rev = codec.encode(obj), kv.mod_rev
     stays = held or metadata["deletionGracePeriodSeconds"] > 0
     if options.dry_run:
@@ -125,10 +125,6 @@ async def _gracefully(
         return value, rev, False
     marked = kv._replace(value=value, mod_rev=rev)
     return (value, rev, True) if await commit.remove(cluster, kind, marked, obj) else None
-
-
-def _asked_s(grace_s: int) -> int:
-    return grace_s if grace_s >= 0 else 1
 
 
 def shorten(obj: Json, grace_s: int, now: datetime.datetime) -> None:
