@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from netplane.api import views
+from netplane.api.errors import bad_request
 from netplane.api.kinds import Kind
 
 Json = dict[str, Any]
@@ -22,10 +23,16 @@ _SKIP = len(_HEAD)
 
 
 def encode(obj: Json) -> bytes:
-    """The stored form of an object. Its metadata must hold a name; kind and revision are left out."""
+    """The stored form of an object. Its metadata must hold a name; kind and revision are left out.
+
+    Raises StatusError 400 for what cannot be written: nested some hundred deep, a number of more than 64 bits.
+    """
     metadata = {key: value for key, value in obj["metadata"].items() if key not in _NEVER_STORED}
     content = {key: value for key, value in obj.items() if key not in _ELSEWHERE}
-    return orjson.dumps({"metadata": metadata, **content})
+    try:
+        return orjson.dumps({"metadata": metadata, **content})
+    except orjson.JSONEncodeError as error:
+        raise bad_request(f"the object cannot be stored: {error}") from error
 
 
 _NEVER_STORED = frozenset({"resourceVersion", "selfLink"})

@@ -182,6 +182,16 @@ def test_times_are_read_and_written_as_go_does(given: str, seconds: str, micro: 
             assert str(caught.value).endswith(stored.format(SECONDS if part == "metadata" else MICRO))
 
 
+def test_what_cannot_be_written_is_the_clients_fault() -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"a": deep}
+    for data, why in ((deep, "Recursion limit reached"), (2**70, "Integer exceeds 64-bit range")):
+        with pytest.raises(StatusError, match=f"^the object cannot be stored: {why}$") as failure:
+            codec.encode({"metadata": {"name": "r"}, "data": data})
+        assert failure.value.code == 400
+
+
 def test_a_time_is_ascii() -> None:
     with pytest.raises(ValueError, match=re.escape(r'cannot parse ".\xd9\xa3Z" as "Z07:00"')):
         times.canonical("2026-01-01T00:00:00.\u0663Z")
