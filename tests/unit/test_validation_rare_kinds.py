@@ -297,3 +297,16 @@ CHANGES: list[tuple[Kind, Json, Json, str]] = [
 def test_what_they_may_not_become(kind: Kind, old: Json, new: Json, first: str) -> None:
     found = problems(kind, new, old)
     assert found[0].startswith(first) if first else not found
+
+
+def test_parameters_for_drivers_are_bounded_unless_they_stay() -> None:
+    def config(size: int) -> list[Json]:
+        return [{"opaque": {"driver": "d.example.com", "parameters": {"a": "x" * (size - len('{"a":""}'))}}}]
+
+    fits, more = ({"spec": {"config": config(size)}} for size in (10_240, 10_241))
+    path, why = "config[0].opaque.parameters", "Too long: may not be more than 10240 bytes"
+    assert problems(kinds.DEVICE_CLASS, fits) == []
+    assert problems(kinds.DEVICE_CLASS, more) == [f"spec.{path}: {why}"]
+    assert problems(kinds.DEVICE_CLASS, {**more, "metadata": {"labels": {"a": "b"}}}, more) == []
+    assert problems(kinds.DEVICE_CLASS, {"spec": {**more["spec"], "selectors": [{"cel": {}}]}}, more) == []
+    assert problems(kinds.RESOURCE_CLAIM, requests(EXACT, config=config(10_241))) == [f"spec.devices.{path}: {why}"]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import orjson
+
 from netplane.api import names
 from netplane.api.fields import (
     FieldError,
@@ -180,7 +182,8 @@ def _configuration(known: Known, one: Json, path: str) -> list[FieldError]:
     return errors + _opaque(one, path)
 
 
-def _opaque(one: Json, path: str) -> list[FieldError]:
+def _opaque(one: Json, path: str, *, stored: bool = False) -> list[FieldError]:
+    """What is for the driver alone; `stored`: it was there before, and may be as long as it was."""
     given, path = one.get("opaque"), f"{path}.opaque"
     if given is None:
         return [required(path)]
@@ -188,6 +191,8 @@ def _opaque(one: Json, path: str) -> list[FieldError]:
     parameters = given.get("parameters")
     if parameters is None:
         return [*errors, required(f"{path}.parameters")]
+    if not stored and len(orjson.dumps(parameters)) > _PARAMETERS_BYTES:
+        return [*errors, too_long(f"{path}.parameters", _PARAMETERS_BYTES)]
     if not isinstance(parameters, dict):
         return [*errors, invalid(f"{path}.parameters", "<value omitted>", "must be a valid JSON object")]
     return errors
@@ -195,10 +200,10 @@ def _opaque(one: Json, path: str) -> list[FieldError]:
 
 def device_class(obj: Json, old: Json | None) -> list[FieldError]:
     """resource.k8s.io/v1 DeviceClass."""
-    del old
-    spec = obj["spec"]
+    spec, had = obj["spec"], ((old or {}).get("spec") or {}).get("config") or []
     errors = _several(spec.get("selectors") or [], "spec.selectors", _MOST, _selector)
-    return errors + _several(spec.get("config") or [], "spec.config", _MOST, _opaque)
+    given = spec.get("config") or []
+    return errors + _several(given, "spec.config", _MOST, partial(_opaque, stored=given == had))
 
 
 def resource_slice(obj: Json, old: Json | None) -> list[FieldError]:
