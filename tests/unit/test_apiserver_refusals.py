@@ -7,6 +7,7 @@ import pytest
 from tests.apiserver_app import Server, config, run, service
 
 CONFIG = "/api/v1/namespaces/default/configmaps"
+REVISIONS = "/apis/apps/v1/namespaces/default/controllerrevisions"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
 
@@ -127,7 +128,21 @@ def test_yaml_that_is_more_than_json_becomes_json() -> None:
     async def test(ask: Server) -> None:
         made = await ask("POST", f"{CONFIG}?fieldValidation=Warn", odd, content_type="application/yaml")
         assert (made.status, made.json["data"]) == (201, {"1": "a", "1.5": "b", "true": "c", "16": "hi"}), made.json
-        for text in (b"? null\n: x", b"? [a]\n: x", b"? {a: b}\n: x", b"x: !!map [a]", b"x: !!set a"):
+        large = b"metadata: {name: r}\nrevision: 1\ndata: {a: 123456789012345678901234567890}"
+        made = await ask("POST", REVISIONS, large, content_type="application/yaml")
+        assert (made.status, made.json["data"]) == (201, {"a": 123456789012345678901234567890.0})
+        for text in (
+            b"x: .inf",
+            b"x: -.inf",
+            b"x: .nan",
+            b"x: " + b"9" * 400,
+            b"x: " + b"9" * 5000,
+            b"? null\n: x",
+            b"? [a]\n: x",
+            b"? {a: b}\n: x",
+            b"x: !!map [a]",
+            b"x: !!set a",
+        ):
             refused = await ask("POST", CONFIG, text, content_type="application/yaml")
             assert (refused.status, refused.json["reason"]) == (400, "BadRequest"), refused.json
 

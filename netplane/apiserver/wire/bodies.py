@@ -1,5 +1,6 @@
 """Request bodies: JSON, YAML or protobuf in, a plain object of the right kind out."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -157,6 +158,24 @@ class _Loader(yaml.CSafeLoader):
         raw: bytes = self.construct_yaml_binary(node)
         return raw.decode("utf-8", "replace")
 
+    def construct_whole(self, node: yaml.ScalarNode) -> int | float:
+        """A number without a fraction; one of more than 64 bits is a double. Raises ValueError for a larger one."""
+        number: int = self.construct_yaml_int(node)
+        try:
+            return number if -(1 << 63) <= number < 1 << 64 else float(number)
+        except OverflowError:
+            raise ValueError(_INFINITE) from None
+
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        """Any other. Raises ValueError for what JSON does not have."""
+        number: float = self.construct_yaml_float(node)
+        if not math.isfinite(number):
+            raise ValueError(_INFINITE if math.isinf(number) else "json: unsupported value: NaN")
+        return number
+
+
+_INFINITE = "json: unsupported value: Inf"
+
 
 def _key(key: Any) -> str:
     """A key as Go's YAML library turns it into one of JSON. Raises ConstructorError."""
@@ -176,6 +195,8 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.yaml_constructors = {
     **yaml.CSafeLoader.yaml_constructors,
     "tag:yaml.org,2002:binary": _Loader.construct_bytes,
+    "tag:yaml.org,2002:int": _Loader.construct_whole,
+    "tag:yaml.org,2002:float": _Loader.construct_number,
     "tag:yaml.org,2002:set": _Loader.construct_yaml_map,
     "tag:yaml.org,2002:timestamp": _Loader.construct_yaml_str,
 }
