@@ -13,6 +13,7 @@ from netplane.api.validation import (
     replication,
     scheduling_kinds,
     storage,
+    workload_status,
 )
 
 Json = dict[str, Any]
@@ -43,7 +44,7 @@ BY_KIND: dict[tuple[str, str], tuple[meta.NameCheck, Validate | None]] = {
 BY_PART: dict[tuple[str, str, str], Validate] = {
     ("", "PersistentVolume", "status"): lambda obj, old: [],
     ("", "PersistentVolumeClaim", "status"): persistent_volumes.claim_status,
-    ("", "ReplicationController", "status"): replication.controller_status,
+    ("", "ReplicationController", "status"): workload_status.replica_set,
     ("", "ResourceQuota", "status"): quotas.quota_status,
     ("policy", "PodDisruptionBudget", "status"): scheduling_kinds.disruption_status,
     (_RESOURCE, "ResourceClaim", "status"): devices.claim_status,

@@ -9,7 +9,6 @@ from netplane.api.validation.workloads import lasting, pod_template
 Json = dict[str, Any]
 
 _NO_MATCH = "`selector` does not match template `labels`"
-_COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
 
 
 def replication_controller(obj: Json, old: Json | None) -> list[FieldError]:
@@ -26,21 +25,6 @@ def replication_controller(obj: Json, old: Json | None) -> list[FieldError]:
     if any((labels or {}).get(key) != value for key, value in selector.items()):
         errors.append(invalid(f"{path}.metadata.labels", labels, _NO_MATCH))
     return errors + pod_template(spec, path) + lasting(template.get("spec") or {}, "ReplicationController")
-
-
-def controller_status(obj: Json, old: Json | None) -> list[FieldError]:
-    """Its status: counts, none above that of its pods."""
-    del old
-    status = obj.get("status") or {}
-    errors = meta.not_negative(status, *_COUNTS, path="status")
-    most = status.get("replicas") or 0
-    for field in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
-        if (status.get(field) or 0) > most:
-            errors.append(invalid(f"status.{field}", status[field], "cannot be greater than status.replicas"))
-    if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
-        why = "cannot be greater than readyReplicas"
-        errors.append(invalid("status.availableReplicas", status["availableReplicas"], why))
-    return errors
 
 
 def template(obj: Json, old: Json | None) -> list[FieldError]:

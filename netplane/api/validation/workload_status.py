@@ -37,7 +37,7 @@ def deployment(obj: Json, old: Json | None) -> list[FieldError]:
 
 
 def replica_set(obj: Json, old: Json | None) -> list[FieldError]:
-    """The status of a ReplicaSet."""
+    """The status of a ReplicaSet or ReplicationController."""
     del old
     parts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
     fields = ("replicas", *parts, "observedGeneration", "terminatingReplicas")
