@@ -310,3 +310,11 @@ def test_parameters_for_drivers_are_bounded_unless_they_stay() -> None:
     assert problems(kinds.DEVICE_CLASS, {**more, "metadata": {"labels": {"a": "b"}}}, more) == []
     assert problems(kinds.DEVICE_CLASS, {"spec": {**more["spec"], "selectors": [{"cel": {}}]}}, more) == []
     assert problems(kinds.RESOURCE_CLAIM, requests(EXACT, config=config(10_241))) == [f"spec.devices.{path}: {why}"]
+
+
+def test_labels_are_shown_in_the_order_of_their_names() -> None:
+    labels = {"metadata": {"labels": {"b": "1", "a": "2"}}}
+    template = {**labels, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    assert problems(kinds.REPLICATION_CONTROLLER, {"spec": {"selector": {"x": "1"}, "template": template}}) == [
+        'spec.template.metadata.labels: Invalid value: {"a":"2","b":"1"}: `selector` does not match template `labels`'
+    ]

@@ -4,11 +4,9 @@ from typing import Any
 
 from netplane.api.fields import FieldError, invalid, required
 from netplane.api.validation import meta
-from netplane.api.validation.workloads import lasting, pod_template
+from netplane.api.validation.workloads import NO_MATCH, lasting, pod_template
 
 Json = dict[str, Any]
-
-_NO_MATCH = "`selector` does not match template `labels`"
 
 
 def replication_controller(obj: Json, old: Json | None) -> list[FieldError]:
@@ -23,7 +21,8 @@ def replication_controller(obj: Json, old: Json | None) -> list[FieldError]:
         return [*errors, required(path)]
     labels = (template.get("metadata") or {}).get("labels")
     if any((labels or {}).get(key) != value for key, value in selector.items()):
-        errors.append(invalid(f"{path}.metadata.labels", labels, _NO_MATCH))
+        shown = labels and dict(sorted(labels.items()))
+        errors.append(invalid(f"{path}.metadata.labels", shown, NO_MATCH))
     return errors + pod_template(spec, path) + lasting(template.get("spec") or {}, "ReplicationController")
 
 

@@ -14,7 +14,7 @@ from netplane.api.validation.selecting import label_selector
 
 Json = dict[str, Any]
 
-_NO_MATCH = "`selector` does not match template `labels`"
+NO_MATCH = "`selector` does not match template `labels`"
 
 
 def shown_selector(selector: Json | None) -> Json | None:
@@ -39,7 +39,7 @@ def matches(selector: Json | None, spec: Json, template: str = "spec.template") 
     """A selector that is well formed finds the template's labels; none finds nothing."""
     labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
     found = selector is not None and selectors.from_label_selector(selector).matches(labels)
-    return [] if found else [invalid(f"{template}.metadata.labels", dict(sorted(labels.items())) or None, _NO_MATCH)]
+    return [] if found else [invalid(f"{template}.metadata.labels", dict(sorted(labels.items())) or None, NO_MATCH)]
 
 
 def pod_template(spec: Json, path: str) -> list[FieldError]:
