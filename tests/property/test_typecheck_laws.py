@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplane.api import accept, kinds, typecheck
+from netplane.api import accept, kinds, shapes, typecheck
 from netplane.api.kinds import Kind
 
 META = {"name": "a", "labels": {"app": "a"}, "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1}
@@ -59,7 +59,7 @@ def test_what_is_plainly_right_needs_no_walk(
     data: st.DataObject, sample: tuple[Kind, dict[str, Any]], odd: int
 ) -> None:
     kind, obj = sample[0], copy.deepcopy(sample[1])
-    shape = typecheck.of_kind(kind)
+    shape = shapes.of_kind(kind)
     assert accept.plainly(shape, obj)
     for _ in range(odd):
         found = places(obj)
@@ -80,7 +80,7 @@ def test_what_is_plainly_right_needs_no_walk(
 
 
 def test_a_definition_that_refers_to_itself_is_walked() -> None:
-    shape = typecheck.Shape("object", "v1.Endless")
+    shape = shapes.Shape("object", "v1.Endless")
     shape.members["again"] = shape
     assert not accept.plainly(shape, {})
     assert typecheck.clean_as(shape, {"again": {"again": {}, "other": 1}}) == ["again.other"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from netplane.api import errors, fields, typecheck, views
+from netplane.api import errors, fields, shapes, typecheck, views
 from netplane.api.kinds import Kind
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import WriteOptions
@@ -64,9 +64,7 @@ def strict_as(call: Call, obj: Json, kind: str, api_version: str, options: Write
     """The same for a body that is no stored kind. Raises StatusError 400."""
     group, _, version = api_version.rpartition("/")
     try:
-        problems = [
-            f'unknown field "{path}"' for path in typecheck.clean_as(typecheck.of_name(group, version, kind), obj)
-        ]
+        problems = [f'unknown field "{path}"' for path in typecheck.clean_as(shapes.of_name(group, version, kind), obj)]
     except typecheck.WrongType as error:
         raise errors.cannot_handle(kind, api_version, str(error)) from error
     if (problems or call.duplicates) and options.validation == "Strict":

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import yaml
 
-from netplane.api import errors, go_json, typecheck
+from netplane.api import errors, go_json, shapes, typecheck
 from netplane.api.kinds import Kind
 from netplane.apiserver.wire import negotiate, yaml_bounds
 from netplane.apiserver.wire.call import Call
@@ -63,7 +63,7 @@ def read_delete_options(call: Call, raw: bytes) -> Json:
         )
     obj = drop_nulls(obj)
     try:
-        typecheck.clean_as(typecheck.of_name("", "v1", "DeleteOptions"), obj)
+        typecheck.clean_as(shapes.of_name("", "v1", "DeleteOptions"), obj)
     except typecheck.WrongType as error:
         raise errors.bad_request(str(error)) from error
     return dict(obj)
@@ -75,7 +75,7 @@ _OPTIONS_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/regi
 def check_types(obj: Json, group: str, version: str, kind: str) -> None:
     """Refuse wrong types in a body that is no stored kind. Raises StatusError 400."""
     try:
-        typecheck.clean_as(typecheck.of_name(group, version, kind), obj)
+        typecheck.clean_as(shapes.of_name(group, version, kind), obj)
     except typecheck.WrongType as error:
         api_version = f"{group}/{version}" if group else version
         raise errors.cannot_handle(kind, api_version, str(error)) from error
