@@ -7,6 +7,7 @@ from netplane.api import names, pod_features, pod_refs, quantity
 from netplane.api.addresses import ip_warnings
 from netplane.api.fields import go_quote, repeated
 from netplane.api.pod_refs import APP_ARMOR
+from netplane.api.validation.pod_annotations import SECCOMP, SECCOMP_POD
 from netplane.api.warnings import scheduling, volumes
 
 Json = dict[str, Any]
@@ -16,8 +17,6 @@ _ANNOTATIONS = {
     "security.alpha.kubernetes.io/sysctls": ("v1.11", "sysctls"),
     "security.alpha.kubernetes.io/unsafe-sysctls": ("v1.11", "sysctls"),
 }
-_SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
-_SECCOMP = "container.seccomp.security.alpha.kubernetes.io/"
 _NO_SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _NAME = "which can result in surprising behavior; a DNS label is recommended"
 
@@ -61,8 +60,8 @@ def _pod(obj: Json, path: str) -> list[str]:
         found += [f'{at}[{key}]: non-functional in {since}+; use the "{field}" field instead'] if key in given else []
     found += volumes.warnings(spec.get("volumes") or [], f"{path}spec.volumes")
     found += _twice(spec, f"{path}spec") + _fractions(spec.get("overhead") or {}, f"{path}spec.overhead")
-    if _SECCOMP_POD in given and not (spec.get("securityContext") or {}).get("seccompProfile"):
-        found.append(f"{at}[{_SECCOMP_POD}]: {_NO_SECCOMP}")
+    if SECCOMP_POD in given and not (spec.get("securityContext") or {}).get("seccompProfile"):
+        found.append(f"{at}[{SECCOMP_POD}]: {_NO_SECCOMP}")
     for where, one in pod_refs.placed(spec, f"{path}spec"):
         found += _profiles(one, spec, given, at, template=bool(path)) + _container(one, where)
     found += _ports(spec, f"{path}spec") + _port_names(spec, f"{path}spec")
@@ -119,8 +118,8 @@ def _profiles(one: Json, spec: Json, given: Json, at: str, *, template: bool) ->
     """Annotations that fields have taken over."""
     name, own, whole = one.get("name", ""), one.get("securityContext") or {}, spec.get("securityContext") or {}
     found: list[str] = []
-    if f"{_SECCOMP}{name}" in given and not own.get("seccompProfile"):
-        found.append(f"{at}[{_SECCOMP}{name}]: {_NO_SECCOMP}")
+    if f"{SECCOMP}{name}" in given and not own.get("seccompProfile"):
+        found.append(f"{at}[{SECCOMP}{name}]: {_NO_SECCOMP}")
     told = given.get(f"{APP_ARMOR}{name}")
     if told is not None and _says_more(pod_features.app_armor(told), own, whole, template=template):
         why = 'deprecated since v1.30; use the "appArmorProfile" field instead'
