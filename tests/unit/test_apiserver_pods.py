@@ -73,6 +73,20 @@ def test_features_that_are_off_are_left_out() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("seconds", [10**12, 2**63 - 1])
+def test_a_grace_beyond_all_times_ends_some_day_and_can_be_shortened(seconds: int) -> None:
+    async def test(ask: Server) -> None:
+        await ask.create(PODS, pod("a", nodeName="n", terminationGracePeriodSeconds=seconds))
+        marked = (await ask("DELETE", f"{PODS}/a")).json["metadata"]
+        assert (marked["deletionGracePeriodSeconds"], marked["deletionTimestamp"] > "2300") == (seconds, True)
+        less = (await ask("DELETE", f"{PODS}/a?gracePeriodSeconds={seconds - 1}")).json["metadata"]
+        assert less["deletionGracePeriodSeconds"] == seconds - 1
+        soon = (await ask("DELETE", f"{PODS}/a?gracePeriodSeconds=30")).json["metadata"]
+        assert (soon["deletionGracePeriodSeconds"], soon["deletionTimestamp"] < "2300") == (30, True)
+
+    run(test)
+
+
 def test_a_pod_has_the_zone_of_its_node() -> None:
     async def test(ask: Server) -> None:
         await ask.create(NODES, NODE)

@@ -127,11 +127,19 @@ async def _gracefully(
     return (value, rev, True) if await commit.remove(cluster, kind, marked, obj) else None
 
 
+def _span(grace_s: int) -> datetime.timedelta:
+    """How long that is; longer than Go's durations go is as long as they go."""
+    return datetime.timedelta(seconds=min(grace_s, _LONGEST_S))
+
+
+_LONGEST_S = ((1 << 63) - 1) // 10**9
+
+
 def shorten(obj: Json, grace_s: int, now: datetime.datetime) -> None:
     """Less time for an object that is marked; never an end that is past."""
     metadata = obj["metadata"]
     end = datetime.datetime.fromisoformat(metadata["deletionTimestamp"])
-    end += datetime.timedelta(seconds=grace_s - metadata["deletionGracePeriodSeconds"])
+    end += _span(grace_s) - _span(metadata["deletionGracePeriodSeconds"])
     if end < now:
         end, grace_s = now, min(grace_s, 1)
     metadata |= {"deletionTimestamp": cl.timestamp(end), "deletionGracePeriodSeconds": grace_s}
@@ -157,7 +165,7 @@ def mark(kind: Kind, obj: Json, grace_s: int, now: datetime.datetime) -> bool:
             return False
     if metadata.get("generation"):
         metadata["generation"] += 1
-    metadata["deletionTimestamp"] = cl.timestamp(now + datetime.timedelta(seconds=grace_s))
+    metadata["deletionTimestamp"] = cl.timestamp(now + _span(grace_s))
     if kind.plural != "namespaces":
         metadata["deletionGracePeriodSeconds"] = grace_s
     STRATEGIES[kind].mark_deleted(obj)
