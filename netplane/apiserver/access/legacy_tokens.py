@@ -31,8 +31,10 @@ _OURS = "kubernetes.io/serviceaccount/"
 
 async def fill(cluster: Cluster, namespace: str, secret: Json) -> None:
     """Give a Secret of the type what it lacks; one whose account is not there stays empty."""
+    if not _lacks(secret):
+        return
     kv = await cluster.store.get(cl.key(kinds.SERVICE_ACCOUNT, namespace, _named(secret)))
-    if kv is None or not _lacks(secret):
+    if kv is None:
         return
     account, ca = orjson.loads(kv.value)["metadata"], await _ca(cluster, namespace)
     name = secret["metadata"]["name"]
