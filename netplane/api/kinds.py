@@ -68,17 +68,8 @@ NAMESPACE = Kind(
 )
 NODE = Kind("", "v1", "Node", "nodes", False, "node", ("no",), subresources=("status",), connects=("proxy",))
 POD = Kind(
-    *(
-        "",
-        "v1",
-        "Pod",
-        "pods",
-        True,
-        "pod",
-        ("po",),
-        ("all",),
-        ("status", "binding", "ephemeralcontainers", "eviction", "resize"),
-    ),
+    *("", "v1", "Pod", "pods", True, "pod", ("po",), ("all",)),
+    subresources=("status", "binding", "ephemeralcontainers", "eviction", "resize"),
     connects=("attach", "exec", "log", "portforward", "proxy"),
 )
 SERVICE = Kind(
