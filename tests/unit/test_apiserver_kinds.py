@@ -1,4 +1,4 @@
-"""The kinds that are served for others: defaults, refusals, scale, tokens, and addresses as objects."""
+"""The kinds that are served for others: defaults, refusals, scale and tokens."""
 
 from typing import Any
 
@@ -285,43 +285,6 @@ def test_a_new_object_waits_for_the_former_one_to_go() -> None:
         for query in ("", "?dryRun=All"):
             again = await server("POST", path + query, held)
             assert again.json["message"] == 'object is being deleted: configmaps "x" already exists'
-
-    run(test)
-
-
-def test_each_cluster_ip_is_an_object_as_long_as_its_service_is() -> None:
-    async def test(server: Server) -> None:
-        async def names() -> list[str]:
-            return [one["metadata"]["name"] for one in (await server("GET", f"{NET}/ipaddresses")).json["items"]]
-
-        made = await server.create(
-            "/api/v1/namespaces/default/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
-        )
-        ip = made["spec"]["clusterIP"]
-        assert ip in await names()
-        found = (await server("GET", f"{NET}/ipaddresses/{ip}")).json
-        assert found["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"], "not one transaction"
-        assert found["spec"]["parentRef"] == {"resource": "services", "namespace": "default", "name": "s"}
-        external = {"spec": {"type": "ExternalName", "externalName": "x.y"}}
-        assert (await server.patch("/api/v1/namespaces/default/services/s", external)).status == 200
-        assert ip not in await names()
-        await server.patch("/api/v1/namespaces/default/services/s", {"spec": {"type": "ClusterIP"}})
-        assert len(await names()) == 2
-        await server("DELETE", "/api/v1/namespaces/default/services/s")
-        assert await names() == ["10.96.0.1"]
-
-    run(test)
-
-
-def test_an_address_somebody_reserved_is_not_handed_out() -> None:
-    async def test(server: Server) -> None:
-        reserved = {"metadata": {"name": "10.96.0.77"}, "spec": {"parentRef": {"resource": "x", "name": "y"}}}
-        await server.create(f"{NET}/ipaddresses", reserved)
-        body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.77", "ports": [{"port": 80}]}}
-        refused = await server("POST", "/api/v1/namespaces/default/services", body)
-        assert refused.status == 422
-        assert (await server("DELETE", f"{NET}/ipaddresses/10.96.0.77")).status == 200
-        assert (await server("POST", "/api/v1/namespaces/default/services", body)).status == 201
 
     run(test)
 

@@ -5,6 +5,7 @@ import asyncio
 from tests.apiserver_app import Server, run, service, serving, settings
 
 SERVICES = "/api/v1/namespaces/default/services"
+NET = "/apis/networking.k8s.io/v1"
 
 
 def test_addresses_and_ports_come_back_when_services_go() -> None:
@@ -121,5 +122,42 @@ def test_a_service_that_becomes_a_name_shows_nothing_of_what_it_was() -> None:
             "externalName": "a.b",
             "sessionAffinity": "None",
         }
+
+    run(test)
+
+
+def test_each_cluster_ip_is_an_object_as_long_as_its_service_is() -> None:
+    async def test(server: Server) -> None:
+        async def names() -> list[str]:
+            return [one["metadata"]["name"] for one in (await server("GET", f"{NET}/ipaddresses")).json["items"]]
+
+        made = await server.create(
+            "/api/v1/namespaces/default/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+        )
+        ip = made["spec"]["clusterIP"]
+        assert ip in await names()
+        found = (await server("GET", f"{NET}/ipaddresses/{ip}")).json
+        assert found["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"], "not one transaction"
+        assert found["spec"]["parentRef"] == {"resource": "services", "namespace": "default", "name": "s"}
+        external = {"spec": {"type": "ExternalName", "externalName": "x.y"}}
+        assert (await server.patch("/api/v1/namespaces/default/services/s", external)).status == 200
+        assert ip not in await names()
+        await server.patch("/api/v1/namespaces/default/services/s", {"spec": {"type": "ClusterIP"}})
+        assert len(await names()) == 2
+        await server("DELETE", "/api/v1/namespaces/default/services/s")
+        assert await names() == ["10.96.0.1"]
+
+    run(test)
+
+
+def test_an_address_somebody_reserved_is_not_handed_out() -> None:
+    async def test(server: Server) -> None:
+        reserved = {"metadata": {"name": "10.96.0.77"}, "spec": {"parentRef": {"resource": "x", "name": "y"}}}
+        await server.create(f"{NET}/ipaddresses", reserved)
+        body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.77", "ports": [{"port": 80}]}}
+        refused = await server("POST", "/api/v1/namespaces/default/services", body)
+        assert refused.status == 422
+        assert (await server("DELETE", f"{NET}/ipaddresses/10.96.0.77")).status == 200
+        assert (await server("POST", "/api/v1/namespaces/default/services", body)).status == 201
 
     run(test)
