@@ -85,11 +85,11 @@ async def _ready(cluster: Cluster) -> None:
     ready = {
         "type": "Ready",
         "status": "True",
-        "lastTransitionTime": cl.timestamp(cl.now()),
+        "lastTransitionTime": cl.stamp(),
         "message": "Kubernetes default Service CIDR is ready",
     }
     said = {"metadata": {"name": NAME}, "status": {"conditions": [ready]}}
-    writer = managed.Writer("kubernetes-service-cidr-controller", cl.timestamp(cl.now()), "status")
+    writer = managed.Writer("kubernetes-service-cidr-controller", cl.stamp(), "status")
 
     def alter(have: Json) -> Json:
         if (have.get("status") or {}).get("conditions"):

@@ -80,7 +80,7 @@ async def _finish(cluster: Cluster, name: str) -> None:
 
 async def _say(cluster: Cluster, name: str, left: "Remaining | None", problem: str) -> None:
     """Tell in the namespace's status what it waits for; what is left is looked up if that is not known."""
-    now = cl.timestamp(cl.now())
+    now = cl.stamp()
 
     def alter(namespace: commit.Json) -> commit.Json:
         status = namespace.setdefault("status", {})

@@ -43,4 +43,4 @@ def authentication(client_ca: Path | None) -> Json:
 
 def tracking() -> Json:
     """The ConfigMap that says since when: today, if it is made now."""
-    return {"metadata": {"name": TRACKING}, "data": {"since": cl.timestamp(cl.now())[:10]}}
+    return {"metadata": {"name": TRACKING}, "data": {"since": cl.stamp()[:10]}}

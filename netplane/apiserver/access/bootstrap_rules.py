@@ -83,7 +83,7 @@ async def gather(cluster: Cluster) -> None:
 
 async def _write(cluster: Cluster, name: str, rules: list[Json]) -> None:
     """As Kubernetes' controller does it: what it gathered is its own."""
-    writer = managed.Writer(GATHERER, cl.timestamp(cl.now()), "")
+    writer = managed.Writer(GATHERER, cl.stamp(), "")
 
     def alter(role: Json) -> Json:
         made = managed.apply(kinds.CLUSTER_ROLE, role, {"metadata": {"name": name}, "rules": rules}, writer, force=True)

@@ -127,7 +127,7 @@ def _picked(rule: Json, parts: tuple[str, ...]) -> Json:
 async def subject(call: Call) -> Reply:
     """POST selfsubjectreviews: who am I?"""
     review = await _read(call)
-    metadata = {"creationTimestamp": cl.timestamp(cl.now())}
+    metadata = {"creationTimestamp": cl.stamp()}
     head = {"kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": metadata}
     return _told(call, {**head, "status": {"userInfo": call.user.info()}})
 
@@ -141,7 +141,7 @@ async def _read(call: Call) -> Json:
     for name in (*_NOT_FROM_CLIENTS, *(() if call.kind.namespaced else ("namespace",))):
         metadata.pop(name, None)
     review["spec"] = review.get("spec") or {}
-    writer = entries.Writer(call.manager, cl.timestamp(cl.now()), "", frozenset({"f:status"}))
+    writer = entries.Writer(call.manager, cl.stamp(), "", frozenset({"f:status"}))
     metadata.pop("managedFields", None)
     if owned := entries.created(call.kind, review, writer):
         tree = orjson.loads(orjson.dumps(owned[0]["fieldsV1"], option=orjson.OPT_SORT_KEYS))

@@ -223,7 +223,7 @@ _TOKEN_REQUEST = Kind(_GROUP, "v1", _KIND, "token")
 
 def _owned(call: Call, asked: Json) -> Json:
     asked["metadata"].pop("managedFields", None)
-    found = entries.created(_TOKEN_REQUEST, asked, entries.Writer(call.manager, cl.timestamp(cl.now())))
+    found = entries.created(_TOKEN_REQUEST, asked, entries.Writer(call.manager, cl.stamp()))
     for one in found:  # what is always written is never new as such
         one["fieldsV1"].get("f:spec", {}).get("f:boundObjectRef", {}).pop(".", None)
     return {"managedFields": [{**one, "subresource": "token"} for one in found]}
