@@ -13,8 +13,8 @@ import msgspec
 if TYPE_CHECKING:
     from netplane.api.shapes import Shape
 
-_DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
-_TIME = rf"^[1-9]\d{{3}}-{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+_DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_TIME = rf"^[1-9][0-9]{{3}}-{_DAY}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 
 _SEXTET = "[A-Za-z0-9+/]"
 _BASE64 = rf"^(?:{_SEXTET}{{4}})*(?:{_SEXTET}[AQgw]==|{_SEXTET}{{2}}[AEIMQUYcgkosw048]=)?\Z"
@@ -27,7 +27,7 @@ _SCALARS: dict[str, Any] = {
     "int-or-string": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | str,
     "quantity": Annotated[str, msgspec.Meta(pattern=r"^(?:0|[1-9][0-9]{0,2}(?:m|k|M|G|T|Ki|Mi|Gi|Ti)?)\Z")],
     "time": Annotated[str, msgspec.Meta(pattern=rf"{_TIME}Z\Z")],
-    "microtime": Annotated[str, msgspec.Meta(pattern=rf"{_TIME}\.\d{{6}}Z\Z")],
+    "microtime": Annotated[str, msgspec.Meta(pattern=rf"{_TIME}\.[0-9]{{6}}Z\Z")],
     "any": Any,
 }
 _NOT_EMPTY = msgspec.Meta(min_length=1)

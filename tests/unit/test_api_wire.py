@@ -193,6 +193,9 @@ def test_what_cannot_be_written_is_the_clients_fault() -> None:
 def test_a_time_is_ascii() -> None:
     with pytest.raises(ValueError, match=re.escape(r'cannot parse ".\xd9\xa3Z" as "Z07:00"')):
         times.canonical("2026-01-01T00:00:00.\u0663Z")
+    for time in ("2026-01-01T00:00:0\u0663.000000Z", "2026-01-01T00:00:00." + "\u0663" * 6 + "Z"):
+        with pytest.raises(typecheck.WrongType, match="cannot parse"):
+            typecheck.clean(kinds.LEASE, {"metadata": {"name": "a"}, "spec": {"renewTime": time}})
 
 
 def test_zeros_of_fields_that_are_no_pointers_are_as_good_as_absent() -> None:
