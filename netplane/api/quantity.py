@@ -5,6 +5,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from netplane.api import remembering
+
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
@@ -14,20 +16,12 @@ _NANO = 10**9
 
 def parse(text: str | float) -> Fraction | None:
     """The amount; None when it is none."""
-    given = str(text)
-    return _parsed(given) if len(given) <= LONGEST_REMEMBERED else _parse(given)
+    return _parse(str(text))
 
 
-LONGEST_REMEMBERED = 64
-
-
-@lru_cache(maxsize=1024)
-def _parsed(text: str) -> Fraction | None:
-    """The few amounts that all pods ask for are read once."""
-    return _parse(text)
-
-
+@remembering.short(1024, 64)
 def _parse(text: str) -> Fraction | None:
+    """The few amounts that all pods ask for are read once."""
     found = _QUANTITY.fullmatch(text)
     if found is None:
         return None
@@ -46,10 +40,10 @@ def _exponent(suffix: str) -> int:
     """The power of ten that a suffix stands for; MAX_EXPONENT + 1 for what is written too long to be looked at."""
     if suffix in _DECIMAL or not suffix:
         return _DECIMAL.get(suffix, 0)
-    return int(suffix[1:]) if len(suffix) <= LONGEST_REMEMBERED else MAX_EXPONENT + 1
+    return int(suffix[1:]) if len(suffix) <= _LONGEST_SUFFIX else MAX_EXPONENT + 1
 
 
-MAX_DIGITS, MAX_EXPONENT = 4000, 1000
+MAX_DIGITS, MAX_EXPONENT, _LONGEST_SUFFIX = 4000, 1000, 64
 """What is larger is no amount here: texts of more digits than Python converts (4300) must not come of any."""
 
 

@@ -6,7 +6,8 @@ six digits). Source: Go's time.Parse, whose messages clients see.
 
 import datetime
 import re
-from functools import lru_cache
+
+from netplane.api import remembering
 
 _DATE = (
     ("2006", r"\d{4}", ""), ("-", "-", ""), ("01", r"\d\d", "month"), ("-", "-", ""), ("02", r"\d\d", "day"),
@@ -27,21 +28,12 @@ def quoted(text: str) -> str:
     return f'"{"".join(shown)}"'
 
 
+@remembering.short(1024, 40)
 def canonical(text: str, *, micro: bool = False) -> str:
-    """A time in its one form. Raises ValueError in Go's words."""
-    return _remembered(text, micro) if len(text) <= LONGEST_REMEMBERED else _canonical(text, micro)
+    """A time in its one form. Raises ValueError in Go's words.
 
-
-LONGEST_REMEMBERED = 40
-
-
-@lru_cache(maxsize=1024)
-def _remembered(text: str, micro: bool) -> str:
-    """Times come back: each write of an object brings those of the writes before."""
-    return _canonical(text, micro)
-
-
-def _canonical(text: str, micro: bool) -> str:
+    Times come back: each write of an object brings those of the writes before.
+    """
     layout = "".join(step for step, _, _ in _DATE) + (_MICRO if micro else "") + _ZONE
     numbers, rest = _numbers(text, layout)
     found = (_SIX if micro else _FRACTION).match(rest)
