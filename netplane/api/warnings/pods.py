@@ -158,14 +158,14 @@ def _only(name: str, given: Json) -> Json:
     return {name: given[name]} if name in given else {}
 
 
-def _ports(spec: Json, path: str) -> list[str]:
-    """Ports that are told twice, in one container or in several.
+_Told = tuple[int, str, Json]
+"""A port as it was told: the how manieth, where, and what."""
 
-    Only those that do clash are compared: `seen` has them by container port alone, with a host's port (0: without), and
-    with its address too ("": with none).
-    """
+
+def _ports(spec: Json, path: str) -> list[str]:
+    """Ports that are told twice, in one container or in several. Only those that do clash are compared."""
     found: list[str] = []
-    seen = defaultdict[tuple[Any, ...], list[tuple[int, str, Json]]](list)
+    seen = defaultdict[tuple[Any, ...], list[_Told]](list)
     placed = (
         (f"{where}.ports[{i}]", port)
         for where, one in pod_refs.placed(spec, path)
@@ -174,25 +174,31 @@ def _ports(spec: Json, path: str) -> list[str]:
     for n, (at, port) in enumerate(placed):
         if len(found) >= volumes.MOST:
             break
-        of, ip, host = (
-            (port.get("containerPort", 0), port.get("protocol", "")),
-            port.get("hostIP"),
-            port.get("hostPort"),
-        )
-        if ip and not host:
+        if port.get("hostIP") and not port.get("hostPort"):
             found.append(f"{at}: hostIP set without hostPort: {_shown(port)}")
-        others = seen[of]
-        if host:
-            others = sorted(
-                seen[of, 0] + (seen[of, host, ""] + seen[of, host, ip] if ip else seen[of, host]), key=_first
-            )
+        others = sorted(_clashing(seen, port), key=_first)
         found += [f"{at}: {_clash(port, before)} with {other}" for _, other, before in others]
-        for key in (of, (of, host, ip or ""), (of, host)) if host else (of, (of, 0)):
+        for key in _keys(port):
             seen[key].append((n, at, port))
     return found[: volumes.MOST]
 
 
-def _first(one: tuple[int, str, Json]) -> int:
+def _keys(port: Json) -> list[tuple[Any, ...]]:
+    """What a port is found by: the container's alone, with the host's (0: none), and with its address ("": none)."""
+    of, host = (port.get("containerPort", 0), port.get("protocol", "")), port.get("hostPort") or 0
+    return [of, (*of, host), (*of, host, port.get("hostIP") or "")]
+
+
+def _clashing(seen: defaultdict[tuple[Any, ...], list[_Told]], port: Json) -> list[_Told]:
+    """Those before it that clash with a port: the same place, every place, or one that is a part of the other."""
+    of, on_host, in_place = _keys(port)
+    if not port.get("hostPort"):
+        return seen[of]
+    without = seen[*of, 0]
+    return without + (seen[*on_host, ""] + seen[in_place] if port.get("hostIP") else seen[on_host])
+
+
+def _first(one: _Told) -> int:
     return one[0]
 
 
