@@ -30,6 +30,13 @@ async def app(scope: object, receive: object, send: object) -> None:
 class Transport(asyncio.Transport):
     closed = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
     def close(self) -> None:
         self.closed = True
 
@@ -58,5 +65,31 @@ def test_a_head_that_takes_too_long_ends_its_connection(monkeypatch: pytest.Monk
         await asyncio.gather(look, *server.server_state.tasks, return_exceptions=True)
         assert [one.closed for one in made[:2]] == [True, True]
         assert protocol.head_since is None  # its head is there: the request's own time counts
+
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def test_a_head_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "MOST_OF_A_HEAD", 1000)
+
+    async def test() -> None:
+        config = uvicorn.Config(app, http=peer.Protocol, ws="none", lifespan="off", log_config=None)
+        config.load()
+        server = uvicorn.Server(config)
+        protocol, transport = peer.Protocol(config, server.server_state, {}), Transport()
+        protocol.connection_made(transport)
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        for _ in range(9):
+            assert not transport.closed
+            protocol.data_received(b"X-Filler: %b\r\n" % (b"a" * 100))
+        assert transport.closed
+        assert transport.written.startswith(b"HTTP/1.1 431 ")
+
+        protocol, transport = peer.Protocol(config, server.server_state, {}), Transport()
+        protocol.connection_made(transport)
+        protocol.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n" + b"b" * 1500)
+        protocol.data_received(b"b" * 400)
+        assert not transport.closed, "a body is no head"
+        await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
 
     asyncio.run(asyncio.wait_for(test(), 20))

@@ -17,6 +17,12 @@ from netplane.apiserver.wire.heads import BODY, Heads, Request
 
 KEY = "netplane.peer"
 HEAD_S = 32.0
+MOST_OF_A_HEAD = (1 << 20) + 4096
+"""Bytes, as in Go's net/http; the parser itself knows no bound."""
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\n\r\n431 Request Header Fields Too Large"
+)
 LOOK_EVERY_S = 5.0
 GOODBYE_S = 0.1
 _heads = Heads()
@@ -48,6 +54,7 @@ class Protocol(HttpToolsProtocol):
     _ended = 0
     head_since: float | None = None
     idle_since: float | None = None
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Read the certificate, if any: TLS has verified it."""
@@ -66,6 +73,15 @@ class Protocol(HttpToolsProtocol):
             self._scope[KEY] = self._peer
 
     def data_received(self, data: bytes) -> None:
+        """What came, as long as a request's head ends somewhere."""
+        self._take(data)
+        if self.head_since is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_OF_A_HEAD and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def _take(self, data: bytes) -> None:
         """Requests that are known but for their first line and body pass by the parser; the others are learned from."""
         cycle: RequestResponseCycle | None = self.cycle
         if self._began != self._ended or (cycle is not None and not cycle.response_complete):
@@ -126,6 +142,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self.head_since = self.idle_since = None  # the answer before may have been given while the head came
+        self._head_bytes = 0
         super().on_headers_complete()
 
     def waits_too_long(self, now: float) -> bool:
