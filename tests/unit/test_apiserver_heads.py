@@ -4,10 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-import uvicorn
 
-from netplane.apiserver.access.peer import Protocol
 from netplane.apiserver.wire.heads import BODY, LONGEST, MOST, Heads
+from tests.connections import connected, serving
 
 FIELDS = b"Host: h\r\nAccept: application/json\r\nAuthorization: Bearer t\r\n"
 PLAIN = [
@@ -29,29 +28,6 @@ ODD = [
 ]
 
 
-class Pipe(asyncio.Transport):
-    """A connection's other end: what is written is forgotten."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-
 def raw(method: bytes, target: bytes, more: bytes, body: bytes, version: bytes = b"1.1") -> bytes:
     return b"%b %b HTTP/%b\r\n%b%b\r\n%b" % (method, target, version, FIELDS, more, body)
 
@@ -70,10 +46,7 @@ def heard(*chunks: bytes) -> tuple[list[Any], int]:
         await send({"type": "http.response.body"})
 
     async def body() -> int:
-        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, proxy_headers=False)
-        config.load()
-        connection = Protocol(config, uvicorn.Server(config).server_state, {})
-        connection.connection_made(Pipe())
+        connection, _ = connected(serving(app, proxy_headers=False))
         for chunk in chunks:
             connection.data_received(chunk)
             for _ in range(5):
@@ -93,10 +66,7 @@ def test_a_connection_waits_for_its_next_request_for_a_while_and_not_for_an_answ
         await send({"type": "http.response.body"})
 
     async def body() -> None:
-        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, timeout_keep_alive=100)
-        config.load()
-        connection = Protocol(config, uvicorn.Server(config).server_state, {})
-        connection.connection_made(Pipe())
+        connection, _ = connected(serving(app, timeout_keep_alive=100))
         for _ in range(2):  # once by the parser, once without
             asking.clear()
             answered.clear()
@@ -124,10 +94,7 @@ def test_a_request_that_came_before_the_last_answer_is_not_waited_for(early: int
         await send({"type": "http.response.body"})
 
     async def body() -> None:
-        config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, timeout_keep_alive=100)
-        config.load()
-        connection = Protocol(config, uvicorn.Server(config).server_state, {})
-        connection.connection_made(Pipe())
+        connection, _ = connected(serving(app, timeout_keep_alive=100))
         one = raw(*PLAIN[0])
         connection.data_received(one + one[:early])
         await asking.get()

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-import uvicorn
 
 from netplane.apiserver.access import peer
 from netplane.apiserver.access.tokens import User
+from tests.connections import connected, serving
 
 
 @pytest.mark.parametrize(
@@ -27,35 +27,15 @@ async def app(scope: object, receive: object, send: object) -> None:
     """Nobody asks it."""
 
 
-class Transport(asyncio.Transport):
-    closed = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-
 def test_a_head_that_takes_too_long_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer, "LOOK_EVERY_S", 0.001)
     monkeypatch.setattr(peer, "HEAD_S", -1.0)  # whatever is waited for is late
 
     async def test() -> None:
-        config = uvicorn.Config(app, http=peer.Protocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        server = uvicorn.Server(config)
+        server = serving(app)
         made = []
         for sent in (b"", b"GET / HTTP/1.1\r\nHost: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"):
-            protocol, transport = peer.Protocol(config, server.server_state, {}), Transport()
-            protocol.connection_made(transport)
+            protocol, transport = connected(server)
             protocol.data_received(sent)
             made.append(transport)
         look = asyncio.create_task(peer.close_slow(server))
@@ -73,11 +53,8 @@ def test_a_head_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer, "MOST_OF_A_HEAD", 1000)
 
     async def test() -> None:
-        config = uvicorn.Config(app, http=peer.Protocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        server = uvicorn.Server(config)
-        protocol, transport = peer.Protocol(config, server.server_state, {}), Transport()
-        protocol.connection_made(transport)
+        server = serving(app)
+        protocol, transport = connected(server)
         protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n")
         for _ in range(9):
             assert not transport.closed
@@ -85,8 +62,7 @@ def test_a_head_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         assert transport.closed
         assert transport.written.startswith(b"HTTP/1.1 431 ")
 
-        protocol, transport = peer.Protocol(config, server.server_state, {}), Transport()
-        protocol.connection_made(transport)
+        protocol, transport = connected(server)
         protocol.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n" + b"b" * 1500)
         protocol.data_received(b"b" * 400)
         assert not transport.closed, "a body is no head"
