@@ -71,7 +71,7 @@ def _charged(kv: KV, kind: Kind, obj: Json, old: Json | None) -> Json | None:
 
 def _own(quota: Json, before: Json) -> None:
     """The apiserver owns what it counted."""
-    writer = managed.Writer(MANAGER, cl.timestamp(cl.now()), "status")
+    writer = managed.Writer(MANAGER, cl.stamp(), "status")
     entries = managed.updated(_QUOTA, before, quota, before["metadata"].get("managedFields") or [], writer)
     if entries:
         quota["metadata"]["managedFields"] = entries

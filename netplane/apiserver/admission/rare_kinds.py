@@ -53,7 +53,7 @@ class PersistentVolumeStrategy(Protected):
             if not time and then:
                 status[_CHANGED] = then
         elif not time or time == then:
-            status[_CHANGED] = cl.timestamp(cl.now())
+            status[_CHANGED] = cl.stamp()
 
 
 _CHANGED = "lastPhaseTransitionTime"
@@ -171,7 +171,7 @@ class ResourceSliceStrategy(CountedAnswering):
     def prepare_update(self, new: Json, old: Json) -> None:
         """Taints that are new."""
         super().prepare_update(new, old)
-        _time_taints(new, cl.timestamp(cl.now()))
+        _time_taints(new, cl.stamp())
 
 
 def _time_taints(obj: Json, now: str) -> None:

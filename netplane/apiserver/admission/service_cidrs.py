@@ -131,7 +131,7 @@ def _alone(networks: Iterable[IPNetwork], used: list[str], others: list[IPNetwor
 
 
 async def _write(cluster: Cluster, name: str, status: str, reason: str, message: str) -> None:
-    now = cl.timestamp(cl.now())
+    now = cl.stamp()
     ready = {"type": "Ready", "status": status, "lastTransitionTime": now, "reason": reason, "message": message}
 
     def alter(cidr: Json) -> Json:

@@ -118,7 +118,7 @@ def _well_typed(kind: Kind, config: Json) -> None:
 
 def _writer(call: Call) -> managed.Writer:
     ignored = STRATEGIES[stored_kind(call.kind)].not_owned
-    return managed.Writer(call.manager, cl.timestamp(cl.now()), call.target.subresource, ignored)
+    return managed.Writer(call.manager, cl.stamp(), call.target.subresource, ignored)
 
 
 async def _onto(call: Call, said: _Said, options: WriteOptions) -> Stored:

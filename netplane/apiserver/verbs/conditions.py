@@ -13,5 +13,5 @@ def tell(status: Json, condition: Json) -> None:
     at = next((i for i, one in enumerate(conditions) if one.get("type") == condition["type"]), len(conditions))
     old: Json = conditions[at] if at < len(conditions) else {}
     same = old.get("status") == condition["status"]
-    since = old.get("lastTransitionTime") if same else cl.timestamp(cl.now())
+    since = old.get("lastTransitionTime") if same else cl.stamp()
     conditions[at : at + 1] = [{**condition, "lastTransitionTime": since}]

@@ -154,7 +154,7 @@ async def _spend(cluster: Cluster, budget: Json, pod: str, *, dry_run: bool) -> 
         status["disruptionsAllowed"] -= 1
         if not status["disruptionsAllowed"]:
             _exhausted(status)
-        status.setdefault("disruptedPods", {})[pod] = cl.timestamp(cl.now())
+        status.setdefault("disruptedPods", {})[pod] = cl.stamp()
         return have
 
     await commit.change(
