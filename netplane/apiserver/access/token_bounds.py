@@ -66,7 +66,7 @@ async def _node_of(call: Call, pod: Json) -> Json:
 
 
 async def _object(call: Call, kind: Kind, name: str) -> Json | None:
-    kv = await call.cluster.store.get(cl.key(kind, call.target.namespace if kind.namespaced else "", name))
+    kv = await call.cluster.store.get(cl.key(kind, call.target.namespace, name))
     return call.cluster.decoded(kv) if kv is not None else None
 
 
@@ -93,7 +93,7 @@ class There:
             ref = own.get(name)
             if not ref or (name == "node" and own.get("pod")):
                 continue
-            kv = await self._store.get(cl.key(kind, namespace if kind.namespaced else "", ref["name"]))
+            kv = await self._store.get(cl.key(kind, namespace, ref["name"]))
             if kv is None:
                 return _ENDED
             uid, deleted = _life(kv.value)
