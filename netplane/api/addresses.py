@@ -13,7 +13,6 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_IPV4_RE = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 ORDINARY_IPV4 = re.compile(rf"(?!0\.|127\.|169\.254\.|22|23|24|25){_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 _ZEROS = re.compile(r"(?<![0-9a-fA-F:])0+(?=\d+(\.|$))", re.ASCII)
 NO_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
