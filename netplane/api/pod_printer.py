@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from netplane.api.pod_features import GATED
 from netplane.api.pod_resources import is_sidecar
 from netplane.api.table import AGE, NAME, NONE, Column, Json, Now, Printer, age, get, name, since
 
@@ -89,8 +90,8 @@ def reason(obj: Json) -> str:
     status = obj.get("status") or {}
     phase = status.get("phase") or ""
     found = status.get("reason") or phase
-    if any(c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated" for c in _conditions(status)):
-        found = "SchedulingGated"
+    if any(c.get("type") == "PodScheduled" and c.get("reason") == GATED for c in _conditions(status)):
+        found = GATED
     found = _init_reason(obj) or found
     if not _initializing(obj):
         found = _container_reason(status, found)
