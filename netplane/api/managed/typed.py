@@ -11,6 +11,7 @@ import orjson
 
 from netplane.api import schema
 from netplane.api.kinds import Kind
+from netplane.api.strategic import go_map
 
 Json = dict[str, Any]
 
@@ -124,16 +125,7 @@ def _default(node: Json, key: str) -> Any:
 
 
 def _printed(value: Any) -> str:
-    return f"&{{{_plain(value)}}}"
-
-
-def _plain(value: Any) -> str:
-    """A value as Go prints it: map[a:1], [1 2], true."""
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{_plain(value[key])}' for key in sorted(value))}]"
-    if isinstance(value, list):
-        return f"[{' '.join(map(_plain, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"&{{{go_map(value)}}}"
 
 
 _TYPES = {dict: "map[string]interface {}", list: "[]interface {}", bool: "bool", int: "int64", float: "float64"}
