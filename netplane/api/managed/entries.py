@@ -93,14 +93,20 @@ def updated(kind: Kind, old: Json, new: Json, entries: Entries, writer: Writer) 
         if _is(entry, writer, UPDATE, kind.api_version):
             mine = union(difference(before, gone), changed)
             continue
-        left = difference(difference(before, changed), gone)
-        if left is not None:
-            out.append(entry if left == before else {**entry, "fieldsV1": left})
+        out += _less(entry, before, changed, gone)
     if mine is not None:
         was = next((one for one in entries if _is(one, writer, UPDATE, kind.api_version)), None)
         fresh = _entry(writer, UPDATE, kind.api_version, mine)
         out.append({**fresh, "time": was["time"]} if was and changed is None and was.get("time") else fresh)
     return _sorted(_capped(out))
+
+
+def _less(entry: Json, before: Tree | None, changed: Tree | None, gone: Tree | None) -> Entries:
+    """An entry that had `before`, without what another writer took over or away; none when nothing is left of it."""
+    left = difference(difference(before, changed), gone)
+    if left is None:
+        return []
+    return [entry if left == before else {**entry, "fieldsV1": left}]
 
 
 def _capped(entries: Entries) -> Entries:
@@ -209,13 +215,7 @@ def _taken(others: Entries, changed: Tree | None, gone: Tree | None, *, force: b
     conflicts = [(one, both) for one in others if (both := intersection(one.get("fieldsV1"), changed)) is not None]
     if conflicts and not force:
         raise conflict(conflicts)
-    out: Entries = []
-    for one in others:
-        before = one.get("fieldsV1")
-        left = difference(difference(before, changed), gone)
-        if left is not None:
-            out.append(one if left == before else {**one, "fieldsV1": left})
-    return out
+    return [left for one in others for left in _less(one, one.get("fieldsV1"), changed, gone)]
 
 
 def conflict(conflicts: Iterable[tuple[Json, Tree]]) -> StatusError:
