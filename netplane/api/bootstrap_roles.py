@@ -64,9 +64,13 @@ _GATHER = {"view": "edit", "edit": "admin", "admin": ""}
 @cache
 def rules() -> dict[str, list[Json]]:
     """The rules of each ClusterRole that has some of its own, by name. Shared: do not change them."""
-    controllers = role_table.read(controller_roles.ROLES)
-    named = {f"{_CONTROLLER}{name}": found for name, found in controllers.items()}
-    return {**role_table.read(standard_roles.CLUSTER_ROLES), **role_table.read(_OWN), **named}
+    return {**role_table.read(standard_roles.CLUSTER_ROLES), **role_table.read(_OWN), **_controllers()}
+
+
+@cache
+def _controllers() -> dict[str, list[Json]]:
+    """The same of the controllers' ClusterRoles alone."""
+    return {f"{_CONTROLLER}{name}": found for name, found in role_table.read(controller_roles.ROLES).items()}
 
 
 def cluster_roles() -> list[Json]:
@@ -84,9 +88,7 @@ def _gathering(name: str, above: str) -> Json:
 
 def cluster_role_bindings() -> list[Json]:
     """The ClusterRoleBindings, as they are created."""
-    controllers = {
-        f"{_CONTROLLER}{name}": f"Account/{_SYSTEM}/{name}" for name in role_table.read(controller_roles.ROLES)
-    }
+    controllers = {name: f"Account/{_SYSTEM}/{name.removeprefix(_CONTROLLER)}" for name in _controllers()}
     whom = {**_BINDINGS, **controllers}
     return [_binding(_metadata(name), "ClusterRole", name, subjects) for name, subjects in whom.items()]
 
