@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from netplane.api import names, pod_features, pod_refs, quantity
+from netplane.api import names, pod_features, pod_refs
 from netplane.api.addresses import ip_warnings
 from netplane.api.fields import go_quote, repeated
 from netplane.api.pod_refs import APP_ARMOR
@@ -17,6 +17,7 @@ _ANNOTATIONS = {
     "security.alpha.kubernetes.io/sysctls": ("v1.11", "sysctls"),
     "security.alpha.kubernetes.io/unsafe-sysctls": ("v1.11", "sysctls"),
 }
+_IN_BYTES = ("memory", "ephemeral-storage")
 _NO_SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _NAME = "which can result in surprising behavior; a DNS label is recommended"
 
@@ -59,7 +60,9 @@ def _pod(obj: Json, path: str) -> list[str]:
     for key, (since, field) in _ANNOTATIONS.items():
         found += [f'{at}[{key}]: non-functional in {since}+; use the "{field}" field instead'] if key in given else []
     found += volumes.warnings(spec.get("volumes") or [], f"{path}spec.volumes")
-    found += _twice(spec, f"{path}spec") + _fractions(spec.get("overhead") or {}, f"{path}spec.overhead")
+    found += _twice(spec, f"{path}spec") + volumes.fractions(
+        spec.get("overhead") or {}, f"{path}spec.overhead", *_IN_BYTES
+    )
     if SECCOMP_POD in given and not (spec.get("securityContext") or {}).get("seccompProfile"):
         found.append(f"{at}[{SECCOMP_POD}]: {_NO_SECCOMP}")
     for where, one in pod_refs.placed(spec, f"{path}spec"):
@@ -104,16 +107,6 @@ def _twice(spec: Json, path: str) -> list[str]:
     return found
 
 
-def _fractions(given: Json, path: str) -> list[str]:
-    found: list[str] = []
-    for name in ("memory", "ephemeral-storage"):
-        amount = quantity.parse(given[name]) if name in given else None
-        if amount is not None and amount.denominator != 1:
-            shown = go_quote(quantity.canonical(given[name]))
-            found.append(f"{path}[{name}]: fractional byte value {shown} is invalid, must be an integer")
-    return found
-
-
 def _profiles(one: Json, spec: Json, given: Json, at: str, *, template: bool) -> list[str]:
     """Annotations that fields have taken over."""
     name, own, whole = one.get("name", ""), one.get("securityContext") or {}, spec.get("securityContext") or {}
@@ -139,9 +132,9 @@ def _container(one: Json, path: str) -> list[str]:
     asked = one.get("resources") or {}
     found = [
         text
-        for name in ("memory", "ephemeral-storage")
+        for name in _IN_BYTES
         for field in ("limits", "requests")
-        for text in _fractions(_only(name, asked.get(field) or {}), f"{path}.resources.{field}")
+        for text in volumes.fractions(asked.get(field) or {}, f"{path}.resources.{field}", name)
     ]
     seen: set[str] = set()
     for i, variable in enumerate(one.get("env") or ()):
@@ -152,10 +145,6 @@ def _container(one: Json, path: str) -> list[str]:
             found.append(f"{path}.env[{i}]: {why}")
         seen.add(name)
     return found
-
-
-def _only(name: str, given: Json) -> Json:
-    return {name: given[name]} if name in given else {}
 
 
 _Told = tuple[int, str, Json]

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 from netplane.api import quantity
@@ -42,13 +41,22 @@ def warnings(given: list[Json], path: str) -> list[str]:
 def _storage(claim: Json, path: str) -> list[str]:
     """Amounts of storage that are no whole bytes."""
     resources = claim.get("resources") or {}
-    given = [(field, (resources.get(field) or {}).get("storage")) for field in ("requests", "limits")]
     return [
-        f"{path}.resources.{field}[storage]: fractional byte value {go_quote(quantity.canonical(amount))} is invalid, "
-        "must be an integer"
-        for field, amount in given
-        if amount is not None and (quantity.parse(amount) or Fraction(0)).denominator != 1
+        text
+        for field in ("requests", "limits")
+        for text in fractions(resources.get(field) or {}, f"{path}.resources.{field}", "storage")
     ]
+
+
+def fractions(given: Json, path: str, *names: str) -> list[str]:
+    """Those of `names` of which there is no whole number of bytes."""
+    found: list[str] = []
+    for name in names:
+        amount = quantity.parse(given[name]) if given.get(name) is not None else None
+        if amount is not None and amount.denominator != 1:
+            shown = go_quote(quantity.canonical(given[name]))
+            found.append(f"{path}[{name}]: fractional byte value {shown} is invalid, must be an integer")
+    return found
 
 
 class _File(NamedTuple):
