@@ -216,11 +216,12 @@ async def _mirror(call: Call, pod: Json, node: str) -> str:
     metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
     if pod_refs.MIRROR not in (metadata.get("annotations") or {}):
         return f'pod does not have "{pod_refs.MIRROR}" annotation, node "{node}" can only create mirror pods'
-    if why := _reaches_for(spec, {plural for plural, _ in pod_refs.references(pod)}):
+    named = {plural for plural, _ in pod_refs.references(pod)}
+    if why := _reaches_for(spec, named):
         return why
     if spec.get("nodeName") != node:
         return f'node "{node}" can only create pods with spec.nodeName set to itself'
-    return await _owner(call, metadata.get("ownerReferences") or [], node) or _opens_nothing(pod, spec, node)
+    return await _owner(call, metadata.get("ownerReferences") or [], node) or _opens_nothing(spec, named, node)
 
 
 async def _owner(call: Call, owners: list[Json], node: str) -> str:
@@ -255,9 +256,8 @@ def _reaches_for(spec: Json, named: set[str]) -> str:
     return ""
 
 
-def _opens_nothing(pod: Json, spec: Json, node: str) -> str:
+def _opens_nothing(spec: Json, named: set[str], node: str) -> str:
     """A mirror pod names nothing that its node could then read."""
-    named = {plural for plural, _ in pod_refs.references(pod)}
     found = "configmaps" if "configmaps" in named else "resourceclaims" if spec.get("resourceClaims") else ""
     for volume in spec.get("volumes") or ():
         inside = (volume, *pod_refs.projected(volume))
