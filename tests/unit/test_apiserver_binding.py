@@ -4,17 +4,13 @@ from typing import Any
 
 import pytest
 
-from tests.apiserver_app import Server, run
+from tests.apiserver_app import Server, pod, run
 
 NAMESPACE = "/api/v1/namespaces/default"
 PODS = f"{NAMESPACE}/pods"
 NODE = {"kind": "Node", "name": "n"}
 CONFLICT = 'Operation cannot be fulfilled on pods/binding "p": pod p '
 KEY = "StorageError: invalid object, Code: 4, Key: /registry/pods/default/p, ResourceVersion: 0, AdditionalErrorMsg: "
-
-
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
 
 
 def binding(target: Any = NODE, **metadata: Any) -> dict[str, Any]:
