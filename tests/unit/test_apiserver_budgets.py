@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from netplane.apiserver.verbs import evicting
-from tests.apiserver_app import Server, run
+from tests.apiserver_app import Server, claim, run
 
 Json = dict[str, Any]
 
@@ -148,10 +148,6 @@ def test_pods_get_the_priority_of_their_class() -> None:
 
 def test_claims_get_the_default_class_and_are_protected() -> None:
     claims = f"{NAMESPACE}/persistentvolumeclaims"
-
-    def claim(name: str, **spec: Any) -> Json:
-        resources = {"requests": {"storage": "1Gi"}}
-        return {"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": resources, **spec}}
 
     async def test(ask: Server) -> None:
         assert "storageClassName" not in (await ask.create(claims, claim("early")))["spec"]

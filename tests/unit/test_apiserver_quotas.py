@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.apiserver_app import Answer, Server, run
+from tests.apiserver_app import Answer, Server, claim, run
 
 Json = dict[str, Any]
 
@@ -81,10 +81,6 @@ def test_scopes_choose_pods() -> None:
 
 def test_claims_count_by_class_and_size() -> None:
     hard = {"requests.storage": "2Gi", "fast.storageclass.storage.k8s.io/requests.storage": "1Gi"}
-
-    def claim(name: str, **spec: Any) -> Json:
-        resources = {"requests": {"storage": "1Gi"}}
-        return {"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": resources, **spec}}
 
     async def test(ask: Server) -> None:
         await quota(ask, "q", hard)
