@@ -167,8 +167,7 @@ class FakeApiserver:
         return OK, store.replace(kind, doc, asked.subresource)
 
     def _list(self, asked: Asked) -> bytes:
-        wanted = _filter(asked)
-        items = [entry.body for entry in self.store.collections.get(asked.kind.path(), {}).values() if wanted(entry)]
+        items = [entry.body for entry in _selected(self.store, asked)]
         head = (
             f'{{"kind":"{asked.kind.kind}List","apiVersion":"{asked.kind.api_version}",'
             f'"metadata":{{"resourceVersion":"{self.store.revision}"}},"items":['
@@ -211,11 +210,10 @@ class FakeApiserver:
 
 def _initial_events(store: FakeStore, asked: Asked, revision: int) -> Iterator[bytes]:
     """What is there now, at this revision, as events, some hundred at a time; and the bookmark that ends them."""
-    wanted = _filter(asked)
-    entries = [entry for entry in store.collections.get(asked.kind.path(), {}).values() if wanted(entry)]
+    entries = _selected(store, asked)
     for i in range(0, len(entries), WATCH_LIST_PIECE):
         piece = entries[i : i + WATCH_LIST_PIECE]
-        yield b"".join(b'{"type":"ADDED","object":' + entry.body + b"}\n" for entry in piece)
+        yield b"".join(_added(entry) + b"\n" for entry in piece)
     end = {
         "kind": asked.kind.kind,
         "apiVersion": asked.kind.api_version,
@@ -246,7 +244,11 @@ def _seen(change: Change, wanted: Callable[[Entry], bool]) -> bytes:
     now = change.type != "DELETED" and wanted(change.entry)
     if before == now:
         return change.line if now else b""
-    return b'{"type":"ADDED","object":' + change.entry.body + b"}" if now else _left(change)
+    return _added(change.entry) if now else _left(change)
+
+
+def _added(entry: Entry) -> bytes:
+    return b'{"type":"ADDED","object":' + entry.body + b"}"
 
 
 def _left(change: Change) -> bytes:
@@ -255,6 +257,12 @@ def _left(change: Change) -> bytes:
     last = orjson.loads(change.before.body)
     last["metadata"]["resourceVersion"] = str(change.revision)
     return orjson.dumps({"type": "DELETED", "object": last})
+
+
+def _selected(store: FakeStore, asked: Asked) -> list[Entry]:
+    """What is there now of what is asked for."""
+    wanted = _filter(asked)
+    return [entry for entry in store.collections.get(asked.kind.path(), {}).values() if wanted(entry)]
 
 
 def _filter(asked: Asked) -> Callable[[Entry], bool]:
