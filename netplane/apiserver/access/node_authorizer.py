@@ -13,9 +13,10 @@ A node is a user of group system:nodes named system:node:NAME. Source: the node 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from netplane.api import bootstrap_roles, selectors
+from netplane.api import bootstrap_roles, kinds, selectors
 from netplane.api.errors import StatusError
 from netplane.api.rbac import Ask, Policy, allows
+from netplane.apiserver import cluster as cl
 from netplane.apiserver.access.node_index import NodeIndex
 from netplane.apiserver.access.tokens import User
 
@@ -155,9 +156,10 @@ async def _volume(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict
     """A PersistentVolume is a node's whose pods name the claim it is bound to; a VolumeAttachment names its node."""
     if problem := _get_problem(ask):
         return Verdict(False, problem)
-    obj = await index.stored(f"/registry/{ask.group}{'/' if ask.group else ''}{ask.resource}/{ask.name}") or {}
+    kind = kinds.PERSISTENT_VOLUME if ask.resource == "persistentvolumes" else kinds.VOLUME_ATTACHMENT
+    obj = await index.stored(cl.key(kind, "", ask.name)) or {}
     spec = obj.get("spec") or {}
-    if ask.resource == "persistentvolumes":
+    if kind is kinds.PERSISTENT_VOLUME:
         claim = spec.get("claimRef") or {}
         need = (node, "persistentvolumeclaims", claim.get("namespace") or "", claim.get("name") or "")
         return YES if claim and await index.holds(need) else _unrelated(node)
@@ -188,7 +190,7 @@ async def _slice(index: NodeIndex, node: str, ask: Ask, fields: str) -> Verdict:
         return Verdict(False, f"only the following verbs are allowed for a ResourceSlice: {verbs}")
     if not ask.name:
         return Verdict(False, "No Object name found")
-    obj = await index.stored(f"/registry/{ask.group}/{ask.resource}/{ask.name}") or {}
+    obj = await index.stored(cl.key(kinds.RESOURCE_SLICE, "", ask.name)) or {}
     return YES if (obj.get("spec") or {}).get("nodeName") == node else _unrelated(node)
 
 
