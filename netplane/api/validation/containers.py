@@ -172,7 +172,7 @@ def _common(container: Json, path: str, around: Around) -> list[FieldError]:
     """What holds for containers of every sort."""
     name, policy = container.get("name") or "", container.get("terminationMessagePolicy")
     return [
-        *(all_invalid(f"{path}.name", name, names.dns_label(name)) if name else [required(f"{path}.name")]),
+        *meta.named(f"{path}.name", name, names.dns_label),
         *([] if container.get("image") else [required(f"{path}.image")]),
         *meta.one_of(f"{path}.terminationMessagePolicy", policy, MESSAGE_POLICIES),
         *_ports(container.get("ports") or [], f"{path}.ports"),

@@ -108,7 +108,7 @@ def _request(one: Json, path: str) -> list[FieldError]:
 
 
 def _label(name: str, path: str) -> list[FieldError]:
-    return all_invalid(path, name, names.dns_label(name)) if name else [required(path)]
+    return meta.named(path, name, names.dns_label)
 
 
 def _subrequest(one: Json, path: str) -> list[FieldError]:
@@ -117,8 +117,7 @@ def _subrequest(one: Json, path: str) -> list[FieldError]:
 
 def _wanted(one: Json, path: str) -> list[FieldError]:
     name, mode, count = one.get("deviceClassName") or "", one.get("allocationMode") or "", one.get("count") or 0
-    where = f"{path}.deviceClassName"
-    errors = all_invalid(where, name, names.dns_subdomain(name)) if name else [required(where)]
+    errors = meta.named(f"{path}.deviceClassName", name, names.dns_subdomain)
     errors += _several(one.get("selectors") or [], f"{path}.selectors", _MOST, _selector)
     if mode == "All" and count:
         errors.append(invalid(f"{path}.count", count, "must not be specified when allocationMode is 'All'"))
@@ -167,7 +166,7 @@ def _qualified(name: str, path: str) -> list[FieldError]:
     domain, slash, rest = name.partition("/")
     if not slash:
         return [invalid(path, name, "must include a domain")]
-    errors = all_invalid(path, domain, names.dns_subdomain(domain)) if domain else [required(path)]
+    errors = meta.named(path, domain, names.dns_subdomain)
     return errors + ([] if _C_NAME.fullmatch(rest) else [invalid(path, rest, _C_WANTED)])
 
 

@@ -36,7 +36,7 @@ def environment(container: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for i, env in enumerate(container.get("env") or ()):
         where, name = f"{path}.env[{i}]", env.get("name")
-        errors += all_invalid(f"{where}.name", name, names.env_name(name)) if name else [required(f"{where}.name")]
+        errors += meta.named(f"{where}.name", name, names.env_name)
         if env.get("valueFrom") is not None:
             errors += _value_from(env, f"{where}.valueFrom")
     for i, source in enumerate(container.get("envFrom") or ()):
@@ -120,7 +120,7 @@ _DIVISORS: dict[str, tuple[tuple[str, ...] | None, str]] = {
 def _key(ref: Json, path: str) -> list[FieldError]:
     name, key = ref.get("name") or "", ref.get("key") or ""
     errors = all_invalid(f"{path}.name", name, names.dns_subdomain(name))
-    return errors + (all_invalid(f"{path}.key", key, names.config_key(key)) if key else [required(f"{path}.key")])
+    return errors + meta.named(f"{path}.key", key, names.config_key)
 
 
 def _file_key(ref: Json, path: str) -> list[FieldError]:
@@ -128,7 +128,7 @@ def _file_key(ref: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for field, check in (("key", names.env_name), ("volumeName", names.dns_label)):
         value = ref.get(field) or ""
-        errors += all_invalid(f"{path}.{field}", value, check(value)) if value else [required(f"{path}.{field}")]
+        errors += meta.named(f"{path}.{field}", value, check)
     at = ref.get("path") or ""
     return errors + (no_backsteps(at, f"{path}.path") if at else [required(f"{path}.path")])
 

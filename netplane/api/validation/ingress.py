@@ -90,7 +90,7 @@ def _backend(backend: Json, path: str) -> list[FieldError]:
         return [invalid(path, "", "resource or service backend is required")]
     name = service.get("name") or ""
     where = f"{path}.service.name"
-    errors = all_invalid(where, name, names.dns_label(name)) if name else [required(where)]
+    errors = meta.named(where, name, names.dns_label)
     return errors + _backend_port(service.get("port") or {}, path)
 
 

@@ -179,7 +179,12 @@ def domain_prefixed_path(value: str, path: str) -> list[FieldError]:
 
 def path_segment(value: str, path: str) -> list[FieldError]:
     """A required name that can be a part of a URL."""
-    return all_invalid(path, value, names.path_segment(value)) if value else [required(path)]
+    return named(path, value, names.path_segment)
+
+
+def named(path: str, value: str, check: Callable[[str], list[str]]) -> list[FieldError]:
+    """A required name, as `check` wants it."""
+    return all_invalid(path, value, check(value)) if value else [required(path)]
 
 
 def one_of(path: str, value: str | None, supported: Collection[str]) -> list[FieldError]:

@@ -143,8 +143,10 @@ def _classes(spec: Json, path: str, *, inline: bool) -> list[FieldError]:
     if attributes is None or inline:
         return errors
     where = f"{path}.{_ATTRIBUTES}"
-    bad = names.dns_subdomain(attributes) if attributes else []
-    errors += all_invalid(where, attributes, bad) if attributes else [required(where, "an empty string is disallowed")]
+    if attributes:
+        errors += all_invalid(where, attributes, names.dns_subdomain(attributes))
+    else:
+        errors.append(required(where, "an empty string is disallowed"))
     if spec.get("csi") is None:
         errors.append(required(f"{path}.csi", f"has to be specified when using {_ATTRIBUTES}"))
     return errors
@@ -170,8 +172,7 @@ _CSI_SECRETS = (
 def _secret(ref: Json, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for field, check in (("name", names.dns_subdomain), ("namespace", names.dns_label)):
-        value = ref.get(field) or ""
-        errors += all_invalid(f"{path}.{field}", value, check(value)) if value else [required(f"{path}.{field}")]
+        errors += meta.named(f"{path}.{field}", ref.get(field) or "", check)
     return errors
 
 

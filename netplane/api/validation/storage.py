@@ -46,7 +46,7 @@ _BINDINGS = ("Immediate", "WaitForFirstConsumer")
 
 
 def _provisioner(name: str, path: str) -> list[FieldError]:
-    return all_invalid(path, name.lower(), names.qualified_name(name.lower())) if name else [required(path)]
+    return meta.named(path, name.lower(), names.qualified_name)
 
 
 def _parameters(given: dict[str, str], *, needed: bool = False) -> list[FieldError]:
