@@ -10,7 +10,7 @@ from typing import Any
 
 from netplane.api import more_defaults, pod_defaults, quantity, rare_defaults
 from netplane.api.kinds import Kind
-from netplane.api.pod_defaults import fill
+from netplane.api.pod_defaults import fill, parts
 
 Json = dict[str, Any]
 
@@ -56,7 +56,7 @@ def _namespace(obj: Json) -> None:
     metadata = obj.setdefault("metadata", {})
     if metadata.get("name"):
         metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
-    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    parts(obj, "spec", "status")
 
 
 _NODE_INFO = (
@@ -66,7 +66,7 @@ _NODE_INFO = (
 
 
 def _node(obj: Json) -> None:
-    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    parts(obj, "spec", "status")
     _first_of_several(obj["spec"], "podCIDR", "podCIDRs", lambda cidr: cidr)
     status = obj["status"]
     for field in ("capacity", "allocatable"):
@@ -121,7 +121,7 @@ def _event(obj: Json) -> None:
 
 
 def _lease(obj: Json) -> None:
-    fill(obj, {"spec": {}}, zero_counts=False)
+    parts(obj, "spec")
 
 
 _BY_KIND: dict[tuple[str, str], Callable[[Json], None]] = {

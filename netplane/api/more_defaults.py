@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netplane.api import errors, go_numbers, pod_defaults
-from netplane.api.pod_defaults import fill
+from netplane.api.pod_defaults import fill, parts
 
 Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ def _network_policy(obj: Json) -> None:
 
 
 def _ingress(obj: Json) -> None:
-    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    parts(obj, "spec", "status")
     obj["status"].setdefault("loadBalancer", {})
 
 
@@ -42,7 +42,7 @@ def _ingress_class(obj: Json) -> None:
 
 
 def _service_cidr(obj: Json) -> None:
-    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    parts(obj, "spec", "status")
 
 
 def _binding(obj: Json) -> None:
@@ -66,7 +66,7 @@ def _labels_of_template(obj: Json) -> None:
 
 
 def _workload(obj: Json) -> Json:
-    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    parts(obj, "spec", "status")
     spec: Json = obj["spec"]
     pod_defaults.apply_template(spec)
     return spec
@@ -103,7 +103,7 @@ def _stateful_set(obj: Json) -> None:
     fill(spec["persistentVolumeClaimRetentionPolicy"], {"whenDeleted": "Retain", "whenScaled": "Retain"})
     for claim in spec.get("volumeClaimTemplates") or ():
         claim.update({"kind": "PersistentVolumeClaim", "apiVersion": "v1"})
-        fill(claim, {"spec": {}, "status": {}}, zero_counts=False)
+        parts(claim, "spec", "status")
         fill(claim["spec"], {"volumeMode": "Filesystem"}, zero_counts=False)
         fill(claim["status"], {"phase": "Pending"})
     fill(obj["status"], {"replicas": 0, "availableReplicas": 0}, zero_counts=False)
@@ -154,13 +154,13 @@ def _job_spec(spec: Json) -> None:
 
 
 def _job(obj: Json) -> None:
-    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    parts(obj, "spec", "status")
     _job_spec(obj["spec"])
     _labels_of_template(obj)
 
 
 def _cron_job(obj: Json) -> None:
-    fill(obj, {"spec": {}, "status": {}}, zero_counts=False)
+    parts(obj, "spec", "status")
     spec = obj["spec"]
     fill(spec, {"concurrencyPolicy": "Allow"})
     fill(spec, {"suspend": False, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}, zero_counts=False)

@@ -158,6 +158,11 @@ def fill(obj: Json, defaults: dict[str, Any], *, zero_counts: bool = True) -> No
                 parent[name] = {} if value == {} else value
 
 
+def parts(obj: Json, *names: str) -> None:
+    """What is a plain struct in Go is there even when it is empty."""
+    fill(obj, {name: {} for name in names}, zero_counts=False)
+
+
 @lru_cache(maxsize=1024)
 def _steps(path: str) -> tuple[tuple[str, ...], str]:
     """The names on the way to a field, and its own."""

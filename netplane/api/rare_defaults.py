@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from netplane.api import pod_defaults
-from netplane.api.pod_defaults import fill
+from netplane.api.pod_defaults import fill, parts
 
 Json = dict[str, Any]
 
 
 def _persistent_volume(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
     spec = obj["spec"]
     fill(spec, {"persistentVolumeReclaimPolicy": "Retain"})
     fill(spec, {"volumeMode": "Filesystem"}, zero_counts=False)
@@ -23,18 +23,13 @@ def _persistent_volume(obj: Json) -> None:
 
 
 def _claim(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
     pod_defaults.apply_claim(obj["spec"])
     fill(obj["status"], {"phase": "Pending"})
 
 
-def _parts(obj: Json, *names: str) -> None:
-    """What is a plain struct in Go is there even when it is empty."""
-    fill(obj, {name: {} for name in names}, zero_counts=False)
-
-
 def _replication_controller(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
     spec, metadata = obj["spec"], obj.setdefault("metadata", {})
     if spec.get("template") is not None:
         pod_defaults.apply_template(spec)
@@ -47,11 +42,11 @@ def _replication_controller(obj: Json) -> None:
 
 
 def _resource_quota(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
 
 
 def _limit_range(obj: Json) -> None:
-    _parts(obj, "spec")
+    parts(obj, "spec")
     obj["spec"]["limits"] = obj["spec"].get("limits") or None  # Go writes it, null when there is none
     for item in obj["spec"]["limits"] or ():
         if item.get("type") == "Container":
@@ -67,7 +62,7 @@ def _storage_class(obj: Json) -> None:
 
 
 def _csi_driver(obj: Json) -> None:
-    _parts(obj, "spec")
+    parts(obj, "spec")
     absent = {
         "attachRequired": True,
         "podInfoOnMount": False,
@@ -82,7 +77,7 @@ def _csi_driver(obj: Json) -> None:
 
 
 def _csi_node(obj: Json) -> None:
-    _parts(obj, "spec")
+    parts(obj, "spec")
     spec = obj["spec"]
     for driver in spec.get("drivers") or ():
         driver.setdefault("topologyKeys", None)
@@ -90,14 +85,14 @@ def _csi_node(obj: Json) -> None:
 
 
 def _volume_attachment(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
     fill(obj["spec"], {"source": {}}, zero_counts=False)
     fill(obj["spec"], {f"source.inlineVolumeSpec.{path}": value for path, value in pod_defaults.VOLUME_SOURCES.items()})
     obj["status"].setdefault("attached", False)
 
 
 def _disruption_budget(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
     counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
     fill(obj["status"], dict.fromkeys(counts, 0), zero_counts=False)
 
@@ -107,12 +102,12 @@ def _priority_class(obj: Json) -> None:
 
 
 def _resource_claim(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
     _device_requests(obj["spec"])
 
 
 def _claim_template(obj: Json) -> None:
-    _parts(obj, "spec")
+    parts(obj, "spec")
     fill(obj["spec"], {"metadata": {}, "spec": {}}, zero_counts=False)
     _device_requests(obj["spec"]["spec"])
 
@@ -133,16 +128,16 @@ def _requests(spec: Json) -> Iterator[Json]:
 
 
 def _device_class(obj: Json) -> None:
-    _parts(obj, "spec")
+    parts(obj, "spec")
 
 
 def _resource_slice(obj: Json) -> None:
-    _parts(obj, "spec")
+    parts(obj, "spec")
     obj["spec"].setdefault("pool", {})
 
 
 def _autoscaler(obj: Json) -> None:
-    _parts(obj, "spec", "status")
+    parts(obj, "spec", "status")
     spec, status = obj["spec"], obj["status"]
     fill(spec, {"minReplicas": 1, "scaleTargetRef": {}}, zero_counts=False)
     if not spec.get("metrics"):
