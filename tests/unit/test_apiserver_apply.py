@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.apiserver_app import Server, run
+from tests.applying import APPLY, apply, config
 
 SERVICES = "/api/v1/namespaces/default/services"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -10,18 +11,8 @@ PODS = "/api/v1/namespaces/default/pods"
 PORT = 'k:{"port":80,"protocol":"TCP"}'
 
 
-async def apply(server: Server, path: str, manager: str, body: dict[str, Any], query: str = "") -> Any:
-    return await server(
-        "PATCH", f"{path}?fieldManager={manager}{query}", body, content_type="application/apply-patch+yaml"
-    )
-
-
 def service(**spec: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}
-
-
-def config(**data: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
 
 
 def owners(obj: Any) -> dict[tuple[str, str], Any]:
@@ -149,8 +140,7 @@ def test_kubectls_own_past_is_no_conflict() -> None:
 
 def test_what_an_apply_must_say() -> None:
     async def test(server: Server) -> None:
-        media = "application/apply-patch+yaml"
-        nobody = await server("PATCH", f"{MAPS}/c", config(), content_type=media)
+        nobody = await server("PATCH", f"{MAPS}/c", config(), content_type=APPLY)
         assert nobody.status == 422
         assert "fieldManager: Required value: is required for apply patch" in nobody.json["message"]
         forced = await server("PATCH", f"{MAPS}/c?force=true", {}, content_type="application/merge-patch+json")

@@ -8,19 +8,11 @@ import pytest
 from netplane.api import kinds
 from netplane.api.managed import typed
 from tests.apiserver_app import Server, run
+from tests.applying import APPLY, apply, config
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
-APPLY = "application/apply-patch+yaml"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 MAPS = "/api/v1/namespaces/default/configmaps"
-
-
-async def apply(server: Server, path: str, manager: str, body: dict[str, Any], query: str = "") -> Any:
-    return await server("PATCH", f"{path}?fieldManager={manager}{query}", body, content_type=APPLY)
-
-
-def config(**data: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
 
 
 def deployment(cpu: str = "1") -> dict[str, Any]:
