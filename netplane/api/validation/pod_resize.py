@@ -43,15 +43,13 @@ def changes(obj: Json, old: Json) -> list[FieldError]:
         errors += _removed(spec, before, field)
     for field in _LISTS:
         pairs = list(zip(spec.get(field) or (), before.get(field) or (), strict=True))
-        masked[field] = [{**now, "resources": _masked(now.get("resources") or {}, was)} for now, was in _old(pairs)]
+        masked[field] = [
+            {**now, "resources": _masked(now.get("resources") or {}, was.get("resources") or {})} for now, was in pairs
+        ]
         errors += _others(pairs, masked[field], field)
     if not errors and prints.internal("PodSpec", masked) != prints.internal("PodSpec", before):
         errors.append(forbidden("spec", _ONLY))
     return errors
-
-
-def _old(pairs: list[tuple[Json, Json]]) -> list[tuple[Json, Json]]:
-    return [(now, was.get("resources") or {}) for now, was in pairs]
 
 
 def _supported(status: Json) -> bool:
