@@ -10,7 +10,7 @@ def _secret(obj: Json, now: Now) -> list[Any]:
     return [name(obj), obj.get("type", ""), len(obj.get("data") or {}), age(obj, now)]
 
 
-def _service_account(obj: Json, now: Now) -> list[Any]:
+def _bare(obj: Json, now: Now) -> list[Any]:
     return [name(obj), age(obj, now)]
 
 
@@ -208,6 +208,7 @@ WIDE_CONTAINERS = (
 )
 SELECTOR = Column("Selector", "spec.selector", wide=True)
 _CREATED = Column("Created At", "metadata.creationTimestamp", type="date")
+BARE = Printer((NAME, AGE), _bare)
 
 
 def _bindings(kind: str) -> Printer:
@@ -219,7 +220,7 @@ _NET, _RBAC = "networking.k8s.io", "rbac.authorization.k8s.io"
 
 PRINTERS: dict[tuple[str, str], Printer] = {
     ("", "Secret"): Printer((NAME, Column("Type", "type"), Column("Data", "data"), AGE), _secret),
-    ("", "ServiceAccount"): Printer((NAME, AGE), _service_account),
+    ("", "ServiceAccount"): BARE,
     (_NET, "NetworkPolicy"): Printer((NAME, Column("Pod-Selector", "spec.podSelector"), AGE), _network_policy),
     (_NET, "Ingress"): Printer(
         (

@@ -3,7 +3,7 @@
 from typing import Any
 
 from netplane.api.autoscaler_printer import AUTOSCALER
-from netplane.api.more_printers import SELECTOR, WIDE_CONTAINERS, container_cells, counts
+from netplane.api.more_printers import BARE, SELECTOR, WIDE_CONTAINERS, container_cells, counts
 from netplane.api.quantity import canonical
 from netplane.api.table import AGE, NAME, NONE, UNSET, Column, Json, Now, Printer, age, get, name, pairs
 
@@ -137,10 +137,6 @@ def _disruption_budget(obj: Json, now: Now) -> list[Any]:
 def _priority_class(obj: Json, now: Now) -> list[Any]:
     everywhere = bool(obj.get("globalDefault"))
     return [name(obj), obj.get("value", 0), everywhere, age(obj, now), obj.get("preemptionPolicy") or ""]
-
-
-def _plain(obj: Json, now: Now) -> list[Any]:
-    return [name(obj), age(obj, now)]
 
 
 def _resource_claim(obj: Json, now: Now) -> list[Any]:
@@ -320,8 +316,8 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         ),
         _resource_claim,
     ),
-    (_RESOURCE, "ResourceClaimTemplate"): Printer((NAME, AGE), _plain),
-    (_RESOURCE, "DeviceClass"): Printer((NAME, AGE), _plain),
+    (_RESOURCE, "ResourceClaimTemplate"): BARE,
+    (_RESOURCE, "DeviceClass"): BARE,
     (_RESOURCE, "ResourceSlice"): Printer(
         (NAME, *_texts(("Node", "spec.nodeName"), ("Driver", "spec.driver"), ("Pool", "spec.pool.name")), AGE),
         _resource_slice,
