@@ -5,7 +5,7 @@ Source: the registry of pods and the feature gates of Kubernetes 1.36, as they a
 
 from typing import Any
 
-from netplane.api.pod_refs import APP_ARMOR, containers, projected
+from netplane.api.pod_refs import APP_ARMOR, containers, is_windows, projected
 
 Json = dict[str, Any]
 
@@ -73,7 +73,7 @@ def _pod_terms(affinity: Json) -> list[Json]:
 def _confine(pod: Json) -> None:
     """AppArmor: what an annotation says, its field says too."""
     spec, given = pod["spec"], pod["metadata"].get("annotations") or {}
-    if (spec.get("os") or {}).get("name") == "windows":
+    if is_windows(spec):
         return
     whole = (spec.get("securityContext") or {}).get("appArmorProfile")
     for container in containers(spec):

@@ -50,6 +50,11 @@ def placed(spec: Json, path: str) -> Iterator[tuple[str, Json]]:
         yield from ((f"{path}.{field}[{i}]", one) for i, one in enumerate(spec.get(field) or ()))
 
 
+def is_windows(spec: Json) -> bool:
+    """Whether a pod says that it runs on Windows."""
+    return (spec.get("os") or {}).get("name") == "windows"
+
+
 def projected(volume: Json) -> Sequence[Json]:
     """The sources of a projected volume; none of any other."""
     return (volume.get("projected") or {}).get("sources") or ()

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Set
 from typing import Any
 
-from netplane.api.pod_refs import APP_ARMOR, containers
+from netplane.api.pod_refs import APP_ARMOR, containers, is_windows
 
 Json = dict[str, Any]
 Found = tuple[str, str] | None
@@ -260,7 +260,7 @@ def user(metadata: Json, spec: Json) -> Found:
 
 def unless_windows(check: Check) -> Check:
     """Windows does not have it."""
-    return lambda metadata, spec: None if (spec.get("os") or {}).get("name") == "windows" else check(metadata, spec)
+    return lambda metadata, spec: None if is_windows(spec) else check(metadata, spec)
 
 
 def unless_own_users(check: Check) -> Check:
