@@ -21,6 +21,7 @@ from netplane.apiserver.access.jwt import BadToken, Key, issuer_of
 from netplane.apiserver.access.tokens import AUTHENTICATED, CREDENTIAL, User, account_groups, account_user
 from netplane.apiserver.admission.incoming import place, strict_as
 from netplane.apiserver.process.files import write_atomic
+from netplane.apiserver.process.settings import ISSUER
 from netplane.apiserver.verbs import reads
 from netplane.apiserver.wire import bodies, negotiate
 from netplane.apiserver.wire.call import Call
@@ -31,7 +32,6 @@ from netplane.store.protocol import Store
 
 Json = dict[str, Any]
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_S = 3600
 REMEMBERED = 4096
 LEEWAY_S = 60

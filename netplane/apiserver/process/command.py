@@ -6,6 +6,7 @@ from typing import Any, get_args
 import click
 
 from netplane.apiserver.process.backups import backup, restore
+from netplane.apiserver.process.settings import ISSUER
 from netplane.apiserver.process.storage import flags as storage_flags
 from netplane.obs import logs
 
@@ -54,7 +55,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--service-account-issuer",
-    default="https://kubernetes.default.svc.cluster.local",
+    default=ISSUER,
     metavar="URL",
     help="Who ServiceAccount tokens say has issued them, and whom they are for.",
 )

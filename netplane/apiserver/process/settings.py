@@ -7,6 +7,9 @@ from typing import NamedTuple
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+"""Who ServiceAccount tokens say has issued them, if nobody says otherwise."""
+
 
 class Listener(NamedTuple):
     """One listening socket; `netns` is the network namespace it is made in ("" is where the program runs)."""
@@ -80,7 +83,7 @@ class Settings(NamedTuple):
     etcd: EtcdServers | None = None
     without_plugins: frozenset[str] = frozenset()
     fsync: bool = True
-    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    issuer: str = ISSUER
 
     @property
     def service_ip(self) -> Address:
