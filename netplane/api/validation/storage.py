@@ -1,5 +1,6 @@
 """Classes of storage, drivers, attachments. Source: storage/v1 validation of Kubernetes 1.36."""
 
+from collections import Counter
 from typing import Any
 
 from netplane.api import names, quantity
@@ -60,28 +61,30 @@ def _parameters(given: dict[str, str], *, needed: bool = False) -> list[FieldErr
     return errors
 
 
+_Term = frozenset[tuple[str, frozenset[str]]]
+
+
 def _topologies(given: list[Json]) -> list[FieldError]:
     errors: list[FieldError] = []
-    terms: list[dict[str, set[str]]] = [
-        {} for _ in given
-    ]  # as on the real server, to which an empty one is twice there
+    seen = Counter[_Term]({frozenset(): len(given)})  # as on the real server, to which an empty one is twice there
     for i, term in enumerate(given):
-        path, have = f"allowedTopologies[{i}].matchLabelExpressions", dict[str, set[str]]()
+        path, have = f"allowedTopologies[{i}].matchLabelExpressions", dict[str, frozenset[str]]()
         for j, one in enumerate(term.get("matchLabelExpressions") or ()):
             errors += _topology(one, f"{path}[{j}]", have)
-        errors += [duplicate(path, "")] * terms.count(have)
-        terms.append(have)
+        told = frozenset(have.items())
+        errors += [duplicate(path, "")] * seen[told]
+        seen[told] += 1
     return errors
 
 
-def _topology(one: Json, path: str, have: dict[str, set[str]]) -> list[FieldError]:
+def _topology(one: Json, path: str, have: dict[str, frozenset[str]]) -> list[FieldError]:
     key, values = one.get("key") or "", one.get("values") or []
     errors = [] if values else [required(f"{path}.values")]
     again = repeated(values)
     errors += [duplicate(f"{path}.values[{i}]", value) for i, value in enumerate(values) if again[i]]
     errors += all_invalid(f"{path}.key", key, names.qualified_name(key))
     errors += [duplicate(f"{path}.key", key)] if key in have else []
-    have[key] = set(values)
+    have[key] = frozenset(values)
     return errors
 
 
