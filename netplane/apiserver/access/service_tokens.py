@@ -34,8 +34,6 @@ Json = dict[str, Any]
 
 DEFAULT_S = 3600
 REMEMBERED = 4096
-LEEWAY_S = 60
-"""Clocks may differ by as much; so long is a token good that is over, or whose object is being deleted."""
 KUBELET_S, EXTENDED_S = 3607, 365 * 24 * 3600
 """A pod's token of just this time (ServiceAccount admission asks for it) lasts a year: old clients never read anew."""
 _OURS = "kubernetes.io"
@@ -105,9 +103,9 @@ class Issuer:
             if not fit:
                 raise _bad(f"token audiences {_listed(claims['aud'])} is invalid for the target audiences "
                            f"{_listed(audiences)}")  # fmt: skip
-            if now.timestamp() > claims["exp"] + LEEWAY_S:
+            if now.timestamp() > claims["exp"] + token_bounds.LEEWAY_S:
                 raise _bad("service account token has expired")
-            if now.timestamp() < claims["nbf"] - LEEWAY_S:
+            if now.timestamp() < claims["nbf"] - token_bounds.LEEWAY_S:
                 raise _bad("service account token is not valid yet")
             return await self._bound(claims, now), fit
         except (KeyError, TypeError) as error:

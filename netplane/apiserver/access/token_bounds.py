@@ -20,7 +20,8 @@ from netplane.store.protocol import Store
 
 Json = dict[str, Any]
 
-DELETED_S = 60
+LEEWAY_S = 60
+"""Clocks may differ by as much; so long is a token good that is over, or whose object is being deleted."""
 _BOUND: dict[str, Kind] = {"Pod": kinds.POD, "Node": kinds.NODE, "Secret": kinds.SECRET}
 _ENDED = "service account token has been invalidated"
 
@@ -105,7 +106,7 @@ class There:
 
     def _over(self, deleted: str) -> bool:
         """Whether an object was deleted a while ago."""
-        leeway = datetime.timedelta(seconds=DELETED_S)
+        leeway = datetime.timedelta(seconds=LEEWAY_S)
         return bool(deleted) and datetime.datetime.fromisoformat(deleted) < self._now - leeway
 
 
