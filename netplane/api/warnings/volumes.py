@@ -91,10 +91,10 @@ def _items(source: Json, of: str = "") -> list[_File]:
 
 
 def _projected(source: Json) -> list[_File]:
-    for kind, word in (("configMap", "ConfigMap"), ("secret", "Secret"), ("downwardAPI", "DownwardAPI")):
+    for kind, word, field in _OF_ITEMS:
         given = source.get(kind) or {}
         if given.get("items"):
-            return _items(given, word if kind == "downwardAPI" else f"{word} {go_quote(given.get('name') or '')}")
+            return _items(given, f"{word} {go_quote(given.get('name') or '')}" if field else word)
     token = source.get("serviceAccountToken")
     return [] if token is None else [_File(token.get("path") or "", "ServiceAccountToken")]
 
