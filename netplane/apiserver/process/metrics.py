@@ -97,10 +97,10 @@ def _what(target: Target) -> _What:
 
 def _labels(what: _What) -> list[str]:
     kind, verb, subresource, scope = what
-    shown = _VERBS.get(verb) or (verb if verb == "other" else verb.upper())
+    shown = verb if verb == "other" else verb.upper()
     if kind is None:
-        return [verb if verb == "other" else verb.upper(), "", "", "unknown", "", "", "apiserver"]
-    return [shown, kind.group, kind.version, kind.plural, subresource, scope, "apiserver"]
+        return [shown, "", "", "unknown", "", "", "apiserver"]
+    return [_VERBS.get(verb, shown), kind.group, kind.version, kind.plural, subresource, scope, "apiserver"]
 
 
 _KNOWN = frozenset({"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"})
