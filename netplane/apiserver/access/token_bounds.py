@@ -49,12 +49,16 @@ async def bound(call: Call, ref: Json | None) -> Json:
     uid = obj["metadata"]["uid"]
     node = await _node_of(call, obj) if kind is kinds.POD else {}
     if ref.get("uid") not in (None, "", uid):
-        why = (
-            f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
-            "The object might have been deleted and then recreated"
-        )
-        raise errors.conflict("", what, name, why)
+        raise errors.conflict("", what, name, another(ref["uid"]))
     return {what.lower(): {"name": name, "uid": uid}, **node}
+
+
+def another(uid: str) -> str:
+    """Why a token is not bound to an object that has another uid than its reference says."""
+    return (
+        f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+        "The object might have been deleted and then recreated"
+    )
 
 
 async def _node_of(call: Call, pod: Json) -> Json:

@@ -9,7 +9,7 @@ from typing import Any
 from netplane.api import errors, kinds, node_labels, pod_refs
 from netplane.api.rbac import Ask
 from netplane.apiserver import cluster as cl
-from netplane.apiserver.access import auth
+from netplane.apiserver.access import auth, token_bounds
 from netplane.apiserver.access.node_authorizer import GROUP, LEASES, node_of
 from netplane.apiserver.access.tokens import User
 from netplane.apiserver.wire import bodies
@@ -298,10 +298,7 @@ async def _token(call: Call, node: str) -> str:
         raise errors.not_found("", "pod", ref["name"])
     pod = call.cluster.decoded(kv)
     if pod["metadata"]["uid"] != ref["uid"]:
-        return (
-            f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. "
-            "The object might have been deleted and then recreated"
-        )
+        return token_bounds.another(ref["uid"])
     if (pod.get("spec") or {}).get("nodeName") != node:
         return "node requested token bound to a pod scheduled on a different node"
     return _audience(call, pod.get("spec") or {}, spec.get("audiences") or [])
