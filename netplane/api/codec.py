@@ -27,12 +27,16 @@ def encode(obj: Json) -> bytes:
 
     Raises StatusError 400 for what cannot be written: nested some hundred deep, a number of more than 64 bits.
     """
-    metadata = {key: value for key, value in obj["metadata"].items() if key not in _NEVER_STORED}
-    content = {key: value for key, value in obj.items() if key not in _ELSEWHERE}
     try:
-        return orjson.dumps({"metadata": metadata, **content})
+        return orjson.dumps(_stored(obj))
     except orjson.JSONEncodeError as error:
         raise bad_request(f"the object cannot be stored: {error}") from error
+
+
+def _stored(obj: Json) -> Json:
+    """An object as it is stored, not yet encoded."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in _NEVER_STORED}
+    return {"metadata": metadata, **{key: value for key, value in obj.items() if key not in _ELSEWHERE}}
 
 
 _NEVER_STORED = frozenset({"resourceVersion", "selfLink"})
@@ -50,11 +54,7 @@ def decode(kind: Kind, value: bytes, rev: int) -> Json:
 
 def same(one: Json, other: Json) -> bool:
     """Whether two objects of a kind have the same stored form, but for the order of members."""
-    metas = [{key: value for key, value in obj["metadata"].items() if key not in _NEVER_STORED} for obj in (one, other)]
-    if metas[0] != metas[1]:
-        return False
-    contents = [{key: value for key, value in obj.items() if key not in _ELSEWHERE} for obj in (one, other)]
-    return contents[0] == contents[1]
+    return _stored(one) == _stored(other)
 
 
 def item_bytes(value: bytes, rev: int) -> bytes:
