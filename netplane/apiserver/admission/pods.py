@@ -3,12 +3,11 @@
 from typing import Any
 
 from netplane.api import pod_features, pod_resources
-from netplane.apiserver.admission.strategy import Json, Strategy, keep
+from netplane.apiserver.admission.strategy import Json, Strategy, keep, keep_metadata
 from netplane.apiserver.wire.options import DeleteOptions
 
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 PATIENCE_S = 300
-_KEPT_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 _RESIZED = ("resources", "resizePolicy")
 
 
@@ -51,8 +50,7 @@ class PodStrategy(Strategy):
             return
         new["spec"] = spec
         keep(new, old, "status")
-        for field in _KEPT_METADATA:
-            keep(new["metadata"], old["metadata"], field)
+        keep_metadata(new, old)
 
     def prepare_status(self, new: Json, old: Json) -> None:
         """The quality of service and the owners are not the kubelet's to forget."""

@@ -100,3 +100,9 @@ def keep(new: Json, old: Json, field: str) -> None:
         new[field] = old[field]
     else:
         new.pop(field, None)
+
+
+def keep_metadata(new: Json, old: Json) -> None:
+    """All that a client may change of metadata stays as it was."""
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        keep(new["metadata"], old["metadata"], field)

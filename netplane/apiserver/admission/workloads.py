@@ -5,7 +5,7 @@ from typing import Any
 from netplane.api import kinds
 from netplane.api.kinds import Kind
 from netplane.api.more_defaults import TEMPLATE_GENERATION
-from netplane.apiserver.admission.strategy import Json, Strategy, keep
+from netplane.apiserver.admission.strategy import Json, Strategy, keep, keep_metadata
 
 
 class Counted(Strategy):
@@ -57,8 +57,7 @@ class ServiceCidrStrategy(Strategy):
     def prepare_status(self, new: Json, old: Json) -> None:
         """Nothing but the status is written."""
         super().prepare_status(new, old)
-        for field in ("labels", "annotations", "finalizers", "ownerReferences"):
-            keep(new["metadata"], old["metadata"], field)
+        keep_metadata(new, old)
 
 
 _UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
