@@ -81,7 +81,7 @@ def _fixed(field: str, obj: Json, old: Json) -> list[FieldError]:
     now, was = obj.get(key), old.get(key)
     if (now or None) == (was or None):
         return []
-    empty: Any = 0 if field == "count" else None if field in ("related", "eventTime") or "Time" in field else ""
+    empty: Any = 0 if field == "count" else None if field == "related" or "Time" in field else ""
     shown = (
         prints.internal(_TYPES[field], now or {})
         if field in _TYPES and (now is not None or field != "related")
