@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from netplane.api.fields import FieldError, forbidden, go_struct, invalid, not_supported, required
+from netplane.api.fields import FieldError, forbidden, go_struct, invalid, not_supported
 from netplane.api.validation import meta
+from netplane.api.validation.pod import PREEMPTION_POLICIES
 from netplane.api.validation.selecting import label_selector
 from netplane.api.validation.workloads import not_all, part, shown_selector
 
@@ -13,7 +14,6 @@ HIGHEST = 1_000_000_000
 """The highest priority that users may give."""
 SYSTEM = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 _EVICTS = ("AlwaysAllow", "IfHealthyBudget")
-_POLICIES = ("Never", "PreemptLowerPriority")
 
 
 def disruption_budget(obj: Json, old: Json | None) -> list[FieldError]:
@@ -65,11 +65,7 @@ def priority_class(obj: Json, old: Json | None) -> list[FieldError]:
             errors.append(forbidden("metadata.name", text + why))
     elif value > HIGHEST:
         errors.append(forbidden("value", f"maximum allowed value of a user defined priority is {HIGHEST}"))
-    if not policy:
-        errors.append(required("preemptionPolicy"))
-    elif policy not in _POLICIES:
-        errors.append(not_supported("preemptionPolicy", policy, ("PreemptLowerPriority", "Never")))
-    return errors
+    return errors + meta.one_of("preemptionPolicy", policy, PREEMPTION_POLICIES)
 
 
 def _unknown(name: str, value: int, everywhere: bool) -> str:
