@@ -91,5 +91,8 @@ def test_a_field_that_a_binding_does_not_have_is_told_of() -> None:
         await ask.create(PODS, pod("p"))
         answer = await ask("POST", f"{PODS}/p/binding?fieldValidation=Warn", {**binding(), "bogus": 1})
         assert (answer.status, answer.headers["warning"]) == (201, '299 - "unknown field \\"bogus\\""')
+        await ask.create(PODS, pod("q"))
+        answer = await ask("POST", f"{PODS}/q/binding?fieldValidation=Warn", {**binding(name="q"), "a\r\nX-More: b": 1})
+        assert (answer.status, answer.headers.get("warning")) == (201, None), "a name must not end its header"
 
     run(body)

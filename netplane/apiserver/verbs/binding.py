@@ -9,7 +9,7 @@ from netplane.apiserver.verbs import commit, conditions, identity, preparing
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import write_options
-from netplane.apiserver.wire.reply import Reply, of_json, warning
+from netplane.apiserver.wire.reply import Reply, of_json, warned
 
 Json = dict[str, Any]
 
@@ -44,7 +44,7 @@ async def bind(call: Call) -> Reply:
     await commit.change(
         call.cluster, kinds.POD, call.target.namespace, name, alter, scope=preparing.ALL, dry_run=options.dry_run
     )
-    return of_json(DONE, 201)._replace(headers=tuple(map(warning, call.warnings)))
+    return of_json(DONE, 201)._replace(headers=warned(call.warnings))
 
 
 def own_place(call: Call, metadata: Json) -> None:

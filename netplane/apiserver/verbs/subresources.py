@@ -8,7 +8,7 @@ from netplane.apiserver.verbs import binding, evicting, writes
 from netplane.apiserver.wire import bodies
 from netplane.apiserver.wire.call import Call
 from netplane.apiserver.wire.options import delete_options, write_options
-from netplane.apiserver.wire.reply import Reply, of_json, warning
+from netplane.apiserver.wire.reply import Reply, of_json, warned
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ async def evict(call: Call) -> Reply:
         raise errors.invalid("policy", "Eviction", call.target.name, [fields.invalid(*_NOT_UNREADABLE)])
     options = options._replace(dry_run=options.dry_run or asked.dry_run)
     done = await evicting.evict(call.cluster, call.target.namespace, call.target.name, options)
-    return of_json(done, 201)._replace(headers=tuple(map(warning, call.warnings)))
+    return of_json(done, 201)._replace(headers=warned(call.warnings))
 
 
 _NEW, _OLD = "policy/v1", "policy/v1beta1"
